@@ -1,0 +1,1 @@
+"""The control plane: starts and drains workers, keeps the score table."""

@@ -1,0 +1,1 @@
+"""The data plane: moves bytes between clients and vLLM servers."""
