@@ -1,0 +1,311 @@
+"""Request and reply heads: what a proxy reads in them, and how it writes them on.
+
+Fields a proxy must not pass on (RFC 9110 section 7.6.1) go; the rest stays as it came: names,
+order, letter case and values. Only fields named in the sets below are looked at.
+"""
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from http import HTTPStatus
+
+from fastroute.errors import BadReply, BadRequest
+from fastroute.rules.framing import Body, is_authority, keeps_alive, reply_body, request_body
+
+Fields = Sequence[tuple[bytes, bytes]]
+
+# Meant for the next neighbour only, whether or not Connection names them.
+_HOP_BY_HOP = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade", b"http2-settings")
+)
+# Fields of a request that decide its framing or its way: Connection cannot take them away.
+_REQUEST_OWN = frozenset((b"host", b"content-length", b"transfer-encoding", b"trailer", b"expect"))
+# Fields of a request that are not simply copied: dropped, or written anew.
+_REQUEST_SPECIAL = (
+    _HOP_BY_HOP
+    | _REQUEST_OWN
+    | {b"via", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-request-id"}
+)
+# Fields of a reply that decide its framing or are not always passed on as they came.
+_REPLY_FRAMING = frozenset((b"content-length", b"transfer-encoding", b"content-type"))
+_REPLY_SPECIAL = _HOP_BY_HOP | _REPLY_FRAMING | {b"x-accel-buffering", b"location"}
+_NO_TOKENS: frozenset[bytes] = frozenset()
+_SCHEMES = (b"http://", b"https://")
+_STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
+
+
+class RequestHead:
+    """A client's request head, checked, with what the proxy needs to know of it.
+
+    Attributes:
+        method: As sent.
+        target: Path and query exactly as sent (of an absolute URI: that part of it).
+        keep_alive: Whether the client's connection may carry another request.
+        http_1_0: Whether the client speaks HTTP/1.0, which knows no chunked coding.
+        body: How the body ends.
+        content_length: Of the body in bytes, where the head says so; else 0.
+        expects_continue: Whether the client waits for 100 Continue before its body.
+        request_id: The client's X-Request-Id, or None.
+    """
+
+    __slots__ = (
+        "_forwarded_for",
+        "_forwarded_host",
+        "_forwarded_proto",
+        "_lines",
+        "_via",
+        "body",
+        "content_length",
+        "expects_continue",
+        "http_1_0",
+        "keep_alive",
+        "method",
+        "request_id",
+        "target",
+    )
+
+    def __init__(self, method: bytes, target: bytes, version: str, fields: Fields) -> None:
+        """Read a head.
+
+        Args:
+            method: As sent.
+            target: The request target as sent, in origin, absolute or asterisk form.
+            version: `1.0` or `1.1`; every other is refused.
+            fields: Names and values in order, as the parser gave them.
+
+        Raises:
+            BadRequest: It is malformed, ambiguous, or of a kind that is not served.
+        """
+        if version != "1.1" and version != "1.0":
+            raise BadRequest(400, f"HTTP version {version} is not served; use HTTP/1.1")
+        lines, special = _sort_request_fields(fields)
+        tokens = _tokens(special.get(b"connection"))
+        named = tokens - _HOP_BY_HOP - _REQUEST_OWN - {b"close"}
+        if named:
+            lines = _lines(fields, _REQUEST_SPECIAL | named)
+            for name in named:
+                special.pop(name, None)
+        host = special.get(b"host")
+        if host is None:
+            if version == "1.1":
+                raise BadRequest(400, "the Host field is missing")
+        elif not is_authority(host):
+            raise BadRequest(400, "the Host field is not a host name with an optional port")
+        self.method = method
+        self.target, authority = _origin_form(method, target)
+        self.http_1_0 = version == "1.0"
+        self.keep_alive = keeps_alive(version, tokens)
+        self.body, self.content_length = request_body(
+            version, special.get(b"transfer-encoding"), special.get(b"content-length")
+        )
+        self.expects_continue = (
+            version == "1.1" and special.get(b"expect", b"").lower() == b"100-continue"
+        )
+        self.request_id = special.get(b"x-request-id")
+        self._via = special.get(b"via")
+        self._forwarded_for = special.get(b"x-forwarded-for")
+        self._forwarded_proto = special.get(b"x-forwarded-proto", b"http")
+        self._forwarded_host = special.get(b"x-forwarded-host") or authority or host
+        self._lines = lines
+
+    def render(self, authority: bytes, client: bytes, request_id: bytes, body_length: int) -> bytes:
+        """Write the head for a server; the body that follows is whole and plain.
+
+        Args:
+            authority: The server's host and port, for Host.
+            client: The client's address, for X-Forwarded-For.
+            request_id: For X-Request-Id.
+            body_length: In bytes, of the body after any chunked coding was taken off.
+        """
+        chain = self._forwarded_for
+        forwarded = client if chain is None else chain + b", " + client
+        via = b"1.1 fastroute" if self._via is None else self._via + b", 1.1 fastroute"
+        parts = [self.method, b" ", self.target, b" HTTP/1.1\r\nHost: ", authority, b"\r\n"]
+        parts += self._lines
+        parts += (b"X-Forwarded-For: ", forwarded, b"\r\nX-Forwarded-Proto: ")
+        parts += (self._forwarded_proto, b"\r\nVia: ", via, b"\r\nX-Request-Id: ", request_id)
+        if self._forwarded_host is not None:
+            parts += (b"\r\nX-Forwarded-Host: ", self._forwarded_host)
+        if self.body is not Body.NONE:
+            parts.append(b"\r\nContent-Length: %d" % body_length)
+        parts.append(b"\r\n\r\n")
+        return b"".join(parts)
+
+
+class ReplyHead:
+    """A server's reply head, checked, with what the proxy needs to know of it.
+
+    Attributes:
+        status: HTTP status.
+        body: How the body ends.
+        content_length: Of the body in bytes, where the head says so; else 0.
+        keep_alive: Whether the server's connection may carry another request.
+        is_event_stream: Whether the body is a stream of server-sent events.
+    """
+
+    __slots__ = (
+        "_dropped",
+        "_fields",
+        "_location",
+        "_raw",
+        "_unbuffered",
+        "_version",
+        "body",
+        "content_length",
+        "is_event_stream",
+        "keep_alive",
+        "status",
+    )
+
+    def __init__(
+        self, method: bytes, status: int, version: str, fields: Fields, raw: bytes
+    ) -> None:
+        """Read a head.
+
+        Args:
+            method: Of the request answered.
+            status: As the parser read it.
+            version: `1.0` or `1.1`; every other is refused.
+            fields: Names and values in order, as the parser gave them.
+            raw: The whole head as it came, with its final empty line.
+
+        Raises:
+            BadReply: It is malformed, ambiguous, or of a kind that was not asked for.
+        """
+        if version != "1.1" and version != "1.0":
+            raise BadReply(f"HTTP version {version}")
+        if status < 100 or status == 101:
+            raise BadReply(f"status {status}, which was not asked for")
+        special: dict[bytes, bytes] = {}
+        for name, value in fields:
+            lowered = name.lower()
+            if lowered in _REPLY_SPECIAL:
+                before = special.get(lowered)
+                special[lowered] = value if before is None else before + b", " + value
+        if version == "1.0" and b"transfer-encoding" in special:
+            raise BadReply("Transfer-Encoding in an HTTP/1.0 reply")
+        tokens = _tokens(special.get(b"connection"))
+        self._dropped = (tokens | special.keys()) & (_HOP_BY_HOP | tokens) - _REPLY_FRAMING
+        self._raw = raw
+        self._fields = fields
+        self._version = version
+        self._location = special.get(b"location")
+        self.status = status
+        self.body, self.content_length = reply_body(
+            method, status, special.get(b"transfer-encoding"), special.get(b"content-length")
+        )
+        self.keep_alive = self.body is not Body.UNTIL_CLOSE and keeps_alive(version, tokens)
+        content_type = special.get(b"content-type", b"")
+        self.is_event_stream = content_type[:17].lower() == b"text/event-stream"
+        self._unbuffered = b"x-accel-buffering" in special
+
+    def is_final(self) -> bool:
+        """Whether this is the answer, not an informational reply before it."""
+        return self.status >= 200
+
+    def render(
+        self, *, authority: bytes, connection: bytes | None = None, unwrapped: bool = False
+    ) -> bytes:
+        """Write the head for the client; it is the server's own bytes where nothing must change.
+
+        Args:
+            authority: The server's host and port; a redirect to it becomes a relative one, since
+                vLLM builds Location from Host and the client cannot reach that address.
+            connection: The Connection field the client needs, or None.
+            unwrapped: Whether the chunked coding is taken off the body (for HTTP/1.0).
+        """
+        head = self._raw
+        if self._dropped or self._version == "1.0" or unwrapped:
+            framing = {b"transfer-encoding", b"trailer"} if unwrapped else _NO_TOKENS
+            status_line = b"HTTP/1.1" + head[8 : head.index(b"\r\n") + 2]
+            lines = _lines(self._fields, self._dropped | framing)
+            head = b"".join((status_line, *lines, b"\r\n"))
+        if self._location is not None:
+            head = _relative_location(head, self._location, authority)
+        if self.is_event_stream and not self._unbuffered:
+            # nginx in front of us would hold events back otherwise.
+            head = head[:-2] + b"x-accel-buffering: no\r\n\r\n"
+        if connection is not None:
+            head = head[:-2] + b"connection: " + connection + b"\r\n\r\n"
+        return head
+
+
+def render_reply(status: int, fields: Fields, body: bytes, *, with_body: bool = True) -> bytes:
+    """Write a whole reply of fastroute's own, Content-Length included.
+
+    Args:
+        status: HTTP status.
+        fields: All others.
+        body: It is measured even when it is not sent, as in a reply to HEAD.
+        with_body: Whether the body is sent.
+    """
+    lines = _lines(fields, _NO_TOKENS)
+    length = b"content-length: %d\r\n\r\n" % len(body)
+    return b"".join((_STATUS_LINES[status], *lines, length, body if with_body else b""))
+
+
+def without_upgrade(fields: Fields) -> list[bytes]:
+    """Render a request's fields as lines, all but Upgrade."""
+    return _lines(fields, {b"upgrade"})
+
+
+def _sort_request_fields(fields: Fields) -> tuple[list[bytes], dict[bytes, bytes]]:
+    """Split fields into rendered lines to copy, and special ones by lower-case name."""
+    lines: list[bytes] = []
+    special: dict[bytes, bytes] = {}
+    for name, value in fields:
+        lowered = name.lower()
+        if lowered not in _REQUEST_SPECIAL:
+            lines += (name, b": ", value, b"\r\n")
+            continue
+        value = value.rstrip(b" \t")
+        if lowered not in special:
+            special[lowered] = value
+        elif lowered in _REQUEST_OWN:
+            raise BadRequest(400, f"more than one {name.decode('latin-1')} field")
+        else:
+            # A list may come in several lines (RFC 9110 section 5.3).
+            special[lowered] += b", " + value
+    return lines, special
+
+
+def _lines(fields: Fields, dropped: AbstractSet[bytes]) -> list[bytes]:
+    lines: list[bytes] = []
+    for name, value in fields:
+        if name.lower() not in dropped:
+            lines += (name, b": ", value, b"\r\n")
+    return lines
+
+
+def _tokens(connection: bytes | None) -> AbstractSet[bytes]:
+    if connection is None:
+        return _NO_TOKENS
+    return {token.strip(b" \t") for token in connection.lower().split(b",")} - {b""}
+
+
+def _origin_form(method: bytes, target: bytes) -> tuple[bytes, bytes | None]:
+    """Return path and query as sent, and the authority of an absolute URI (RFC 9112 3.2)."""
+    if b"#" in target:
+        raise BadRequest(400, "a fragment is not allowed in a request target")
+    if target.startswith(b"/"):
+        return target, None
+    if target == b"*" and method == b"OPTIONS":
+        return target, None
+    scheme = target[: target.find(b"://") + 3].lower()
+    if scheme not in _SCHEMES:
+        raise BadRequest(400, "the request target must be a path or an http URI")
+    rest = target[len(scheme) :]
+    end = min((i for i in (rest.find(b"/"), rest.find(b"?")) if i >= 0), default=len(rest))
+    authority, path = rest[:end], rest[end:]
+    if not authority or not is_authority(authority):
+        raise BadRequest(400, "the request target's authority is not a host and port")
+    return path if path.startswith(b"/") else b"/" + path, authority
+
+
+def _relative_location(head: bytes, location: bytes, authority: bytes) -> bytes:
+    for scheme in _SCHEMES:
+        origin = scheme + authority
+        if location == origin or location.startswith((origin + b"/", origin + b"?")):
+            relative = location[len(origin) :]
+            relative = relative if relative.startswith(b"/") else b"/" + relative
+            return head.replace(b": " + location + b"\r\n", b": " + relative + b"\r\n", 1)
+    return head
