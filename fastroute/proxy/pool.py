@@ -1,0 +1,108 @@
+"""The connections to one vLLM server: a stack of idle ones, and how a new one is made."""
+
+import asyncio
+import ssl
+
+from fastroute.config import Config, ServerConfig
+from fastroute.messages import RoutedServer
+from fastroute.proxy.upstream import UpstreamConnection
+
+
+class ServerPool:
+    """One server as a worker sees it.
+
+    Newest first: the most recently used connection is the least likely to be closed by the server
+    meanwhile, and the oldest can grow old and go. There is no cap on connections: vLLM queues by
+    itself, and a queue of ours would only hide that.
+
+    Attributes:
+        row: The server's row in the score table.
+        capacity: How many requests it can work on at once.
+        url: As the user wrote it.
+        authority: Host and port for the Host field.
+    """
+
+    __slots__ = (
+        "_address",
+        "_idle",
+        "_idle_timeout",
+        "_loop",
+        "_max_head_bytes",
+        "_tls",
+        "authority",
+        "capacity",
+        "generation",
+        "row",
+        "url",
+    )
+
+    def __init__(
+        self,
+        server: RoutedServer,
+        config: Config,
+        loop: asyncio.AbstractEventLoop,
+        tls: ssl.SSLContext,
+    ) -> None:
+        self.row = server.row
+        self.generation = server.generation
+        self.capacity = server.max_concurrent_requests
+        self.url = server.url
+        self._address = ServerConfig(url=server.url).address
+        self.authority = self._address.authority.encode()
+        self._tls = tls if self._address.tls else None
+        self._idle_timeout = config.pool_idle_timeout
+        self._max_head_bytes = config.max_header_bytes
+        self._loop = loop
+        self._idle: list[UpstreamConnection] = []
+
+    def __repr__(self) -> str:
+        return f"<ServerPool {self.url} row={self.row} idle={len(self._idle)}>"
+
+    async def connect(self) -> UpstreamConnection:
+        """Open a connection.
+
+        Raises:
+            OSError: No address, refused, unreachable, or TLS failed.
+        """
+        host = self._address.host
+        _, upstream = await self._loop.create_connection(
+            lambda: UpstreamConnection(self, self._max_head_bytes),
+            host,
+            self._address.port,
+            ssl=self._tls,
+            server_hostname=host if self._tls else None,
+        )
+        return upstream
+
+    def take_idle(self, now: float) -> UpstreamConnection | None:
+        """Take the newest idle connection that the server will not have closed yet, or None."""
+        if not self._idle:
+            return None
+        upstream = self._idle.pop()
+        if now - upstream.idle_since < self._idle_timeout:
+            return upstream
+        upstream.cancel()
+        self.close_idle()  # all others are older still
+        return None
+
+    def give_back(self, upstream: UpstreamConnection, now: float) -> None:
+        """Keep a connection for the next request."""
+        upstream.reused = True
+        upstream.idle_since = now
+        self._idle.append(upstream)
+
+    def idle_lost(self, upstream: UpstreamConnection) -> None:
+        """Forget an idle connection that the server ended."""
+        if upstream in self._idle:
+            self._idle.remove(upstream)
+
+    def expire_idle(self, now: float) -> None:
+        """Close connections that are idle for too long, oldest first."""
+        while self._idle and now - self._idle[0].idle_since >= self._idle_timeout:
+            self._idle.pop(0).cancel()
+
+    def close_idle(self) -> None:
+        """Close all idle connections."""
+        idle, self._idle = self._idle, []
+        for upstream in idle:
+            upstream.cancel()
