@@ -1,0 +1,259 @@
+"""The command line: `fastroute run`, `demo` and `version`.
+
+Objects are wired together here. What only a running router needs is imported when it runs, so that
+`--help` and mistakes are answered at once.
+"""
+
+import os
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from fastroute import __version__
+from fastroute.config import Config, ServerConfig, config_from_urls, load_config
+from fastroute.errors import ConfigError
+
+DEFAULT_CONFIG = Path("servers.toml")
+DEFAULT_MAX_LOAD: int = next(
+    field.default
+    for field in msgspec.structs.fields(ServerConfig)
+    if field.name == "max_concurrent_requests"
+)
+MAX_WORKERS = 256
+DEMO_SERVERS = 3
+
+app = typer.Typer(
+    name="fastroute",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+
+class LogLevel(StrEnum):
+    """What is logged: this and everything more serious."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+HostOption = Annotated[
+    str, typer.Option(help="Address or name to listen on; 127.0.0.1 takes only local clients.")
+]
+PortOption = Annotated[
+    int,
+    typer.Option(
+        min=0, max=65535, metavar="PORT", help="TCP port to listen on; 0 takes any free one."
+    ),
+]
+LogLevelOption = Annotated[
+    LogLevel, typer.Option(case_sensitive=False, help="Log this and everything more serious.")
+]
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where to listen, and with how many workers."""
+
+    host: str
+    port: int
+    workers: int
+
+
+def main() -> None:
+    """Run the command line; what the user got wrong ends it with one line and exit code 2."""
+    try:
+        app()
+    except ConfigError as error:
+        typer.echo(f"fastroute: {error}", err=True)
+        raise SystemExit(2) from None
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def fastroute(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """One OpenAI-compatible address in front of many vLLM servers: each request goes to the best.
+
+    Try it, with three stand-in servers: `fastroute demo`
+
+    Use it: `fastroute run --server http://gpu-1:8000 --server http://gpu-2:8000`
+    """
+
+
+@app.command(name="version")
+def version() -> None:
+    """Print the version."""
+    typer.echo(f"fastroute {__version__}")
+
+
+@app.command()
+def run(  # noqa: PLR0913  the options are the interface
+    *,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="The file with servers and settings.", show_default=str(DEFAULT_CONFIG)),
+    ] = None,
+    host: HostOption = "0.0.0.0",
+    port: PortOption = 8888,
+    server: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="A server, in place of a file. May be given many times."),
+    ] = None,
+    max_load: Annotated[
+        int | None,
+        typer.Option(
+            help="How many requests each --server runs at once.",
+            show_default=str(DEFAULT_MAX_LOAD),
+        ),
+    ] = None,
+    workers: Annotated[
+        str,
+        typer.Option(metavar="N|auto", help="Worker processes; auto is one for each CPU core."),
+    ] = "1",
+    console: Annotated[
+        bool,
+        typer.Option("--console", help="Log to the console. Nothing else is shown yet anyway."),
+    ] = False,
+    log_level: LogLevelOption = LogLevel.INFO,
+) -> None:
+    """Run the router.
+
+    Servers come from a file (servers.example.toml shows all it can say) or from options:
+
+    `fastroute run --config servers.toml`
+
+    `fastroute run --server http://gpu-1:8000 --server http://gpu-2:8000 --max-load 16`
+
+    Clients then use http://THIS-HOST:8888/v1 as their OpenAI base URL.
+
+    Ctrl-C or SIGTERM stops accepting, lets answers in flight finish (for at most drain_timeout,
+    30 s unless the file says otherwise) and exits. A second one exits at once.
+
+    Exit codes:
+
+    - 0: stopped by Ctrl-C or SIGTERM
+
+    - 1: no worker process could be started
+
+    - 2: wrong options, wrong file or port in use; one line on stderr says which
+
+    - 130, 143: ended at once by a second Ctrl-C or SIGTERM
+    """
+    settings = _settings(config, server or [], max_load)
+    place = Place(host=host, port=port, workers=_worker_count(workers))
+    raise typer.Exit(_serve(settings, place, log_level, lambda _: None))
+
+
+@app.command()
+def demo(
+    *,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8888,
+    log_level: LogLevelOption = LogLevel.INFO,
+) -> None:
+    """Run the router in front of three stand-in servers, and print a curl line to try.
+
+    The stand-ins answer like vLLM, with made-up text and no GPU. Ctrl-C ends everything.
+    """
+    from fastroute.control.demo_servers import SLOTS, demo_servers
+
+    with demo_servers(DEMO_SERVERS) as urls:
+        settings = config_from_urls(urls, SLOTS)
+        place = Place(host=host, port=port, workers=1)
+        raise typer.Exit(_serve(settings, place, log_level, _print_try_this))
+
+
+def _settings(config: Path | None, urls: list[str], max_load: int | None) -> Config:
+    """Take servers and settings from the file or from the command line, never from both."""
+    if urls and config is not None:
+        raise ConfigError("--server and --config exclude each other: servers come from one place")
+    if urls:
+        return config_from_urls(urls, DEFAULT_MAX_LOAD if max_load is None else max_load)
+    if max_load is not None:
+        raise ConfigError("--max-load is for --server; in a file, set max_concurrent_requests")
+    if config is None and not DEFAULT_CONFIG.exists():
+        raise ConfigError(
+            f"no servers: there is no {DEFAULT_CONFIG} here; give --config FILE or --server URL"
+        )
+    return load_config(config or DEFAULT_CONFIG)
+
+
+def _worker_count(text: str) -> int:
+    if text == "auto":
+        return len(os.sched_getaffinity(0))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_WORKERS):
+        raise ConfigError(f"--workers {text}: must be auto or a number from 1 to {MAX_WORKERS}")
+    return int(text)
+
+
+def _serve(
+    config: Config, place: Place, log_level: LogLevel, announced: Callable[[str], None]
+) -> int:
+    """Run the supervisor until a signal ends it.
+
+    Args:
+        config: Servers and settings.
+        place: Where to listen.
+        log_level: For supervisor and workers.
+        announced: Called with the router's URL once it accepts clients and has said so.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ConfigError: The address cannot be listened on.
+    """
+    import asyncio
+
+    from fastroute.control.descriptors import raise_descriptor_limit
+    from fastroute.control.listeners import address_text, open_listeners
+    from fastroute.control.logs import configure_logging
+    from fastroute.control.supervisor import Supervisor
+
+    listeners = open_listeners(place.host, place.port, place.workers)
+    url = "http://" + address_text(*listeners[0].getsockname()[:2])
+
+    def announce() -> None:
+        counts = f"{_count(len(config.servers), 'server')}, {_count(place.workers, 'worker')}"
+        typer.echo(f"fastroute {__version__} listening on {url}, {counts}")
+        announced(url)
+
+    async def supervise() -> int:
+        supervisor = Supervisor(config, listeners, log_level=log_level, announce=announce)
+        return await supervisor.run()
+
+    configure_logging(log_level)
+    raise_descriptor_limit(config.max_connections)
+    return asyncio.run(supervise())
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _print_try_this(url: str) -> None:
+    body = (
+        '{"model": "standin", "stream": true, "messages": [{"role": "user", "content": "Hello"}]}'
+    )
+    typer.echo(
+        f"Try it in another terminal:\n\n"
+        f"  curl -N {url}/v1/chat/completions -H 'Content-Type: application/json' -d '{body}'\n"
+    )

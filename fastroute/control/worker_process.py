@@ -1,0 +1,152 @@
+"""One worker process as the supervisor sees it: starting it, talking to it, noticing its end."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Self
+
+import msgspec
+
+from fastroute.messages import Drained, Message, MessageReader, Ready, encode
+
+
+class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker is started with."""
+
+    index: int
+    listen_fd: int
+    table_fd: int
+    log_level: str
+
+    def command(self, channel_fd: int) -> list[str]:
+        """Return the command line; the descriptors named in it must be passed on."""
+        return [
+            *(sys.executable, "-m", "fastroute.run_worker"),
+            *("--listen-fd", str(self.listen_fd)),
+            *("--table-fd", str(self.table_fd)),
+            *("--channel-fd", str(channel_fd)),
+            *("--index", str(self.index)),
+            *("--log-level", self.log_level),
+        ]
+
+
+class WorkerProcess(asyncio.Protocol):
+    """A started worker. Whoever starts it must await `wait()`, or the process stays a zombie.
+
+    Attributes:
+        index: Its place among the workers.
+        name: What log lines call it.
+        was_ready: Whether it has said that it accepts clients.
+    """
+
+    __slots__ = ("_channel", "_exited", "_on_ready", "_process", "_reader", "index", "name",
+                 "was_ready")  # fmt: skip
+
+    def __init__(
+        self,
+        index: int,
+        process: "subprocess.Popen[bytes]",
+        on_ready: Callable[["WorkerProcess"], None],
+    ) -> None:
+        """Take charge of a process that was just started; use `start`."""
+        self.index = index
+        self.name = f"worker {index} (pid {process.pid})"
+        self._process = process
+        self._on_ready = on_ready
+        self.was_ready = False
+        self._reader = MessageReader()
+        self._channel: asyncio.Transport | None = None
+        self._exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        # The kernel tells of the exit itself; a closed channel is only a sign of it.
+        pidfd = os.pidfd_open(process.pid)
+        asyncio.get_running_loop().add_reader(pidfd, self._process_exited, pidfd)
+
+    @classmethod
+    async def start(cls, spec: WorkerSpec, on_ready: Callable[["WorkerProcess"], None]) -> Self:
+        """Start a worker and open the channel to it.
+
+        Args:
+            spec: What to start it with.
+            on_ready: Called when the worker says that it accepts clients.
+
+        Raises:
+            OSError: The system cannot start a process now.
+        """
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                process = subprocess.Popen(  # noqa: ASYNC220  a fork takes about a millisecond
+                    spec.command(theirs.fileno()),
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=(spec.listen_fd, spec.table_fd, theirs.fileno()),
+                    # Its own group: Ctrl-C is for the supervisor, which then drains the workers.
+                    process_group=0,
+                )
+        except BaseException:
+            ours.close()
+            raise
+        worker = cls(spec.index, process, on_ready)
+        await asyncio.get_running_loop().create_unix_connection(lambda: worker, sock=ours)
+        return worker
+
+    def send(self, message: Message) -> None:
+        """Send a message; one to a worker that is gone is dropped."""
+        if self._channel is not None and not self._channel.is_closing():
+            self._channel.write(encode(message))
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._process.kill()
+
+    async def wait(self) -> int:
+        """Wait for the end of the process.
+
+        Returns:
+            Its exit code, or the negative number of the signal that ended it.
+        """
+        return await asyncio.shield(self._exited)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport), "a socket's transport reads and writes"
+        self._channel = transport
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            messages = self._reader.feed(data)
+        except ValueError:
+            # Out of step with its supervisor, it could never be told to drain.
+            self.kill()
+            return
+        for message in messages:
+            self._take(message)
+
+    def _take(self, message: Message) -> None:
+        match message:
+            case Ready():
+                self.was_ready = True
+                self._on_ready(self)
+            case Drained():
+                pass  # The exit that follows says it again.
+            case _:
+                self.kill()
+
+    def _process_exited(self, pidfd: int) -> None:
+        asyncio.get_running_loop().remove_reader(pidfd)
+        os.close(pidfd)
+        if self._channel is not None:
+            self._channel.close()
+        self._exited.set_result(self._process.wait())
+
+
+def exit_text(code: int) -> str:
+    """Say how a process ended, from what `wait()` returned."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"
