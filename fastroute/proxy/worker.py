@@ -65,10 +65,9 @@ class Worker:
         """
         state = self._state
         await state.loop.create_connection(lambda: self._channel, sock=channel)
-        self._sweep()
+        self.keep_time()
         await self._stopped.wait()
-        if self._sweeping is not None:
-            self._sweeping.cancel()
+        self.stop_keeping_time()
         for client in list(state.clients):
             client.abort()
 
@@ -98,6 +97,23 @@ class Worker:
         """Stop at once."""
         self._stopped.set()
 
+    def keep_time(self) -> None:
+        """Look at all deadlines now and every `SWEEP_S` from now on."""
+        state = self._state
+        now = state.loop.time()
+        state.now = now
+        self._sweeping = state.loop.call_later(SWEEP_S, self.keep_time)
+        for client in list(state.clients):
+            client.sweep(now)
+        for server in state.servers:
+            server.expire_idle(now)
+        self._stop_if_drained()
+
+    def stop_keeping_time(self) -> None:
+        """Undo `keep_time`."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+
     async def _accept(self) -> None:
         loop, state = self._state.loop, self._state
         self._server = await loop.create_server(
@@ -107,17 +123,6 @@ class Worker:
         gc.collect()
         gc.freeze()
         self._channel.send(Ready())
-
-    def _sweep(self) -> None:
-        state = self._state
-        now = state.loop.time()
-        state.now = now
-        self._sweeping = state.loop.call_later(SWEEP_S, self._sweep)
-        for client in list(state.clients):
-            client.sweep(now)
-        for server in state.servers:
-            server.expire_idle(now)
-        self._stop_if_drained()
 
     def _stop_if_drained(self) -> None:
         if self._state.draining and not self._state.clients and not self._stopped.is_set():

@@ -52,7 +52,10 @@ async def _serve(options: argparse.Namespace) -> None:
     standins = []
     for index in range(options.count):
         port = options.port + index if options.port else 0
-        standin = await StandIn.start(_settings(options, index), options.host, port)
+        try:
+            standin = await StandIn.start(_settings(options, index), options.host, port)
+        except OSError as error:
+            sys.exit(f"standin cannot listen on {options.host}:{port}: {error.strerror}")
         standins.append(standin)
         sys.stdout.write(f"standin listening on {standin.url}\n")
         sys.stdout.flush()

@@ -1,0 +1,145 @@
+"""`fastroute` as its users start it: a process, what it writes, its workers and its end."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+LISTENING = re.compile(r"listening on (http://\S+:(\d+)),")
+START_SECONDS = 20.0
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    """Wait for a condition, looking every 5 ms; TimeoutError after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not so within {seconds} s")
+        time.sleep(0.005)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that ended but was not yet waited for does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
+
+
+def run_command(*arguments: str, seconds: float = 30.0, **options) -> subprocess.CompletedProcess:
+    """Run `fastroute` to its end; stdout and stderr are text."""
+    return subprocess.run(
+        [sys.executable, "-m", "fastroute", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+        **options,
+    )
+
+
+class RunningCommand:
+    """A `fastroute run` or `fastroute demo` that goes on until it is told to end."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        cwd: Path | None = None,
+        python: str = sys.executable,
+    ) -> None:
+        """Start it.
+
+        Args:
+            folder: Takes its output, in the files `stdout` and `stderr`.
+            arguments: Of the command line.
+            env: Added to the environment.
+            cwd: The folder it runs in, if not ours.
+            python: The interpreter.
+        """
+        self._stdout = folder / "stdout"
+        self._stderr = folder / "stderr"
+        with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
+            self._process = subprocess.Popen(
+                [python, "-m", "fastroute", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                cwd=cwd,
+                env={**os.environ, **(env or {})},
+            )
+        self.pid = self._process.pid
+
+    def wait_listening(self) -> None:
+        """Wait for its announcement; sets `url` and `port`."""
+        wait_until(lambda: self.has_ended() or LISTENING.search(self.stdout()), START_SECONDS)
+        match = LISTENING.search(self.stdout())
+        assert match, f"it ended: {self.stderr()}"
+        self.url, self.port = match[1], int(match[2])
+
+    def stdout(self) -> str:
+        return self._stdout.read_text()
+
+    def stderr(self) -> str:
+        return self._stderr.read_text()
+
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def children(self) -> set[int]:
+        """Process ids of the workers (and, in a demo, of the stand-ins)."""
+        text = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        return {pid for pid in map(int, text.split()) if is_alive(pid)}
+
+    def get(self, path: str) -> dict:
+        """GET one of its own endpoints that answer in JSON."""
+        with urllib.request.urlopen(self.url + path, timeout=10) as reply:
+            return json.load(reply)
+
+    def in_flight(self) -> int:
+        return self.get("/load-stats")["summary"]["total_active_load"]
+
+    def worker_pids(self) -> list[int]:
+        """Process ids as the workers themselves wrote them into the score table."""
+        return [worker["pid"] for worker in self.get("/load-stats")["summary"]["workers"]]
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
+
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def wait(self, seconds: float = 20.0) -> int:
+        """Wait for its end; returns the exit code, or minus the signal that ended it."""
+        return self._process.wait(seconds)
+
+    def stop(self) -> int:
+        """SIGTERM, and SIGKILL should that not be enough."""
+        self.signal(signal.SIGTERM)
+        try:
+            return self.wait()
+        finally:
+            self._process.kill()
+            self._process.wait()
+
+
+@contextlib.contextmanager
+def running(folder: Path, *arguments: str, **options: Any) -> Iterator[RunningCommand]:
+    """`fastroute` with these arguments, which must include `--port 0`, once it is listening."""
+    command = RunningCommand(folder, *arguments, **options)
+    try:
+        command.wait_listening()
+        yield command
+    finally:
+        command.stop()

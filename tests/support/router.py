@@ -1,0 +1,115 @@
+"""The data plane in the test's own process, with real sockets and a real score table."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Sequence
+
+from fastroute.config import Config
+from fastroute.messages import RoutedServer
+from fastroute.proxy.client import ClientConnection
+from fastroute.proxy.worker import Worker
+from fastroute.proxy.worker_state import WorkerState
+from fastroute.run_worker import local_endpoints
+from fastroute.score_table import ScoreTable, ServerState
+from tests.support.standins import until
+
+
+class Router:
+    """One worker's data plane, listening.
+
+    Attributes:
+        port: On 127.0.0.1.
+        state: The worker's state; `state.cells` has its counters.
+        table: The score table.
+    """
+
+    def __init__(self, state: WorkerState, table: ScoreTable, port: int) -> None:
+        self.state = state
+        self.table = table
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+
+    def total(self, counter: str) -> int:
+        """Sum a counter over all servers."""
+        return sum(getattr(self.state.cells, counter))
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Open a client connection."""
+        return await asyncio.open_connection("127.0.0.1", self.port, limit=2**24)
+
+    async def ask(self, raw: bytes, *, timeout: float = 10.0) -> bytes:
+        """Send bytes on a connection of their own and return all that comes until it closes.
+
+        The bytes must make the router close: a last request with Connection: close, or a fault.
+        """
+        reader, writer = await self.connect()
+        try:
+            writer.write(raw)
+            async with asyncio.timeout(timeout):
+                return await reader.read()
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def get_json(self, path: str) -> tuple[int, dict]:
+        """GET one of fastroute's own endpoints."""
+        reply = await self.ask(
+            f"GET {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n".encode()
+        )
+        head, _, body = reply.partition(b"\r\n\r\n")
+        return int(head.split()[1]), json.loads(body)
+
+
+@contextlib.asynccontextmanager
+async def running_router(
+    urls: Sequence[str], *, capacity: int, workers: int, settings: dict
+) -> AsyncIterator[Router]:
+    """Run the data plane; check at the end that every count of something open is 0."""
+    loop = asyncio.get_running_loop()
+    table = ScoreTable.create(rows=max(8, len(urls)), workers=workers)
+    endpoints: dict = {}
+    state = WorkerState(loop, table, table.worker_cells(0), endpoints)
+    endpoints.update(local_endpoints(state))
+    servers = []
+    for row, url in enumerate(urls):
+        table.servers.generation[row] = 1
+        table.servers.capacity[row] = capacity
+        table.servers.state[row] = ServerState.UP
+        servers.append(
+            RoutedServer(row=row, generation=1, url=url, max_concurrent_requests=capacity)
+        )
+    state.configure(Config(servers=(), **settings), servers)
+    server = await loop.create_server(lambda: ClientConnection(state), "127.0.0.1", 0)
+    worker = Worker(state, server.sockets[0])
+    worker.keep_time()
+    router = Router(state, table, server.sockets[0].getsockname()[1])
+    try:
+        yield router
+        await until(lambda: not any(table.in_flight_totals()))
+        for client in list(state.clients):
+            client.abort()
+        await until(lambda: not state.clients)
+        assert not any(table.in_flight_totals())
+        assert state.cells.process.client_connections[0] == 0
+        cells = state.cells
+        for row in range(len(urls)):
+            ended = sum(
+                counter[row]
+                for counter in (
+                    *(cells.finished_2xx, cells.finished_3xx),
+                    *(cells.finished_4xx, cells.finished_5xx),
+                    *(cells.failed, cells.aborted),
+                )
+            )
+            assert cells.started[row] == ended, "each attempt is counted exactly once"
+    finally:
+        worker.stop_keeping_time()
+        server.close()
+        for client in list(state.clients):
+            client.abort()
+        for pool in state.servers:
+            pool.close_idle()
+        await asyncio.sleep(0)  # let aborted transports tell their protocols
+        await until(lambda: not state.clients)
