@@ -5,6 +5,7 @@ Objects are wired together here. What only a running router needs is imported wh
 """
 
 import os
+import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -219,8 +220,11 @@ def _serve(
         The exit code.
 
     Raises:
-        ConfigError: The address cannot be listened on.
+        ConfigError: The address cannot be listened on, or this is no Linux.
     """
+    if sys.platform != "linux":
+        raise ConfigError("only Linux has what fastroute needs (memfd_create, pidfd_open)")
+
     import asyncio
 
     from fastroute.control.descriptors import raise_descriptor_limit

@@ -265,8 +265,13 @@ def config_from_urls(urls: Iterable[str], max_concurrent_requests: int) -> Confi
     Raises:
         ConfigError: A URL or the number cannot be used.
     """
-    load = {"max_concurrent_requests": max_concurrent_requests}
-    servers = [{"url": url, **load} for url in urls]
+    name = "max_concurrent_requests"
+    _converted(
+        max_concurrent_requests,
+        setting_docs(ServerConfig)[name],
+        f"--max-load {max_concurrent_requests}",
+    )
+    servers = [{"url": url, name: max_concurrent_requests} for url in urls]
     return Config(servers=_servers(servers, "--server"))
 
 
@@ -308,14 +313,17 @@ def _checked(table: Mapping[str, Any], struct: type[msgspec.Struct], where: str)
     """Return the values of a table as the struct's fields, or say what is wrong with the first."""
     docs = setting_docs(struct)
     _refuse_unknown(table, tuple(docs), where, "key")
-    values = {}
-    for name, value in table.items():
-        try:
-            values[name] = msgspec.convert(value, docs[name].type)
-        except msgspec.ValidationError:
-            shown = _shown(value)
-            raise ConfigError(f"{where} {name} = {shown}: {docs[name].allowed}") from None
-    return values
+    return {
+        name: _converted(value, docs[name], f"{where} {name} = {_shown(value)}")
+        for name, value in table.items()
+    }
+
+
+def _converted(value: Any, doc: SettingDoc, what: str) -> Any:
+    try:
+        return msgspec.convert(value, doc.type)
+    except msgspec.ValidationError:
+        raise ConfigError(f"{what}: {doc.allowed}") from None
 
 
 def _refuse_unknown(

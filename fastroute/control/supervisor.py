@@ -148,7 +148,7 @@ class Supervisor:
         self._table.clear_in_flight(index)
         if code != 0 or not self._stopping.is_set():
             how = exit_text(code)
-            log.error("%s died: %s; it had %d requests in flight", worker.name, how, lost)
+            log.error("%s died: %s; requests in flight: %d", worker.name, how, lost)
 
     def _worker_ready(self, worker: WorkerProcess) -> None:
         log.info("%s accepts clients", worker.name)
@@ -172,7 +172,7 @@ class Supervisor:
         timeout = self._config.drain_timeout
         in_flight = sum(self._table.in_flight_totals())
         log.info(
-            "%s: draining, %d requests in flight have %g s; once more ends them at once",
+            "%s: draining; requests in flight: %d, time for them: %g s; again to end at once",
             *(signum.name, in_flight, timeout),
         )
         self._stopping.set()

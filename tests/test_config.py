@@ -1,0 +1,320 @@
+import re
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from fastroute.config import (
+    Config,
+    ServerAddress,
+    ServerConfig,
+    config_from_urls,
+    load_config,
+    parse_config,
+    setting_docs,
+)
+from fastroute.errors import ConfigError
+
+EXAMPLE = Path(__file__).parent.parent / "servers.example.toml"
+ONE_SERVER = '[servers]\nservers = [ { url = "http://gpu-1:8000" } ]\n'
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(text, "servers.toml")
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+class TestServerAddress:
+    @pytest.mark.parametrize(
+        ("url", "expected"),
+        [
+            pytest.param("http://gpu:8000", ("gpu", 8000, False, "gpu:8000"), id="plain"),
+            pytest.param("http://gpu:8000/", ("gpu", 8000, False, "gpu:8000"), id="slash"),
+            pytest.param("http://gpu", ("gpu", 80, False, "gpu"), id="usual-port"),
+            pytest.param("http://gpu:80", ("gpu", 80, False, "gpu"), id="usual-port-given"),
+            pytest.param("http://gpu:", ("gpu", 80, False, "gpu"), id="empty-port"),
+            pytest.param("https://gpu", ("gpu", 443, True, "gpu"), id="https"),
+            pytest.param("https://gpu:80", ("gpu", 80, True, "gpu:80"), id="https-on-80"),
+            pytest.param("HTTP://GPU-1.Lab:9", ("gpu-1.lab", 9, False, "gpu-1.lab:9"), id="case"),
+            pytest.param("http://10.0.0.1:1", ("10.0.0.1", 1, False, "10.0.0.1:1"), id="ipv4"),
+            pytest.param("http://[::1]:8000", ("::1", 8000, False, "[::1]:8000"), id="ipv6"),
+            pytest.param(
+                "https://[FE80::0:1]", ("fe80::1", 443, True, "[fe80::1]"), id="ipv6-case"
+            ),
+        ],
+    )
+    def test_takes_a_url_apart(self, url, expected):
+        assert msgspec.structs.astuple(ServerAddress.from_url(url)) == expected
+
+    @pytest.mark.parametrize(
+        ("url", "reason"),
+        [
+            pytest.param("", "", id="empty"),
+            pytest.param("gpu:8000", "", id="no-scheme"),
+            pytest.param("ftp://gpu", "", id="other-scheme"),
+            pytest.param("http://gpu:80 80", "", id="space"),
+            pytest.param("http://gpu\n:8000", "", id="line-break"),
+            pytest.param("http://gpü", "", id="not-ascii"),
+            pytest.param("http://[::1", "", id="open-bracket"),
+            pytest.param("http://", ", with a host name or an IP address", id="no-host"),
+            pytest.param("http://:8000", ", with a host name or an IP address", id="only-port"),
+            pytest.param("http://a,b", ", with a host name or an IP address", id="comma"),
+            pytest.param("http://[fe80::1%25eth0]:1", ", with a plain IPv6", id="zone"),
+            pytest.param("http://[1:2]:1", "", id="short-ipv6"),
+            pytest.param("http://gpu:0", ", with a port from 1 to 65535", id="port-0"),
+            pytest.param("http://gpu:65536", ", with a port from 1 to 65535", id="port-high"),
+            pytest.param("http://gpu:x", ", with a port from 1 to 65535", id="port-word"),
+            pytest.param("http://gpu:1/v1", ", without path, query or fragment", id="path"),
+            pytest.param("http://gpu:1?a=b", ", without path, query or fragment", id="query"),
+            pytest.param("http://gpu:1?", ", without path, query or fragment", id="empty-query"),
+            pytest.param("http://gpu:1#x", ", without path, query or fragment", id="fragment"),
+            pytest.param("http://me:pw@gpu", ", without user name and password", id="userinfo"),
+        ],
+    )
+    def test_refuses(self, url, reason):
+        with pytest.raises(ConfigError) as caught:
+            ServerAddress.from_url(url)
+        assert f"must be http://host:port or https://host:port{reason}" in str(caught.value)
+
+
+class TestParse:
+    def test_the_form_of_the_issue(self):
+        config = parse_config(
+            """
+            [servers]
+            servers = [
+                { url = "http://gpu-server-1:8081", max_concurrent_requests = 3 },
+                { url = "https://gpu-server-2:8088", max_concurrent_requests = 5 },
+            ]
+            [config]
+            health_check_interval = 11
+            request_timeout = 0.5
+            max_retries = 0
+            """,
+            "servers.toml",
+        )
+        assert [server.max_concurrent_requests for server in config.servers] == [3, 5]
+        assert config.servers[1].address == ServerAddress(
+            "gpu-server-2", 8088, True, "gpu-server-2:8088"
+        )
+        assert (config.health_check_interval, config.request_timeout) == (11.0, 0.5)
+        assert type(config.health_check_interval) is float
+        assert (config.max_retries, config.connect_timeout) == (0, 2.0)
+
+    def test_settings_may_be_left_out(self):
+        config = parse_config(ONE_SERVER, "servers.toml")
+        assert config == Config(servers=(ServerConfig(url="http://gpu-1:8000"),))
+
+    @pytest.mark.parametrize(
+        ("line", "expected"),
+        [
+            pytest.param(
+                "max_retries = -1",
+                "max_retries = -1: must be a whole number of attempts from 0 to 100",
+                id="negative",
+            ),
+            pytest.param(
+                "max_retries = 1.5",
+                "max_retries = 1.5: must be a whole number of attempts from 0 to 100",
+                id="fraction",
+            ),
+            pytest.param(
+                "max_retries = true",
+                "max_retries = true: must be a whole number of attempts from 0 to 100",
+                id="bool-for-int",
+            ),
+            pytest.param(
+                "connect_timeout = false",
+                "connect_timeout = false: must be a number of seconds from 0.001 to 86400",
+                id="bool-for-seconds",
+            ),
+            pytest.param(
+                'connect_timeout = "2s"',
+                'connect_timeout = "2s": must be a number of seconds from 0.001 to 86400',
+                id="text",
+            ),
+            pytest.param(
+                "connect_timeout = 0",
+                "connect_timeout = 0: must be a number of seconds from 0.001 to 86400",
+                id="zero",
+            ),
+            pytest.param(
+                "drain_timeout = inf",
+                "drain_timeout = inf: must be a number of seconds from 0 to 86400",
+                id="inf",
+            ),
+            pytest.param(
+                "drain_timeout = nan",
+                "drain_timeout = nan: must be a number of seconds from 0 to 86400",
+                id="nan",
+            ),
+            pytest.param(
+                "max_header_bytes = 10",
+                "max_header_bytes = 10: must be a whole number of bytes from 1024 to 16777216",
+                id="too-small",
+            ),
+            pytest.param(
+                "max_retry = 1", "unknown key max_retry: did you mean max_retries?", id="near"
+            ),
+            pytest.param(
+                "Drain_Timeout = 1",
+                "unknown key Drain_Timeout: did you mean drain_timeout?",
+                id="case",
+            ),
+            pytest.param("qqqq = 1", "unknown key qqqq: known: health_check_interval, ", id="far"),
+            pytest.param(
+                "servers = []",
+                "unknown key servers: known: health_check_interval, ",
+                id="misplaced",
+            ),
+            pytest.param(
+                '"a\\nb" = 1', "unknown key a\N{REPLACEMENT CHARACTER}b: known: ", id="break"
+            ),
+        ],
+    )
+    def test_refuses_a_setting(self, line, expected):
+        message = refusal(f"{ONE_SERVER}[config]\n{line}\n")
+        assert message.startswith(f"servers.toml: [config] {expected}")
+
+    @pytest.mark.parametrize(
+        ("entry", "expected"),
+        [
+            pytest.param('{ url = "gpu" }', 'url = "gpu": must be http://host:port or', id="url"),
+            pytest.param("{ url = 1 }", "url = 1: must be http://host:port or", id="url-type"),
+            pytest.param("{ }", "url is missing: must be http://host:port or", id="no-url"),
+            pytest.param(
+                '{ url = "http://a", max_concurrent_request = 1 }',
+                "unknown key max_concurrent_request: did you mean max_concurrent_requests?",
+                id="near",
+            ),
+            pytest.param(
+                '{ url = "http://a", max_concurrent_requests = 0 }',
+                "max_concurrent_requests = 0: must be a whole number of requests from 1 to 1000000",
+                id="no-capacity",
+            ),
+            pytest.param(
+                '{ url = "HTTP://GPU-1:8000/" }', "url is that of server 1 too", id="twice"
+            ),
+        ],
+    )
+    def test_refuses_a_server(self, entry, expected):
+        message = refusal(f'[servers]\nservers = [ {{ url = "http://gpu-1:8000" }}, {entry} ]\n')
+        assert message.startswith(f"servers.toml: server 2: {expected}")
+
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            pytest.param("", "no servers: [servers] servers must be a list such as", id="empty"),
+            pytest.param("[servers]\nservers = []", "no servers: ", id="empty-list"),
+            pytest.param(
+                '[servers]\nservers = "http://a"',
+                '[servers] servers = "http://a": must be a list such as',
+                id="not-a-list",
+            ),
+            pytest.param(
+                '[servers]\nservers = ["http://a"]',
+                "[servers] servers = ['http://a']: must be a list such as",
+                id="list-of-urls",
+            ),
+            pytest.param(
+                '[[servers]]\nurl = "http://a"',
+                "servers must be a section, written [servers]",
+                id="array-of-tables",
+            ),
+            pytest.param("[server]", "unknown section server: did you mean servers?", id="section"),
+            pytest.param(
+                "[servers]\nlist = []", "[servers] unknown key list: known: servers", id="key"
+            ),
+            pytest.param("[servers\n", "not valid TOML: ", id="toml"),
+            pytest.param(
+                "a = 1\nb = \n", "not valid TOML: Invalid value (at line 2, ", id="toml-line"
+            ),
+        ],
+    )
+    def test_refuses_a_file(self, text, expected):
+        assert refusal(text).startswith(f"servers.toml: {expected}")
+
+    def test_a_long_value_is_cut(self):
+        message = refusal(f'{ONE_SERVER}[config]\nmax_retries = "{"x" * 5000}"\n')
+        assert "xxx..." in message
+        assert len(message) < 300
+
+
+class TestLoad:
+    def test_reads_a_file(self, tmp_path):
+        path = tmp_path / "servers.toml"
+        path.write_text(ONE_SERVER)
+        assert load_config(path).servers[0].url == "http://gpu-1:8000"
+
+    def test_takes_the_mark_some_editors_put_first(self, tmp_path):
+        path = tmp_path / "servers.toml"
+        path.write_text(ONE_SERVER, encoding="utf-8-sig")
+        assert len(load_config(path).servers) == 1
+
+    def test_a_missing_file(self, tmp_path):
+        path = tmp_path / "servers.toml"
+        with pytest.raises(ConfigError, match=rf"^{path}: cannot be read: No such file"):
+            load_config(path)
+
+    def test_a_directory(self, tmp_path):
+        with pytest.raises(ConfigError, match=rf"^{tmp_path}: cannot be read: Is a directory"):
+            load_config(tmp_path)
+
+    def test_not_text(self, tmp_path):
+        path = tmp_path / "servers.toml"
+        path.write_bytes(b"# fine\n# caf\xe9\n")
+        with pytest.raises(ConfigError, match=rf"^{path}: line 2 is not UTF-8 text$"):
+            load_config(path)
+
+
+class TestFromUrls:
+    def test_servers_alike(self):
+        config = config_from_urls(["http://a:1", "http://b:2"], 5)
+        assert config == Config(
+            servers=(
+                ServerConfig(url="http://a:1", max_concurrent_requests=5),
+                ServerConfig(url="http://b:2", max_concurrent_requests=5),
+            )
+        )
+
+    @pytest.mark.parametrize(
+        ("urls", "load", "expected"),
+        [
+            pytest.param(["a"], 1, '--server: server 1: url = "a": must be', id="url"),
+            pytest.param(
+                ["http://a", "http://a"], 1, "--server: server 2: url is that", id="twice"
+            ),
+            pytest.param(["http://a"], 0, "--max-load 0: must be a whole number", id="load"),
+        ],
+    )
+    def test_refuses(self, urls, load, expected):
+        with pytest.raises(ConfigError) as caught:
+            config_from_urls(urls, load)
+        assert str(caught.value).startswith(expected)
+
+
+class TestExample:
+    def test_shows_every_setting_with_its_default(self):
+        shown = tomllib.loads(EXAMPLE.read_text())["config"]
+        config = load_config(EXAMPLE)
+        defaults = config_from_urls(["http://a"], 8)
+        assert list(shown) == list(setting_docs(Config))
+        for name in shown:
+            assert getattr(config, name) == getattr(defaults, name), name
+
+    @pytest.mark.parametrize("struct", [Config, ServerConfig])
+    def test_explains_every_setting_as_the_code_does(self, struct):
+        text = re.sub(r"\s*\n\s*#\s*", " ", EXAMPLE.read_text()).lower()
+        for doc in setting_docs(struct).values():
+            assert doc.description.lower() in text, doc.name
+            assert doc.description.endswith(".")
+            if doc.unit in ("seconds", "bytes"):
+                assert f"{doc.description} {doc.unit}.".lower() in text, doc.name
+
+    def test_a_server_as_long_as_the_field_default(self):
+        assert "without it: 8." in EXAMPLE.read_text().lower()
+        assert ServerConfig(url="http://a").max_concurrent_requests == 8
