@@ -24,8 +24,9 @@ from fastroute.rules.message import RequestHead, without_upgrade
 
 log = logging.getLogger(__name__)
 
-# Requests read ahead of the one being answered; at the limit we stop reading.
-MAX_PIPELINED = 16
+# Requests read ahead of the one being answered. Who sends more is refused: to stop reading would
+# bound them too, but a transport that does not read does not see its client go away either.
+MAX_PIPELINED = 100
 # Bytes the transport may hold for a client before the server is no longer read. A read brings
 # 256 KiB at most (uvloop), so a slow client holds less than this and one read.
 WRITE_HIGH_BYTES = 65536
@@ -102,7 +103,6 @@ class ClientConnection(asyncio.Protocol):
         "_parser",
         "_pipeline",
         "_reading",
-        "_reading_paused",
         "_refusal",
         "_request",
         "_transport",
@@ -121,7 +121,6 @@ class ClientConnection(asyncio.Protocol):
         self._worker = worker
         self._parser = httptools.HttpRequestParser(self)
         self._reading = Reading.BETWEEN
-        self._reading_paused = False
         self._write_paused = False
         self._deadline = worker.now + worker.config.client_idle_timeout
         self.address = b""
@@ -301,8 +300,12 @@ class ClientConnection(asyncio.Protocol):
     def _read_heads(self, *, suspect: bool) -> None:
         """Check what has been read, and stop reading where a request is the connection's last."""
         config = self._worker.config
+        room = config.max_body_bytes
         for index, request in enumerate(self._pipeline):
+            room -= len(request.body)
             try:
+                if index > MAX_PIPELINED or (index and room < 0):
+                    raise BadRequest(429, "too much was sent ahead of the answers")
                 head = request.read_head(config, suspect=suspect)
             except BadRequest as error:
                 self._stop_reading(error, keep=index)
@@ -314,9 +317,6 @@ class ClientConnection(asyncio.Protocol):
             self._check_unfinished(config, suspect=suspect)
         if self._refusal is not None:
             self._stop_reading(self._refusal, keep=len(self._pipeline))
-        elif len(self._pipeline) > MAX_PIPELINED and not self._reading_paused:
-            self._reading_paused = True
-            self._transport.pause_reading()
 
     def _check_unfinished(self, config: Config, *, suspect: bool) -> None:
         """Refuse early what need not be read to its end."""
@@ -347,9 +347,6 @@ class ClientConnection(asyncio.Protocol):
         while self._pipeline and self._exchange is None and not self._write_paused:
             self._serve(self._pipeline.popleft())
         self._advancing = False
-        if self._reading_paused and len(self._pipeline) <= MAX_PIPELINED // 2:
-            self._reading_paused = False
-            self._transport.resume_reading()
         if self._exchange is None and not self._pipeline:
             if self._refusal is not None:
                 self._refuse(self._refusal)

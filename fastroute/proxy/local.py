@@ -17,6 +17,7 @@ _ERROR_TYPES = {
     405: "MethodNotAllowedError",
     408: "TimeoutError",
     413: "RequestTooLargeError",
+    429: "TooManyRequestsError",
     431: "HeadersTooLargeError",
     502: "BadGatewayError",
     503: "ServiceUnavailableError",
