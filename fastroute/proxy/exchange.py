@@ -239,7 +239,7 @@ class Exchange:
             self._connecting = None
             self._failed(f"no connection within {timeout:g} s", silent=False)
             return
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a name that IDNA refuses
             self._connecting = None
             self._failed(str(error) or type(error).__name__, silent=False)
             return

@@ -1,0 +1,474 @@
+"""Whether a server gets requests: its states, what changes them, as one table.
+
+`TRANSITIONS` says for each state and event which state follows and under which condition; what is
+absent changes nothing. `Record` is what the conditions look at, `ServerHealth` applies the table.
+
+    UP        gets requests
+    COOLING   said that it is full; gets none until its Retry-After is over
+    DOWN      gets none, until a probe, the clock or its own metrics give reason to try it again
+    TRIAL     gets one request at a time; the first good answer, to a request or a probe, is UP
+    DRAINING  gets none because the configuration says so, whatever its health is meanwhile
+
+The way back from DOWN depends on what is wrong (`Cause`):
+
+1. Probes took it down: the next good probe brings it on trial.
+2. Requests took it down, while probes may have succeeded all along: the same, but after the
+   breaker's wait, which doubles each time in a row.
+3. It is asleep or stalled: probes succeed all the time and prove nothing, only its metrics do.
+
+A probe that fails in earnest turns 2 and 3 into 1: that process is gone, what answers later is
+another one, and probes tell the truth about it.
+
+Seconds are of any one clock, given as `now`.
+"""
+
+import enum
+from collections import deque
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+DEFAULT_COOL_DOWN = 1.0
+"""Seconds, for a server that is full and gives no Retry-After, as vLLM does not."""
+
+MAX_COOL_DOWN = 30.0
+"""Seconds; a server's word is not taken for longer than this."""
+
+DOWN_PROBE_INTERVAL = 2.0
+"""Seconds at most between probes of a DOWN server, so that a restarted one is soon noticed."""
+
+TRIAL_PROBE_INTERVAL = 1.0
+"""Seconds at most between probes of a server on trial."""
+
+
+class State(enum.IntEnum):
+    """The numbers are those of the score table's ServerState."""
+
+    UP = 1
+    DOWN = 2
+    DRAINING = 3
+    TRIAL = 4
+    COOLING = 5
+
+
+class Event(enum.Enum):
+    """What is seen of a server."""
+
+    PROBE_OK = "a health check succeeded"
+    PROBE_FAILED = "a health check failed"
+    PROBE_SLOW = "a health check took too long"
+    REQUEST_OK = "a request was answered"
+    REQUEST_FAILED = "a request failed"
+    BUSY = "it is full"
+    SHUTTING_DOWN = "it is shutting down"
+    ASLEEP = "its engine is asleep"
+    AWAKE = "its engine is awake"
+    STALLED = "its engine makes no progress"
+    MOVING = "its engine makes progress, or has nothing to do"
+    DRAIN = "it is to be drained"
+    UNDRAIN = "it is not to be drained any more"
+    TIME = "time has passed"
+
+
+class Cause(enum.Enum):
+    """Why a server is DOWN, which decides what brings it back."""
+
+    PROBES = enum.auto()
+    REQUESTS = enum.auto()
+    ASLEEP = enum.auto()
+    STALLED = enum.auto()
+
+
+CAUSES = {
+    Event.PROBE_OK: Cause.PROBES,  # Too slow on average.
+    Event.PROBE_FAILED: Cause.PROBES,
+    Event.PROBE_SLOW: Cause.PROBES,
+    Event.REQUEST_FAILED: Cause.REQUESTS,
+    # A server that shuts down answers its probes until it is gone.
+    Event.SHUTTING_DOWN: Cause.REQUESTS,
+    Event.ASLEEP: Cause.ASLEEP,
+    Event.STALLED: Cause.STALLED,
+}
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What belongs to an event.
+
+    Attributes:
+        detail: More exactly what happened, for the log; such as "connection refused".
+        response_time: Of a probe, seconds.
+        delivering: Of a probe: streams of this server delivered bytes in the last interval.
+        retry_after: Of BUSY, seconds; 0 if it gave none.
+    """
+
+    detail: str = ""
+    response_time: float = 0.0
+    delivering: bool = False
+    retry_after: float = 0.0
+
+
+NO_FACTS = Facts()
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of servers.toml that are about health. Times in seconds."""
+
+    health_check_interval: float = 10.0
+    enable_active_health_check: bool = True
+    health_check_consecutive_failures: int = 3
+    health_check_window_size: int = 10
+    health_check_min_success_rate: float = 0.5
+    health_check_max_response_time: float = 10.0
+    failure_threshold: int = 5
+    auto_recovery_threshold: float = 60.0
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A server's state changed."""
+
+    before: State
+    after: State
+    reason: str
+
+
+class Record:
+    """What is remembered of a server.
+
+    Attributes:
+        limits: May be replaced at any time.
+        last_check: When the last probe ended, or None.
+        last_response_time: Of the last probe, seconds, or None.
+        total_checks: Probes so far.
+        consecutive_failures: Probes failed in a row.
+        request_failures: Requests failed in a row.
+        cause: Why it is DOWN, or was the last time.
+        down_since: When it went DOWN the last time.
+        wait_until: The end of the breaker's wait.
+        trips: How often in a row requests took it down.
+        up_since: When it last came back.
+        cool_until: The end of the cool-down.
+    """
+
+    __slots__ = (
+        "_window",
+        "cause",
+        "consecutive_failures",
+        "cool_until",
+        "down_since",
+        "last_check",
+        "last_response_time",
+        "limits",
+        "request_failures",
+        "total_checks",
+        "trips",
+        "up_since",
+        "wait_until",
+    )
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.last_check: float | None = None
+        self.last_response_time: float | None = None
+        self.total_checks = 0
+        self.consecutive_failures = 0
+        self.request_failures = 0
+        self.cause = Cause.PROBES
+        self.down_since = 0.0
+        self.wait_until = 0.0
+        self.trips = 0
+        self.up_since = 0.0
+        self.cool_until = 0.0
+        # Whether each of the last probes succeeded, and its response time.
+        self._window: deque[tuple[bool, float]] = deque()
+
+    @property
+    def window_is_full(self) -> bool:
+        """Whether there were enough probes to speak of a success rate."""
+        return len(self._window) >= self.limits.health_check_window_size
+
+    @property
+    def success_rate(self) -> float:
+        """Of the last probes, 0 to 1; 1 before the first, and when it has just come back."""
+        if not self._window:
+            return 1.0
+        return sum(ok for ok, _ in self._window) / len(self._window)
+
+    @property
+    def response_times(self) -> list[float]:
+        """Of the last good probes, seconds."""
+        return [response_time for ok, response_time in self._window if ok]
+
+    @property
+    def average_response_time(self) -> float | None:
+        """Of the last good probes, seconds; None without any."""
+        times = self.response_times
+        return sum(times) / len(times) if times else None
+
+    def note_probe(self, event: Event, now: float, facts: Facts, *, is_up: bool) -> Event | None:
+        """Remember a probe.
+
+        Args:
+            event: How it ended.
+            now: When.
+            facts: What belongs to it.
+            is_up: Whether it is a server in use; its slow answers go into the average, while
+                one that is to come back must answer quickly.
+
+        Returns:
+            How it is to be taken; None: not at all, as busy is not dead.
+        """
+        self.total_checks += 1
+        self.last_check = now
+        self.last_response_time = facts.response_time
+        is_ok = event is Event.PROBE_OK
+        is_slow = event is Event.PROBE_SLOW or (
+            is_ok and facts.response_time > self.limits.health_check_max_response_time
+        )
+        if is_slow and facts.delivering:
+            return None
+        if is_ok and is_slow and not is_up:
+            is_ok, event = False, Event.PROBE_SLOW
+        self.consecutive_failures = 0 if is_ok else self.consecutive_failures + 1
+        self._window.append((is_ok, facts.response_time))
+        while len(self._window) > self.limits.health_check_window_size:
+            self._window.popleft()
+        return event
+
+    def note_busy(self, now: float, retry_after: float) -> None:
+        """Remember how long it must be left alone; an earlier, longer wish stands."""
+        wait = min(MAX_COOL_DOWN, retry_after) if retry_after > 0 else DEFAULT_COOL_DOWN
+        self.cool_until = max(self.cool_until, now + wait)
+
+    def note_down(self, cause: Cause, now: float) -> None:
+        """Remember that and why it went DOWN."""
+        self.cause = cause
+        self.down_since = now
+        if cause is not Cause.REQUESTS:
+            return
+        longest = self.limits.auto_recovery_threshold
+        # Good for so long: what happened before is forgiven, though no request may have told.
+        self.trips = 1 if now - self.up_since >= longest else self.trips + 1
+        doubled = self.limits.health_check_interval * 2.0 ** min(self.trips - 1, 30)
+        self.wait_until = now + min(longest, doubled)
+
+    def note_recovery(self, now: float) -> None:
+        """Forget what took it down, or the next probe would do so again."""
+        self._window.clear()
+        self.consecutive_failures = 0
+        self.request_failures = 0
+        self.up_since = now
+
+
+Condition = Callable[[Record, Event, float], str | None]
+"""Says why the transition happens, or None that it does not."""
+
+
+def _always(record: Record, event: Event, now: float) -> str | None:
+    return event.value
+
+
+def _probes_are_bad(record: Record, event: Event, now: float) -> str | None:
+    limits = record.limits
+    times = record.response_times
+    if record.consecutive_failures >= limits.health_check_consecutive_failures:
+        return f"{record.consecutive_failures} health checks in a row failed"
+    if record.window_is_full and record.success_rate < limits.health_check_min_success_rate:
+        return f"only {record.success_rate:.0%} of the health checks succeeded"
+    # One slow answer is no average.
+    if len(times) >= limits.health_check_consecutive_failures:
+        average = sum(times) / len(times)
+        if average > limits.health_check_max_response_time:
+            return f"health checks take {average:.1f} s on average"
+    return None
+
+
+def _requests_are_bad(record: Record, event: Event, now: float) -> str | None:
+    if record.request_failures < record.limits.failure_threshold:
+        return None
+    return f"{record.request_failures} requests in a row failed"
+
+
+def _cool_down_is_over(record: Record, event: Event, now: float) -> str | None:
+    return "its cool-down is over" if now >= record.cool_until else None
+
+
+def _probe_may_bring_it_back(record: Record, event: Event, now: float) -> str | None:
+    if record.cause is Cause.PROBES:
+        return event.value
+    if record.cause is Cause.REQUESTS and now >= record.wait_until:
+        return event.value
+    return None
+
+
+def _time_may_bring_it_back(record: Record, event: Event, now: float) -> str | None:
+    due = recovery_due(record)
+    return "it has been down long enough" if due is not None and now >= due else None
+
+
+def _was_asleep(record: Record, event: Event, now: float) -> str | None:
+    return event.value if record.cause is Cause.ASLEEP else None
+
+
+def _was_stalled(record: Record, event: Event, now: float) -> str | None:
+    return event.value if record.cause is Cause.STALLED else None
+
+
+def _is_another_cause(record: Record, event: Event, now: float) -> str | None:
+    # Nobody makes progress in sleep, so that would only hide the cause.
+    if event is Event.STALLED and record.cause is Cause.ASLEEP:
+        return None
+    return None if CAUSES[event] is record.cause else event.value
+
+
+def recovery_due(record: Record) -> float | None:
+    """When time alone brings a DOWN server on trial, or None: it does not."""
+    if record.limits.enable_active_health_check:
+        return None
+    if record.cause is Cause.ASLEEP or record.cause is Cause.STALLED:
+        return None
+    return record.down_since + record.limits.auto_recovery_threshold
+
+
+_IN_USE: dict[Event, tuple[Condition, State]] = {
+    Event.PROBE_OK: (_probes_are_bad, State.DOWN),
+    Event.PROBE_FAILED: (_probes_are_bad, State.DOWN),
+    Event.PROBE_SLOW: (_probes_are_bad, State.DOWN),
+    Event.REQUEST_FAILED: (_requests_are_bad, State.DOWN),
+    Event.BUSY: (_always, State.COOLING),
+    Event.SHUTTING_DOWN: (_always, State.DOWN),
+    Event.ASLEEP: (_always, State.DOWN),
+    Event.STALLED: (_always, State.DOWN),
+}
+
+TRANSITIONS: Mapping[State, Mapping[Event, tuple[Condition, State]]] = {
+    State.UP: _IN_USE,
+    State.COOLING: {**_IN_USE, Event.TIME: (_cool_down_is_over, State.UP)},
+    # From DOWN to DOWN only the cause changes.
+    State.DOWN: {
+        Event.PROBE_OK: (_probe_may_bring_it_back, State.TRIAL),
+        Event.PROBE_FAILED: (_is_another_cause, State.DOWN),
+        Event.ASLEEP: (_is_another_cause, State.DOWN),
+        Event.AWAKE: (_was_asleep, State.TRIAL),
+        Event.STALLED: (_is_another_cause, State.DOWN),
+        Event.MOVING: (_was_stalled, State.TRIAL),
+        Event.TIME: (_time_may_bring_it_back, State.TRIAL),
+    },
+    State.TRIAL: {
+        Event.PROBE_OK: (_always, State.UP),
+        Event.PROBE_FAILED: (_always, State.DOWN),
+        Event.PROBE_SLOW: (_always, State.DOWN),
+        Event.REQUEST_OK: (_always, State.UP),
+        Event.REQUEST_FAILED: (_always, State.DOWN),
+        # Full is not ill: it lives, and goes on as any other full server.
+        Event.BUSY: (_always, State.COOLING),
+        Event.SHUTTING_DOWN: (_always, State.DOWN),
+        Event.ASLEEP: (_always, State.DOWN),
+        Event.STALLED: (_always, State.DOWN),
+    },
+}
+"""DRAIN and UNDRAIN are not here: draining lies over the other states and leaves them alone."""
+
+
+class ServerHealth:
+    """One server's health.
+
+    Attributes:
+        record: What is known of it; read it for display, replace its `limits` on a reload.
+        since: When the state began, or None: it is UP from the start.
+    """
+
+    __slots__ = ("_condition", "_draining", "_reason", "record", "since")
+
+    def __init__(self, limits: Limits) -> None:
+        self.record = Record(limits)
+        self.since: float | None = None
+        self._condition = State.UP
+        self._draining = False
+        self._reason = ""
+
+    @property
+    def state(self) -> State:
+        """The state that counts."""
+        return State.DRAINING if self._draining else self._condition
+
+    @property
+    def reason(self) -> str:
+        """Why the state is what it is; "" for a server that has been UP from the start."""
+        return Event.DRAIN.value if self._draining else self._reason
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether nothing is wrong with it: a full or drained server is not ill."""
+        return self._condition is State.UP or self._condition is State.COOLING
+
+    @property
+    def probe_interval(self) -> float:
+        """How long to wait before the next probe, seconds."""
+        interval = self.record.limits.health_check_interval
+        if self._condition is State.DOWN:
+            return min(interval, DOWN_PROBE_INTERVAL)
+        if self._condition is State.TRIAL:
+            return min(interval, TRIAL_PROBE_INTERVAL)
+        return interval
+
+    @property
+    def due(self) -> float | None:
+        """When `Event.TIME` is to be observed; None while time alone changes nothing."""
+        if self._condition is State.COOLING:
+            return self.record.cool_until
+        return recovery_due(self.record) if self._condition is State.DOWN else None
+
+    def observe(self, event: Event, now: float, facts: Facts = NO_FACTS) -> Change | None:
+        """Take an event.
+
+        Args:
+            event: What was seen.
+            now: When.
+            facts: What belongs to it.
+
+        Returns:
+            The change of state, to be logged once; None if there is none.
+        """
+        before = self.state
+        if event is Event.DRAIN or event is Event.UNDRAIN:
+            self._draining = event is Event.DRAIN
+        else:
+            taken = self._note(event, now, facts)
+            if taken is not None:
+                self._follow(taken, now, facts.detail)
+        if self.state is before:
+            return None
+        self.since = now
+        return Change(before, self.state, event.value if event is Event.UNDRAIN else self.reason)
+
+    def _note(self, event: Event, now: float, facts: Facts) -> Event | None:
+        """Remember what the conditions ask for; return the event as it is to be taken."""
+        record = self.record
+        if event in (Event.PROBE_OK, Event.PROBE_FAILED, Event.PROBE_SLOW):
+            return record.note_probe(event, now, facts, is_up=self.is_healthy)
+        if event is Event.BUSY:
+            record.note_busy(now, facts.retry_after)
+        elif self._condition is State.DOWN:
+            pass  # Requests that were under way when it went down tell nothing new.
+        elif event is Event.REQUEST_OK:
+            # Unlike a probe, it proves that the server serves.
+            record.request_failures = record.trips = 0
+        elif event is Event.REQUEST_FAILED:
+            record.request_failures += 1
+        return event
+
+    def _follow(self, event: Event, now: float, detail: str) -> None:
+        """Go where the table says."""
+        condition, after = TRANSITIONS[self._condition].get(event, (None, self._condition))
+        why = condition and condition(self.record, event, now)
+        if why is None:
+            return
+        before, self._condition = self._condition, after
+        self._reason = f"{why}: {detail}" if detail else why
+        if after is not State.DOWN:
+            if before is State.TRIAL:
+                self.record.note_recovery(now)
+        elif before is State.DOWN:
+            self.record.cause = CAUSES[event]
+        else:
+            self.record.note_down(CAUSES[event], now)
