@@ -4,6 +4,8 @@ A message is a 4-byte big-endian length and that many bytes of msgpack. No I/O h
 EOF means that the other side is gone.
 """
 
+import enum
+
 import msgspec
 
 from fastroute.config import Config
@@ -14,19 +16,97 @@ MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 
 class RoutedServer(msgspec.Struct, frozen=True, kw_only=True):
-    """A server that may be chosen, and where in the score table it is counted."""
+    """A server as workers are told of it: where it is counted, and what may be asked of it."""
 
     row: int
     generation: int
     url: str
     max_concurrent_requests: int
+    state: int = 1
+    """A ServerState; 1 is UP."""
+    reason: str = ""
+    """Why it is in that state, for people."""
+    models: tuple[str, ...] | None = None
+    """None where they are not known (yet): then it may have any."""
+    api_key: str | None = None
+    """Replaces the client's Authorization."""
+    weight: float = 1.0
+    """Its share of the load beyond what its capacity says."""
+
+
+class ServerHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """What health checks found of a server, for /health."""
+
+    last_check: float | None = None
+    """Unix time in seconds."""
+    consecutive_failures: int = 0
+    success_rate: float = 1.0
+    avg_response_time: float = 0.0
+    """Seconds."""
+    last_response_time: float | None = None
+    """Seconds."""
+    total_checks: int = 0
+    models_last_updated: float | None = None
+    """Unix time in seconds."""
+
+
+class ConfigState(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the configuration file."""
+
+    source: str = ""
+    """The file, or the option the servers came from."""
+    loaded_at: float = 0.0
+    """Unix time in seconds."""
+    sha256: str = ""
+    reloads: int = 0
+    """How often a changed file was put in force."""
+    failures: int = 0
+    """How often a changed file was refused."""
+    error: str | None = None
+    """Why the file as it is now is not in force, or None."""
 
 
 class Configure(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """To a worker: the settings and servers in force from now on."""
+    """To a worker: settings, servers and models in force from now on; sent on every change."""
 
     config: Config
     servers: tuple[RoutedServer, ...]
+    model_slots: tuple[str, ...] = ()
+    """Models counted apart in the score table: the first has slot 1."""
+    models_json: bytes | None = None
+    """The answer to GET /v1/models, or None where a server is to be asked."""
+    config_state: ConfigState = ConfigState()
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """To a worker: results of health checks; sent when there are new ones."""
+
+    servers: dict[str, ServerHealth]
+    """By URL."""
+
+
+class Observation(enum.Enum):
+    """What a worker saw of a server."""
+
+    OK = "ok"
+    """A request went well, after some that had not."""
+    FAILED = "failed"
+    """Connecting failed, no whole reply came, or it was a 5xx."""
+    BUSY = "busy"
+    """It answered 429 or 503: it is full, not broken."""
+    SHUTTING_DOWN = "shutting down"
+    """It answered that it takes no more requests."""
+
+
+class Observed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """From a worker: something that matters for a server's health."""
+
+    row: int
+    generation: int
+    kind: Observation
+    detail: str = ""
+    retry_after: float = 0.0
+    """Seconds the server asked to be left alone; 0 if it named none."""
 
 
 class Drain(msgspec.Struct, frozen=True, tag=True):
@@ -41,7 +121,7 @@ class Drained(msgspec.Struct, frozen=True, tag=True):
     """From a worker: nothing is in flight any more, the process ends now."""
 
 
-Message = Configure | Drain | Ready | Drained
+Message = Configure | Health | Drain | Ready | Drained | Observed
 
 # Neither holds anything between two calls, so both can be shared.
 _ENCODER = msgspec.msgpack.Encoder()

@@ -7,6 +7,7 @@ import pytest
 
 from fastroute.score_table import (
     COUNTERS,
+    HISTOGRAMS,
     PROCESS_CELLS,
     SERVER_COLUMNS,
     ScoreTable,
@@ -158,7 +159,7 @@ class TestReading:
         table = make_table()
         table.servers.state[0] = ServerState.UP
         plain = msgspec.to_builtins(table.snapshot())
-        assert set(plain["servers"][0]) == {"row", *SERVER_COLUMNS, *COUNTERS}
+        assert set(plain["servers"][0]) == {"row", *SERVER_COLUMNS, *COUNTERS, *HISTOGRAMS}
         assert set(plain["workers"][0]) == {"index", *PROCESS_CELLS}
 
 
