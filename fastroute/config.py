@@ -7,11 +7,12 @@ where `setting_docs` finds them for the error messages, the documentation and th
 import difflib
 import functools
 import ipaddress
+import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 from urllib.parse import SplitResult, urlsplit
 
 import msgspec
@@ -22,7 +23,8 @@ from fastroute.errors import ConfigError
 DAY = 86_400
 DEFAULT_PORTS = {"http": 80, "https": 443}
 PRINTABLE = re.compile(r"[!-~]+")
-HOST_NAME = re.compile(r"[a-z0-9._-]{1,253}")
+# Labels of up to 63 characters: a resolver refuses longer ones, and empty ones.
+HOST_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
 URL_FORM = "must be http://host:port or https://host:port"
 FILE_FORM = 'must be a list such as [ { url = "http://gpu-1:8000", max_concurrent_requests = 8 } ]'
 MAX_SHOWN_VALUE = 80
@@ -99,14 +101,36 @@ def _checked_host(host: str) -> str:
 
 Seconds = Annotated[float, Meta(ge=0.001, le=DAY, extra={"unit": "seconds"})]
 SecondsOrZero = Annotated[float, Meta(ge=0, le=DAY, extra={"unit": "seconds"})]
+# More than 20 a second would cost a server more than it tells.
+ScrapeSeconds = Annotated[float, Meta(ge=0.05, le=DAY, extra={"unit": "seconds"})]
 
 
-def _limits(unit: str, low: int, high: int) -> Meta:
+def _limits(unit: str, low: float, high: float) -> Meta:
     return Meta(ge=low, le=high, extra={"unit": unit})
+
+
+def _form(allowed: str) -> Meta:
+    """What a value that is no number must be."""
+    return Meta(extra={"allowed": allowed})
 
 
 def _about(description: str) -> Meta:
     return Meta(description=description)
+
+
+PolicyName = Literal["load", "least_inflight", "power_of_two", "round_robin", "random"]
+RetryReason = Literal["connect", "reset", "429", "502", "503", "504"]
+
+
+def _listed(words: Any) -> str:
+    return ", ".join(f'"{word}"' for word in get_args(words))
+
+
+MODELS_FORM = _form('must be a list of names such as [ "llama3.1:8b" ]')
+ModelName = Annotated[str, Meta(min_length=1, max_length=1000)]
+# What a field of a head may hold, and no more.
+SecretText = Annotated[str, Meta(pattern=r"\A[!-~]{1,8192}\Z")]
+KEY_FORM = "must be text of 1 to 8192 printable ASCII characters, without spaces"
 
 
 class ServerConfig(
@@ -114,12 +138,37 @@ class ServerConfig(
 ):
     """One entry of `servers`."""
 
-    url: Annotated[str, _about("Where the server listens.")]
+    url: Annotated[str, _form(URL_FORM), _about("Where the server listens.")]
     max_concurrent_requests: Annotated[
         int,
         _limits("requests", 1, 1_000_000),
         _about("How many requests the server runs at once; its share of the load follows."),
     ] = 8
+    models: Annotated[
+        Annotated[tuple[ModelName, ...], Meta(min_length=1)] | None,
+        MODELS_FORM,
+        _about("The models it serves; without it, the server is asked."),
+    ] = None
+    api_key: Annotated[
+        SecretText | None,
+        Meta(extra={"allowed": KEY_FORM, "secret": True}),
+        _about("Sent to the server as its key, in place of the client's."),
+    ] = None
+    api_key_env: Annotated[
+        ModelName | None,
+        _form("must be the name of an environment variable"),
+        _about("The environment variable that holds its key, read when the file is."),
+    ] = None
+    weight: Annotated[
+        float,
+        Meta(ge=0.001, le=1000, extra={"unit": ""}),
+        _about("Its share of the load beyond what max_concurrent_requests says."),
+    ] = 1.0
+    drain: Annotated[
+        bool,
+        _form("must be true or false"),
+        _about("Whether it gets no new requests and only finishes those it has."),
+    ] = False
 
     @functools.cached_property
     def address(self) -> ServerAddress:
@@ -131,10 +180,83 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """All settings: `servers` of section [servers], the rest of section [config]."""
 
     servers: tuple[ServerConfig, ...]
+    policy: Annotated[
+        PolicyName,
+        _form(f"must be one of {_listed(PolicyName)}"),
+        _about("How a server is chosen among those that can take a request."),
+    ] = "load"
+    scrape_interval: Annotated[
+        ScrapeSeconds,
+        _about("Time between two readings of a server's metrics."),
+    ] = 1.0
+    scrape_timeout: Annotated[
+        Seconds,
+        _about("How long a server may take to answer with its metrics."),
+    ] = 2.0
+    waiting_weight: Annotated[
+        float,
+        _limits("running requests", 0, 100),
+        _about("What a request in a server's queue adds to its load."),
+    ] = 0.5
+    busy_threshold: Annotated[
+        float,
+        _limits("", 0, 1000),
+        _about("The load for its capacity from which a server is busy; others are preferred."),
+    ] = 0.5
+    aliases: Annotated[
+        dict[ModelName, ModelName],
+        _form('must be a table such as { "gpt-4o" = "llama3.1:8b" }'),
+        _about("Other names of models; the server is asked for the one on the right."),
+    ] = {}
+    models_refresh_interval: Annotated[
+        Seconds,
+        _about("Time between two questions to a server for its models."),
+    ] = 30.0
     health_check_interval: Annotated[
         Seconds,
         _about("Time between two health checks of a server."),
     ] = 10.0
+    health_check_timeout: Annotated[
+        Seconds,
+        _about("How long a server may take to answer a health check."),
+    ] = 10.0
+    enable_active_health_check: Annotated[
+        bool,
+        _form("must be true or false"),
+        _about("Whether health is checked; without, only failing requests take a server out."),
+    ] = True
+    health_check_consecutive_failures: Annotated[
+        int,
+        _limits("checks", 1, 1000),
+        _about("How many failed health checks in a row take a server out."),
+    ] = 3
+    health_check_window_size: Annotated[
+        int,
+        _limits("checks", 1, 10_000),
+        _about("Over how many health checks success rate and response time are taken."),
+    ] = 10
+    health_check_min_success_rate: Annotated[
+        float,
+        _limits("", 0, 1),
+        _about("The share of good health checks below which a server is taken out."),
+    ] = 0.5
+    health_check_max_response_time: Annotated[
+        Seconds,
+        _about("The mean response time of health checks above which a server is taken out."),
+    ] = 10.0
+    failure_threshold: Annotated[
+        int,
+        _limits("requests", 1, 1000),
+        _about("How many failed requests in a row take a server out."),
+    ] = 5
+    auto_recovery_threshold: Annotated[
+        Seconds,
+        _about("The longest time until a server that failed requests is tried again."),
+    ] = 60.0
+    stall_timeout: Annotated[
+        SecondsOrZero,
+        _about("How long a server may have requests and make no token until it is taken out."),
+    ] = 60.0
     request_timeout: Annotated[
         Seconds,
         _about("The longest silence of a server, before the first byte and between bytes."),
@@ -142,8 +264,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_retries: Annotated[
         int,
         _limits("attempts", 0, 100),
-        _about("How many other servers are tried when one cannot be connected to."),
+        _about("How many other servers are tried when one fails before it answers."),
     ] = 3
+    retry_on: Annotated[
+        tuple[RetryReason, ...],
+        _form(f"must be a list of some of {_listed(RetryReason)}"),
+        _about("What lets another server be tried: failures, and statuses of answers."),
+    ] = get_args(RetryReason)
     connect_timeout: Annotated[
         Seconds,
         _about("How long connecting to a server may take, TLS included."),
@@ -183,6 +310,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         SecondsOrZero,
         _about("How long answers in flight may take to finish after SIGTERM or SIGINT."),
     ] = 30.0
+    config_reload_interval: Annotated[
+        Annotated[float, Meta(ge=0.1, le=DAY, extra={"unit": "seconds"})],
+        _about("Within what time a change of this file is seen."),
+    ] = 1.0
+    admin_port: Annotated[
+        int,
+        _limits("", 0, 65535),
+        _about("A TCP port of its own for /health, /metrics and the like; needs a restart."),
+    ] = 0
 
 
 class SettingDoc(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,6 +329,8 @@ class SettingDoc(msgspec.Struct, frozen=True, kw_only=True):
     unit: str
     description: str
     allowed: str
+    secret: bool
+    """Whether no message may repeat its value."""
 
 
 def setting_docs(struct: type[msgspec.Struct]) -> dict[str, SettingDoc]:
@@ -203,22 +341,22 @@ def setting_docs(struct: type[msgspec.Struct]) -> dict[str, SettingDoc]:
         if not metas:
             continue
         limits, about = metas[0], metas[-1]
-        unit = (limits.extra or {}).get("unit", "")
+        extra = limits.extra or {}
         docs[name] = SettingDoc(
             name=name,
             type=hint,
-            unit=unit,
+            unit=extra.get("unit", ""),
             description=about.description or "",
-            allowed=_allowed(get_args(hint)[0], limits, unit),
+            allowed=extra.get("allowed") or _range(get_args(hint)[0], limits, extra["unit"]),
+            secret=extra.get("secret", False),
         )
     return docs
 
 
-def _allowed(type_: type, limits: Meta, unit: str) -> str:
-    if type_ is str:
-        return URL_FORM
+def _range(type_: type, limits: Meta, unit: str) -> str:
     kind = "whole number" if type_ is int else "number"
-    return f"must be a {kind} of {unit} from {limits.ge} to {limits.le}"
+    of_what = f" of {unit}" if unit else ""
+    return f"must be a {kind}{of_what} from {limits.ge} to {limits.le}"
 
 
 def load_config(path: Path) -> Config:
@@ -231,20 +369,18 @@ def load_config(path: Path) -> Config:
         data = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{path}: line {line} is not UTF-8 text") from None
-    return parse_config(text, str(path))
+    return parse_config(data, str(path))
 
 
-def parse_config(text: str, source: str) -> Config:
+def parse_config(data: bytes | str, source: str) -> Config:
     """Check the text of a servers.toml; `source` names it in messages.
+
+    Keys that `api_key_env` names are taken from the environment.
 
     Raises:
         ConfigError: It cannot be used; the message is one line.
     """
+    text = data if isinstance(data, str) else _decoded(data, source)
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -257,6 +393,14 @@ def parse_config(text: str, source: str) -> Config:
         servers=_servers(servers.get("servers", []), source),
         **_checked(settings, Config, f"{source}: [config]"),
     )
+
+
+def _decoded(data: bytes, source: str) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{source}: line {line} is not UTF-8 text") from None
 
 
 def config_from_urls(urls: Iterable[str], max_concurrent_requests: int) -> Config:
@@ -301,7 +445,10 @@ def _servers(entries: Any, source: str) -> tuple[ServerConfig, ...]:
 def _server(entry: Mapping[str, Any], where: str) -> ServerConfig:
     if "url" not in entry:
         raise ConfigError(f"{where} url is missing: {URL_FORM}")
-    server = ServerConfig(**_checked(entry, ServerConfig, where))
+    values = _checked(entry, ServerConfig, where)
+    if "api_key_env" in values:
+        values["api_key"] = _key_from_environment(values, where)
+    server = ServerConfig(**values)
     try:
         _ = server.address
     except ConfigError as error:
@@ -309,12 +456,30 @@ def _server(entry: Mapping[str, Any], where: str) -> ServerConfig:
     return server
 
 
+def _key_from_environment(values: Mapping[str, Any], where: str) -> str:
+    if "api_key" in values:
+        raise ConfigError(f"{where} api_key and api_key_env exclude each other")
+    name = values["api_key_env"]
+    where = f"{where} api_key_env = {_shown(name)}"
+    key = os.environ.get(name)
+    if key is None:
+        raise ConfigError(f"{where}: there is no such environment variable")
+    try:
+        return msgspec.convert(key, SecretText)
+    except msgspec.ValidationError:
+        raise ConfigError(f"{where}: what the variable holds {KEY_FORM}") from None
+
+
 def _checked(table: Mapping[str, Any], struct: type[msgspec.Struct], where: str) -> dict[str, Any]:
     """Return the values of a table as the struct's fields, or say what is wrong with the first."""
     docs = setting_docs(struct)
     _refuse_unknown(table, tuple(docs), where, "key")
     return {
-        name: _converted(value, docs[name], f"{where} {name} = {_shown(value)}")
+        name: _converted(
+            value,
+            docs[name],
+            f"{where} {name} = {'...' if docs[name].secret else _shown(value)}",
+        )
         for name, value in table.items()
     }
 

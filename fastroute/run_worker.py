@@ -8,11 +8,12 @@ import asyncio
 import os
 import signal
 import socket
+from collections.abc import Callable
 
 import uvloop
 
 from fastroute.control.logs import configure_logging
-from fastroute.proxy.local import LocalEndpoint
+from fastroute.proxy.local import Listener, LocalEndpoint, LocalReply, OwnReply
 from fastroute.proxy.worker import Worker
 from fastroute.proxy.worker_state import WorkerState
 from fastroute.score_table import ScoreTable
@@ -26,17 +27,23 @@ def main() -> None:
     )
     for option in ("--listen-fd", "--table-fd", "--channel-fd", "--index"):
         parser.add_argument(option, type=int, required=True)
+    parser.add_argument("--admin-fd", type=int)
     parser.add_argument("--log-level", default="info")
     options = parser.parse_args()
     configure_logging(options.log_level)
     table = ScoreTable.attach(options.table_fd)
     listening = socket.socket(fileno=options.listen_fd)
     channel = socket.socket(fileno=options.channel_fd)
-    uvloop.run(serve(table, options.index, listening, channel))
+    admin = None if options.admin_fd is None else socket.socket(fileno=options.admin_fd)
+    uvloop.run(serve(table, options.index, listening, admin, channel))
 
 
 async def serve(
-    table: ScoreTable, index: int, listening: socket.socket, channel: socket.socket
+    table: ScoreTable,
+    index: int,
+    listening: socket.socket,
+    admin: socket.socket | None,
+    channel: socket.socket,
 ) -> None:
     """Serve clients until drained.
 
@@ -44,16 +51,15 @@ async def serve(
         table: The score table.
         index: This worker's place in it.
         listening: A bound, listening socket.
+        admin: Another, where fastroute's own endpoints are to be found then; or None.
         channel: The worker's end of the socket pair to the supervisor.
     """
     loop = asyncio.get_running_loop()
     cells = table.worker_cells(index)
     cells.process.pid[0] = os.getpid()
     cells.process.draining[0] = 0
-    endpoints: dict[bytes, LocalEndpoint] = {}
-    state = WorkerState(loop, table, cells, endpoints)
-    endpoints.update(local_endpoints(state))
-    worker = Worker(state, listening)
+    state = WorkerState(loop, table, cells)
+    worker = Worker(state, listeners(state, listening, admin))
     # A service manager signals the whole group: to drain is right then, too. Ctrl-C is the
     # supervisor's to pass on.
     loop.add_signal_handler(signal.SIGTERM, worker.drain)
@@ -61,13 +67,39 @@ async def serve(
     await worker.run(channel)
 
 
-def local_endpoints(state: WorkerState) -> dict[bytes, LocalEndpoint]:
-    """Return the endpoints that fastroute answers itself, by path."""
+def listeners(
+    state: WorkerState, listening: socket.socket, admin: socket.socket | None
+) -> list[tuple[socket.socket, Listener]]:
+    """Return what is served at which socket."""
+    own, models = own_endpoints(state), models_endpoint(state)
+    if admin is None:
+        return [(listening, Listener(own | models))]
+    return [(listening, Listener(models)), (admin, Listener(own | models, forwards=False))]
+
+
+def models_endpoint(state: WorkerState) -> dict[bytes, LocalEndpoint]:
+    """Return the endpoint that speaks for all servers; clients use it too."""
+
+    def models() -> LocalReply | None:
+        merged = state.configured.models_json
+        return None if merged is None else OwnReply(200, merged)
+
+    return {b"/v1/models": models}
+
+
+def own_endpoints(state: WorkerState) -> dict[bytes, LocalEndpoint]:
+    """Return the endpoints for those who run fastroute, by path."""
+
+    def own(view: Callable[[], tuple[int, bytes]]) -> LocalEndpoint:
+        return lambda: OwnReply(*view())
+
     return {
-        b"/livez": status.live,
-        b"/readyz": lambda: status.ready(state.table.snapshot(), draining=state.draining),
-        b"/health": lambda: status.health(state.table.snapshot(), state.routed),
-        b"/load-stats": lambda: status.load_stats(state.table.snapshot(), state.routed),
+        b"/livez": own(status.live),
+        b"/readyz": own(lambda: status.ready(state.table.snapshot(), draining=state.draining)),
+        b"/health": own(lambda: status.health(state.table.snapshot(), state.configured.servers)),
+        b"/load-stats": own(
+            lambda: status.load_stats(state.table.snapshot(), state.configured.servers)
+        ),
     }
 
 

@@ -18,7 +18,8 @@ import httptools
 from fastroute.config import Config
 from fastroute.errors import BadRequest
 from fastroute.proxy.exchange import Exchange
-from fastroute.proxy.local import answer_locally, own_error, own_reply
+from fastroute.proxy.local import Listener, LocalReply, own_error, own_reply, unknown_model
+from fastroute.proxy.router import UnknownModel
 from fastroute.proxy.worker_state import WorkerState
 from fastroute.rules.message import RequestHead, without_upgrade
 
@@ -33,7 +34,6 @@ WRITE_HIGH_BYTES = 65536
 # How long we go on reading, and throwing away, what a refused client still sends: closing with
 # unread bytes would reset the connection and destroy the answer on its way.
 LINGER_S = 2.0
-RETRY_AFTER_S = 1
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _NEVER = float("inf")
@@ -100,6 +100,7 @@ class ClientConnection(asyncio.Protocol):
         "_deadline",
         "_exchange",
         "_head_in_hand",
+        "_listener",
         "_parser",
         "_pipeline",
         "_reading",
@@ -116,9 +117,10 @@ class ClientConnection(asyncio.Protocol):
     _transport: asyncio.Transport
     write: Callable[[bytes], None]
 
-    def __init__(self, worker: WorkerState) -> None:
+    def __init__(self, worker: WorkerState, listener: Listener) -> None:
         # Connection
         self._worker = worker
+        self._listener = listener
         self._parser = httptools.HttpRequestParser(self)
         self._reading = Reading.BETWEEN
         self._write_paused = False
@@ -357,13 +359,19 @@ class ClientConnection(asyncio.Protocol):
         worker, head = self._worker, request.head
         assert head is not None, "a request was queued unchecked"
         self._head_in_hand = head
-        local = answer_locally(worker.local, head.method, head.target)
+        local = self._listener.answer(head.method, head.target)
         if local is not None:
             worker.cells.process.requests_local[0] += 1
-            self._reply(*local)
+            self._reply(local)
+            return
+        try:
+            group, body = worker.router.find(head.target, head.content_type, request.body)
+        except UnknownModel as unknown:
+            worker.cells.process.unknown_models[0] += 1
+            self._reply(unknown_model(unknown.model, unknown.known))
             return
         self._deadline = _NEVER
-        self._exchange = Exchange(worker, self, head, request.body)
+        self._exchange = Exchange(worker, self, head, body, group)
         self._exchange.start()
 
     def _invite_body(self) -> None:
@@ -386,7 +394,7 @@ class ClientConnection(asyncio.Protocol):
     def exchange_refused(self, status: int, message: str) -> None:
         """Answer with an error of our own in place of a server's reply."""
         self._exchange = None
-        self._reply(status, own_error(status, message))
+        self._reply(own_error(status, message))
         self._advance()
 
     def exchange_broken(self, *, reset: bool) -> None:
@@ -402,7 +410,7 @@ class ClientConnection(asyncio.Protocol):
             # client's to have, as it would have had it from the server.
             self._close()
 
-    def _reply(self, status: int, body: bytes) -> None:
+    def _reply(self, reply: LocalReply) -> None:
         """Answer the request in hand."""
         head = self._head_in_hand
         assert head is not None, "an answer to no request"
@@ -410,12 +418,7 @@ class ClientConnection(asyncio.Protocol):
         connection = None if keep_alive else b"close"
         if keep_alive and head.http_1_0:
             connection = b"keep-alive"
-        retry_after = RETRY_AFTER_S if status == 503 else 0
-        self.write(
-            own_reply(
-                status, body, method=head.method, connection=connection, retry_after=retry_after
-            )
-        )
+        self.write(own_reply(reply, method=head.method, connection=connection))
         if keep_alive:
             self._set_deadline()
         else:
@@ -426,8 +429,8 @@ class ClientConnection(asyncio.Protocol):
         self._worker.cells.process.requests_refused[0] += 1
         self._reading = Reading.REFUSED
         self._refusal = None
-        body = own_error(refusal.status, refusal.message)
-        self.write(own_reply(refusal.status, body, method=b"", connection=b"close"))
+        reply = own_error(refusal.status, refusal.message)
+        self.write(own_reply(reply, method=b"", connection=b"close"))
         self._transport.write_eof()
         self._deadline = self._worker.now + LINGER_S
 

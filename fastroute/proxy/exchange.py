@@ -1,22 +1,30 @@
 """One request and its reply: chooses a server, connects, retries, relays, and counts.
 
 This is the only place where the client's side and the server's side meet. One exchange owns the
-accounting of one request and releases every server it was counted on exactly once.
+accounting of one request, and releases every server it was counted on exactly once.
 """
 
 import asyncio
 import logging
+from bisect import bisect_left
 from collections.abc import Callable
+from time import monotonic
 from typing import Protocol
 
+from fastroute.messages import Observation
 from fastroute.proxy.pool import ServerPool
+from fastroute.proxy.router import Group
 from fastroute.proxy.upstream import UpstreamConnection
 from fastroute.proxy.worker_state import WorkerState
 from fastroute.rules.framing import Body, Unwrapper
 from fastroute.rules.message import ReplyHead, RequestHead
-from fastroute.rules.retry import Next, Phase, after_failure
+from fastroute.rules.retry import Next, Phase, Verdict, after_failure, is_shutting_down, judge
+from fastroute.score_table import DURATION_BOUNDS, FIRST_BYTE_BOUNDS
 
 log = logging.getLogger(__name__)
+
+# How much of a refusal is held back while another server is tried; vLLM's are below 1 KiB.
+MAX_HELD_BYTES = 65536
 
 
 class Client(Protocol):
@@ -52,27 +60,38 @@ class Exchange:
         "_bytes_out",
         "_client",
         "_connecting",
+        "_group",
         "_head",
         "_heard_at",
+        "_held",
+        "_held_bytes",
         "_keep_alive",
         "_paused",
         "_phase",
+        "_reply",
         "_reply_body",
         "_request_id",
         "_retries_left",
         "_reused",
+        "_sent",
         "_server",
-        "_status",
+        "_started_at",
         "_tried",
         "_unwrapper",
         "_upstream",
+        "_verdict",
         "_worker",
         "_write",
         "method",
     )
 
     def __init__(
-        self, worker: WorkerState, client: Client, head: RequestHead, body: bytes | bytearray
+        self,
+        worker: WorkerState,
+        client: Client,
+        head: RequestHead,
+        body: bytes | bytearray,
+        group: Group,
     ) -> None:
         # Request
         self._worker = worker
@@ -80,9 +99,13 @@ class Exchange:
         self._write = client.write
         self._head = head
         self._body = body
+        self._group = group
         self._request_id = head.request_id or worker.new_request_id()
         self._retries_left = worker.config.max_retries
         self._tried: list[ServerPool] = []
+        self._started_at = monotonic()
+        self._sent = False
+        self._paused = False
         self.method = head.method
         # Attempt
         self._server: ServerPool | None = None
@@ -90,13 +113,16 @@ class Exchange:
         self._connecting: asyncio.Task[None] | None = None
         self._phase = Phase.CONNECTING
         self._reused = False
-        self._heard_at = worker.now
-        # Reply
-        self._status = 0
-        self._keep_alive = head.keep_alive
+        self._heard_at = 0.0
+        # Reply of the attempt
+        self._reply: ReplyHead | None = None
         self._reply_body = Body.NONE
+        self._verdict = Verdict.FINE
+        self._keep_alive = False
         self._unwrapper: Unwrapper | None = None
-        self._paused = False
+        # What is not written yet: pieces that wait for the end of a segment, or of a refusal
+        self._held: list[bytes] | None = None
+        self._held_bytes = 0
         self._bytes_out = 0
 
     def __repr__(self) -> str:
@@ -106,7 +132,8 @@ class Exchange:
     def start(self) -> None:
         """Choose a server and send the request; the client hears of the outcome."""
         worker = self._worker
-        server = worker.choose(self._tried)
+        worker.requests += 1
+        server = worker.router.choose(self._group, self._tried)
         if server is None:
             worker.cells.process.unrouted_503[0] += 1
             self._client.exchange_refused(503, "no server is usable now; try again shortly")
@@ -132,8 +159,11 @@ class Exchange:
         """Stop at once, in whatever phase: the client is gone and vLLM need not generate on."""
         if self._server is None:
             return
+        cells = self._worker.cells
+        phase = cells.aborts_replying if self._phase is Phase.REPLYING else cells.aborts_waiting
+        phase[self._server.row] += 1
         self._drop_upstream()
-        self._release(self._worker.cells.aborted)
+        self._release(cells.aborted, self._worker.cells.models.aborted)
 
     def sweep(self, now: float) -> None:
         """Fail if the server has been silent for too long. A client's own pause does not count."""
@@ -146,39 +176,51 @@ class Exchange:
     # From the server's connection
 
     def reply_started(self) -> None:
-        """Note the first byte: from now on nothing is tried again."""
+        """Note the first byte."""
         self._phase = Phase.REPLYING
         self._heard_at = self._worker.now
+        assert self._server is not None, "a reply from no server"
+        histogram = self._worker.cells.first_byte
+        elapsed = monotonic() - self._started_at
+        histogram.buckets[bisect_left(FIRST_BYTE_BOUNDS, elapsed)][self._server.row] += 1
+        histogram.sum_us[self._server.row] += int(elapsed * 1e6)
 
     def reply_head(self, head: ReplyHead) -> None:
-        """Pass a head on."""
-        server = self._server
+        """Take a head; it is written with what came together with it, or held if it refuses."""
+        server, request = self._server, self._head
         assert server is not None, "a reply from no server"
-        request = self._head
         if not head.is_final():
             if not request.http_1_0:
+                self._sent = True
                 self._write(head.render(authority=server.authority))
             return
-        self._body = b""  # nothing is tried again: a long stream must not hold it
-        self._status = head.status
+        self._reply = head
         self._reply_body = head.body
+        self._keep_alive = request.keep_alive and not self._worker.draining
         if request.http_1_0 and head.body is Body.CHUNKED:
             self._unwrapper = Unwrapper()
             self._reply_body = Body.UNTIL_CLOSE
-        if self._reply_body is Body.UNTIL_CLOSE or self._worker.draining:
+        if self._reply_body is Body.UNTIL_CLOSE:
             self._keep_alive = False
         connection = None
         if not self._keep_alive:
             connection = b"close"
         elif request.http_1_0:
             connection = b"keep-alive"
-        self._write(
-            head.render(
-                authority=server.authority,
-                connection=connection,
-                unwrapped=self._unwrapper is not None,
-            )
+        rendered = head.render(
+            authority=server.authority,
+            connection=connection,
+            unwrapped=self._unwrapper is not None,
         )
+        if head.status >= 429:
+            self._verdict = self._judge(head.status)
+        self._held = [rendered]
+        self._held_bytes = len(rendered)
+
+    def reply_head_sent(self) -> None:
+        """Write what came with the head, in one system call; but hold a refusal to its end."""
+        if self._held is not None and self._verdict is Verdict.FINE:
+            self._flush()
 
     def reply_bytes(self, data: bytes) -> None:
         """Pass a piece of the body on, in the loop turn it came in."""
@@ -188,11 +230,17 @@ class Exchange:
         worker.cells.events[self._server.row] += 1
         if self._unwrapper is not None:
             data = self._unwrapper.feed(data)
-        self._bytes_out += len(data)
-        self._write(data)
+        if self._held is None:
+            self._bytes_out += len(data)
+            self._write(data)
+            return
+        self._held.append(data)
+        self._held_bytes += len(data)
+        if self._held_bytes > MAX_HELD_BYTES:
+            self._flush()
 
     def reply_complete(self, *, reusable: bool) -> None:
-        """Count the request, give the connection back and tell the client."""
+        """Give the connection back, then count the request and tell the client, or try again."""
         server, upstream = self._server, self._upstream
         assert server is not None, "a reply from no server"
         assert upstream is not None, "a reply from no connection"
@@ -203,19 +251,25 @@ class Exchange:
             server.give_back(upstream, self._worker.now)
         else:
             upstream.cancel()
-        self._release(self._worker.by_status_class[min(self._status // 100, 9)])
-        self._client.exchange_done(keep_alive=self._keep_alive)
+        if self._verdict is not Verdict.FINE and self._refused(server):
+            return
+        self._flush()
+        self._finish(server)
 
     def reply_failed(self, reason: str) -> None:
         """Try again where nothing can have been started, else tell the client."""
         self._upstream = None
         self._failed(reason, silent=False)
 
-    # Within
+    # Within: an attempt
 
     def _attempt(self, server: ServerPool) -> None:
         worker = self._worker
         self._server = server
+        self._reply = None
+        self._verdict = Verdict.FINE
+        self._unwrapper = None
+        self._held = None
         self._bytes_out = 0
         worker.cells.started[server.row] += 1
         worker.cells.in_flight[server.row] += 1
@@ -224,13 +278,10 @@ class Exchange:
             worker.cells.connections_reused[server.row] += 1
             self._send(upstream)
         else:
-            self._connect(server)
+            self._phase = Phase.CONNECTING
+            self._connecting = worker.loop.create_task(self._connect(server))
 
-    def _connect(self, server: ServerPool) -> None:
-        self._phase = Phase.CONNECTING
-        self._connecting = self._worker.loop.create_task(self._open(server))
-
-    async def _open(self, server: ServerPool) -> None:
+    async def _connect(self, server: ServerPool) -> None:
         timeout = self._worker.config.connect_timeout
         try:
             async with asyncio.timeout(timeout):
@@ -258,53 +309,141 @@ class Exchange:
         self._upstream = upstream
         self._reused = upstream.reused
         head = self._head.render(
-            server.authority, self._client.address, self._request_id, len(body)
+            server.authority,
+            server.authorization,
+            self._client.address,
+            self._request_id,
+            len(body),
         )
         self._worker.cells.bytes_in[server.row] += len(head) + len(body)
         upstream.send(self, head, body)
         if self._paused:
             upstream.transport.pause_reading()
 
-    def _failed(self, reason: str, *, silent: bool) -> None:
-        """Count and log a failed attempt, then do what the retry rules say."""
-        worker, server = self._worker, self._server
-        assert server is not None, "a failure of no server"
-        follow = after_failure(
-            self._phase, reused=self._reused, silent=silent, retries_left=self._retries_left
+    # Within: the end of an attempt
+
+    def _judge(self, status: int) -> Verdict:
+        """Say what a status means for us: without a retry left it is simply passed on."""
+        verdict = judge(status)
+        if verdict is Verdict.FINE or not self._retries_left:
+            return Verdict.FINE
+        if verdict is Verdict.UNCLEAR or str(status) in self._worker.retry_on:
+            return verdict
+        return Verdict.FINE
+
+    def _refused(self, server: ServerPool) -> bool:
+        """Try another server in place of one that refused; whether there is one."""
+        reply, held = self._reply, self._held
+        assert reply is not None, "a refusal without a head"
+        if held is None:
+            return False  # it was too long to hold and is the client's already
+        counter = self._worker.cells.retries_failed
+        if self._verdict is Verdict.UNCLEAR:
+            if not is_shutting_down(b"".join(held)):
+                return False
+            self._worker.observe(server, Observation.SHUTTING_DOWN, "it takes no more requests")
+        elif self._verdict is Verdict.BUSY:
+            counter = self._worker.cells.retries_busy
+        other = self._another(server)
+        if other is None:
+            return False
+        self._held = None
+        self._observe_reply(server, reply)
+        self._release(self._worker.by_status_class[min(reply.status // 100, 9)], None)
+        counter[other.row] += 1
+        self._attempt(other)
+        return True
+
+    def _another(self, server: ServerPool) -> ServerPool | None:
+        """Choose a server for one more attempt, if limits and budget allow it and there is one."""
+        worker = self._worker
+        if not self._retries_left or not worker.may_retry():
+            return None
+        self._tried.append(server)
+        other = worker.router.choose(self._group, self._tried)
+        if other is not None:
+            self._retries_left -= 1
+            worker.retries += 1
+            worker.cells.retries[other.row] += 1
+        return other
+
+    def _finish(self, server: ServerPool) -> None:
+        """Count a request that was answered."""
+        worker, reply = self._worker, self._reply
+        assert reply is not None, "an end without a head"
+        elapsed = monotonic() - self._started_at
+        worker.cells.duration.buckets[bisect_left(DURATION_BOUNDS, elapsed)][server.row] += 1
+        worker.cells.duration.sum_us[server.row] += int(elapsed * 1e6)
+        if reply.status >= 429 or worker.failing:
+            self._observe_reply(server, reply)
+        status_class = min(reply.status // 100, 9)
+        self._release(
+            worker.by_status_class[status_class], worker.models_by_status_class[status_class]
         )
+        self._client.exchange_done(keep_alive=self._keep_alive)
+
+    def _observe_reply(self, server: ServerPool, reply: ReplyHead) -> None:
+        verdict = judge(reply.status)
+        detail = f"status {reply.status}"
+        if verdict is Verdict.BUSY:
+            self._worker.observe(server, Observation.BUSY, detail, reply.retry_after)
+        elif verdict is Verdict.FINE:
+            self._worker.observe(server, Observation.OK, detail)
+        else:
+            self._worker.observe(server, Observation.FAILED, detail)
+
+    def _failed(self, reason: str, *, silent: bool) -> None:
+        """Count and log an attempt without a whole reply, then do what the retry rules say."""
+        worker, server, phase = self._worker, self._server, self._phase
+        assert server is not None, "a failure of no server"
+        follow = after_failure(phase, reused=self._reused, silent=silent, retry_on=worker.retry_on)
         log.warning(
             "server %s failed while %s: %s; %s %s, request %s: %s",
             server.url,
-            self._phase.value,
+            phase.value,
             reason,
             self.method.decode("latin-1"),
             self._head.target.decode("latin-1"),
             self._request_id.decode("latin-1"),
             follow.value,
         )
-        self._release(worker.cells.failed)
         if follow is Next.SAME_SERVER_FRESH:
+            self._release(worker.cells.failed, None)
             worker.cells.retries[server.row] += 1
+            worker.cells.retries_reset[server.row] += 1
             server.close_idle()  # they are as old or older, and as likely to be closed
             self._attempt(server)
             return
-        if follow is Next.OTHER_SERVER:
-            self._retries_left -= 1
-            self._tried.append(server)
-            other = worker.choose(self._tried)
-            if other is not None:
-                worker.cells.retries[other.row] += 1
-                self._attempt(other)
-                return
-        self._give_up(reason, silent=silent)
+        worker.observe(server, Observation.FAILED, f"{phase.value}: {reason}")
+        other = self._another(server) if follow is Next.OTHER_SERVER else None
+        if other is None:
+            self._release(worker.cells.failed, worker.cells.models.failed)
+            self._give_up(reason, silent=silent)
+            return
+        self._release(worker.cells.failed, None)
+        connecting = phase is Phase.CONNECTING
+        counter = worker.cells.retries_connect if connecting else worker.cells.retries_reset
+        counter[other.row] += 1
+        self._attempt(other)
 
     def _give_up(self, reason: str, *, silent: bool) -> None:
-        if self._status:
+        if self._sent:
             self._client.exchange_broken(reset=self._reply_body is Body.UNTIL_CLOSE)
         elif silent:
             self._client.exchange_refused(504, f"the server did not answer: {reason}")
         else:
             self._client.exchange_refused(502, f"the server failed: {reason}")
+
+    def _flush(self) -> None:
+        """Write what was held; from now on the reply passes as it comes and nothing is retried."""
+        held, self._held = self._held, None
+        if held is None:
+            return
+        self._sent = True
+        self._body = b""  # a long stream must not hold its request
+        data = held[0] if len(held) == 1 else b"".join(held)
+        self._bytes_out += self._held_bytes
+        self._write(data)
 
     def _drop_upstream(self) -> None:
         if self._connecting is not None:
@@ -314,8 +453,13 @@ class Exchange:
             self._upstream.cancel()
             self._upstream = None
 
-    def _release(self, outcome: memoryview) -> None:
-        """Take the request off its server's in-flight count; once for each attempt."""
+    def _release(self, outcome: memoryview, of_model: memoryview | None) -> None:
+        """Take the request off its server's in-flight count; once for each attempt.
+
+        Args:
+            outcome: The server's counter for how the attempt ended.
+            of_model: The model's counter, where the request ended with it.
+        """
         server = self._server
         assert server is not None, "an attempt was released twice"
         self._server = None
@@ -323,3 +467,5 @@ class Exchange:
         cells.in_flight[row] -= 1
         cells.bytes_out[row] += self._bytes_out
         outcome[row] += 1
+        if of_model is not None:
+            of_model[self._group.slot] += 1

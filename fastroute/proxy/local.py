@@ -1,15 +1,36 @@
-"""The endpoints fastroute answers itself, and its own replies."""
+"""What fastroute answers itself: its own endpoints, and errors of its own."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from email.utils import formatdate
+from typing import Protocol
+
+import msgspec
 
 from fastroute.errors import error_body
 from fastroute.rules.message import render_reply
 
-LocalEndpoint = Callable[[], tuple[int, bytes]]
-"""Returns an HTTP status and a JSON body. It must be quick and do no I/O."""
+
+class LocalReply(Protocol):
+    """A whole answer, as the views give it."""
+
+    @property
+    def status(self) -> int:
+        """HTTP status."""
+
+    @property
+    def body(self) -> bytes:
+        """The body."""
+
+    @property
+    def content_type(self) -> str:
+        """For the Content-Type field."""
+
+
+LocalEndpoint = Callable[[], LocalReply | None]
+"""Answers a GET, quickly and without I/O; None leaves the answer to a server."""
 
 OWN_PREFIX = b"/fastroute"
+RETRY_AFTER_S = 1
 _METHODS = (b"GET", b"HEAD")
 _ERROR_TYPES = {
     400: "BadRequestError",
@@ -25,56 +46,70 @@ _ERROR_TYPES = {
 }
 
 
-def answer_locally(
-    endpoints: Mapping[bytes, LocalEndpoint], method: bytes, target: bytes
-) -> tuple[int, bytes] | None:
-    """Answer a request for one of fastroute's own paths.
+class OwnReply(msgspec.Struct, frozen=True):
+    """A plain reply of fastroute's own."""
 
-    Args:
-        endpoints: By path.
-        method: Of the request.
-        target: Path and query of the request.
+    status: int
+    body: bytes
+    content_type: str = "application/json"
 
-    Returns:
-        Status and JSON body, or None where the request is a server's to answer.
+
+class Listener(msgspec.Struct, frozen=True):
+    """What is served at one listening address.
+
+    Attributes:
+        endpoints: Those that fastroute answers itself, by path.
+        forwards: Whether all other paths go to servers; at the admin port they do not.
     """
-    path = target.partition(b"?")[0]
-    endpoint = endpoints.get(path)
-    if endpoint is None:
-        if path != OWN_PREFIX and not path.startswith(OWN_PREFIX + b"/"):
-            return None
-        return 404, own_error(404, f"fastroute has no endpoint {path.decode('latin-1')}")
-    if method not in _METHODS:
-        return 405, own_error(405, f"{path.decode('latin-1')} is fastroute's own; use GET")
-    return endpoint()
+
+    endpoints: Mapping[bytes, LocalEndpoint]
+    forwards: bool = True
+
+    def answer(self, method: bytes, target: bytes) -> LocalReply | None:
+        """Answer a request, or return None where it is a server's to answer."""
+        path = target.partition(b"?")[0]
+        endpoint = self.endpoints.get(path)
+        if endpoint is None:
+            if self.forwards and path != OWN_PREFIX and not path.startswith(OWN_PREFIX + b"/"):
+                return None
+            return own_error(404, f"fastroute has no endpoint {path.decode('latin-1')}")
+        if method in _METHODS:
+            reply = endpoint()
+            if reply is not None or self.forwards:
+                return reply
+            return own_error(503, "not known yet")
+        return own_error(405, f"{path.decode('latin-1')} is fastroute's own; use GET")
 
 
-def own_error(status: int, message: str) -> bytes:
-    """Render the JSON body of an error of fastroute's own."""
-    return error_body(status, message, _ERROR_TYPES[status])
+def own_error(status: int, message: str, param: str | None = None) -> OwnReply:
+    """Make an error in the shape that OpenAI's clients show."""
+    return OwnReply(status, error_body(status, message, _ERROR_TYPES[status], param))
 
 
-def own_reply(
-    status: int, body: bytes, *, method: bytes, connection: bytes | None, retry_after: int = 0
-) -> bytes:
+def unknown_model(model: str, known: Sequence[str]) -> OwnReply:
+    """Make vLLM's own error for a model that it does not have."""
+    return own_error(
+        404, f"The model `{model}` does not exist. Valid aliases: {', '.join(known)}.", "model"
+    )
+
+
+def own_reply(reply: LocalReply, *, method: bytes, connection: bytes | None) -> bytes:
     """Render a whole reply of fastroute's own.
 
     Args:
-        status: HTTP status.
-        body: JSON.
+        reply: Status and body.
         method: Of the request; a reply to HEAD carries the fields only.
         connection: The Connection field, or None.
-        retry_after: In seconds; 0 for none.
     """
     fields: list[tuple[bytes, bytes]] = [
         (b"date", formatdate(usegmt=True).encode()),
         (b"server", b"fastroute"),
-        (b"content-type", b"application/json"),
+        (b"content-type", reply.content_type.encode()),
     ]
-    if status == 405:
+    if reply.status == 405:
         fields.append((b"allow", b"GET, HEAD"))
-    if retry_after:
-        fields.append((b"retry-after", b"%d" % retry_after))
+    if reply.status == 503:
+        fields.append((b"retry-after", b"%d" % RETRY_AFTER_S))
     if connection is not None:
         fields.append((b"connection", connection))
-    return render_reply(status, fields, body, with_body=method != b"HEAD")
+    return render_reply(reply.status, fields, reply.body, with_body=method != b"HEAD")

@@ -3,9 +3,10 @@
 import asyncio
 import ssl
 
-from fastroute.config import Config, ServerConfig
+from fastroute.config import Config, ServerAddress
 from fastroute.messages import RoutedServer
 from fastroute.proxy.upstream import UpstreamConnection
+from fastroute.score_table import ServerState
 
 
 class ServerPool:
@@ -17,9 +18,13 @@ class ServerPool:
 
     Attributes:
         row: The server's row in the score table.
-        capacity: How many requests it can work on at once.
+        generation: Tells it from an earlier server that had the same row.
+        capacity: How many requests it can work on at once, times its weight.
+        state: What may be asked of it.
+        models: The names of those it has, or None where they are not known.
         url: As the user wrote it.
         authority: Host and port for the Host field.
+        authorization: The Authorization field it wants in place of the client's, or None.
     """
 
     __slots__ = (
@@ -30,9 +35,12 @@ class ServerPool:
         "_max_head_bytes",
         "_tls",
         "authority",
+        "authorization",
         "capacity",
         "generation",
+        "models",
         "row",
+        "state",
         "url",
     )
 
@@ -43,17 +51,25 @@ class ServerPool:
         loop: asyncio.AbstractEventLoop,
         tls: ssl.SSLContext,
     ) -> None:
-        self.row = server.row
-        self.generation = server.generation
-        self.capacity = server.max_concurrent_requests
-        self.url = server.url
-        self._address = ServerConfig(url=server.url).address
-        self.authority = self._address.authority.encode()
-        self._tls = tls if self._address.tls else None
-        self._idle_timeout = config.pool_idle_timeout
-        self._max_head_bytes = config.max_header_bytes
         self._loop = loop
         self._idle: list[UpstreamConnection] = []
+        self.url = server.url
+        self._address = ServerAddress.from_url(server.url)
+        self.authority = self._address.authority.encode()
+        self._tls = tls if self._address.tls else None
+        self.row = server.row
+        self.generation = server.generation
+        self.configure(server, config)
+
+    def configure(self, server: RoutedServer, config: Config) -> None:
+        """Take what may change while the server stays the same."""
+        self.capacity = server.max_concurrent_requests * server.weight
+        self.state = ServerState(server.state)
+        self.models = server.models
+        key = server.api_key
+        self.authorization = None if key is None else b"Bearer " + key.encode()
+        self._idle_timeout = config.pool_idle_timeout
+        self._max_head_bytes = config.max_header_bytes
 
     def __repr__(self) -> str:
         return f"<ServerPool {self.url} row={self.row} idle={len(self._idle)}>"

@@ -4,9 +4,21 @@ import asyncio
 import gc
 import logging
 import socket
+from collections.abc import Sequence
+from functools import partial
 
-from fastroute.messages import Configure, Drain, Drained, Message, MessageReader, Ready, encode
+from fastroute.messages import (
+    Configure,
+    Drain,
+    Drained,
+    Health,
+    Message,
+    MessageReader,
+    Ready,
+    encode,
+)
 from fastroute.proxy.client import ClientConnection
+from fastroute.proxy.local import Listener
 from fastroute.proxy.worker_state import WorkerState
 
 log = logging.getLogger(__name__)
@@ -48,12 +60,20 @@ class Channel(asyncio.Protocol):
 class Worker:
     """Runs the data plane in one process until it has drained."""
 
-    def __init__(self, state: WorkerState, listening: socket.socket) -> None:
+    def __init__(
+        self, state: WorkerState, listening: Sequence[tuple[socket.socket, Listener]]
+    ) -> None:
+        """Prepare to run.
+
+        Args:
+            state: What the connections share.
+            listening: Sockets to accept clients at, and what is served there.
+        """
         self._state = state
         self._listening = listening
         self._stopped = asyncio.Event()
         self._channel = Channel(self)
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.AbstractServer] = []
         self._starting: asyncio.Task[None] | None = None
         self._sweeping: asyncio.TimerHandle | None = None
 
@@ -65,6 +85,7 @@ class Worker:
         """
         state = self._state
         await state.loop.create_connection(lambda: self._channel, sock=channel)
+        state.report = self._channel.send
         self.keep_time()
         await self._stopped.wait()
         self.stop_keeping_time()
@@ -74,9 +95,11 @@ class Worker:
     def take(self, message: Message) -> None:
         """Act on a message from the supervisor."""
         if isinstance(message, Configure):
-            self._state.configure(message.config, message.servers)
+            self._state.configure(message)
             if self._starting is None:
                 self._starting = self._state.loop.create_task(self._accept())
+        elif isinstance(message, Health):
+            self._state.health = message
         elif isinstance(message, Drain):
             self.drain()
 
@@ -87,8 +110,8 @@ class Worker:
             return
         state.draining = True
         state.cells.process.draining[0] = 1
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         for client in list(state.clients):
             client.drain()
         self._stop_if_drained()
@@ -105,8 +128,9 @@ class Worker:
         self._sweeping = state.loop.call_later(SWEEP_S, self.keep_time)
         for client in list(state.clients):
             client.sweep(now)
-        for server in state.servers:
+        for server in state.router.servers:
             server.expire_idle(now)
+        state.sample_budget()
         self._stop_if_drained()
 
     def stop_keeping_time(self) -> None:
@@ -116,9 +140,11 @@ class Worker:
 
     async def _accept(self) -> None:
         loop, state = self._state.loop, self._state
-        self._server = await loop.create_server(
-            lambda: ClientConnection(state), sock=self._listening, backlog=BACKLOG
-        )
+        for sock, listener in self._listening:
+            server = await loop.create_server(
+                partial(ClientConnection, state, listener), sock=sock, backlog=BACKLOG
+            )
+            self._servers.append(server)
         # What exists now lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()

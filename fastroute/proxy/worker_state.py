@@ -2,18 +2,16 @@
 
 import asyncio
 import os
-import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from itertools import count
-from random import Random
 from typing import Protocol
 
 from fastroute.config import Config
-from fastroute.messages import RoutedServer
-from fastroute.proxy.local import LocalEndpoint
+from fastroute.messages import Configure, Health, Message, Observation, Observed
 from fastroute.proxy.pool import ServerPool
-from fastroute.rules.policy import least_in_flight
-from fastroute.score_table import ScoreTable, WorkerCells
+from fastroute.proxy.router import Router
+from fastroute.rules.retry import RetryBudget
+from fastroute.score_table import COUNTERS, ScoreTable, WorkerCells
 
 
 class Sweepable(Protocol):
@@ -37,27 +35,36 @@ class WorkerState:
             call, and they need not be more exact than the sweep that acts on them.
         draining: Whether answers must close their connections.
         clients: All open client connections.
-        local: Endpoints that fastroute answers itself, by path.
-        routed: The servers as the supervisor named them.
+        configured: The last Configure, for the views.
+        health: The last Health, for the views.
+        retry_on: The setting, as a set.
+        requests: How many exchanges were started; with `retries`, what the retry budget counts.
+        failing: Rows of servers whose last request failed.
+        report: Sends a message to the supervisor.
         by_status_class: The counters of finished requests; index 2 is 2xx.
+        models_by_status_class: The same, of models.
     """
 
     __slots__ = (
+        "_budget",
         "_request_ids",
         "_request_prefix",
-        "_tls",
         "by_status_class",
         "cells",
         "clients",
         "config",
+        "configured",
         "draining",
-        "in_flight",
-        "local",
+        "failing",
+        "health",
         "loop",
+        "models_by_status_class",
         "now",
-        "rng",
-        "routed",
-        "servers",
+        "report",
+        "requests",
+        "retries",
+        "retry_on",
+        "router",
         "table",
     )
 
@@ -66,42 +73,100 @@ class WorkerState:
         loop: asyncio.AbstractEventLoop,
         table: ScoreTable,
         cells: WorkerCells,
-        local: Mapping[bytes, LocalEndpoint],
     ) -> None:
         self.loop = loop
         self.now = loop.time()
         self.table = table
         self.cells = cells
-        self.local = local
-        self.config = Config(servers=())
-        self.routed: tuple[RoutedServer, ...] = ()
-        self.servers: tuple[ServerPool, ...] = ()
+        self.router = Router(loop, table)
+        self.configured = Configure(config=Config(servers=()), servers=())
+        self.config = self.configured.config
+        self.health = Health(servers={})
+        self.retry_on = frozenset(self.config.retry_on)
         self.draining = False
         self.clients: set[Sweepable] = set()
-        self.rng = Random().random
-        self.in_flight: Callable[[], Sequence[int]] = table.in_flight_totals
-        self.by_status_class = (
-            *(cells.finished_2xx,) * 3,
-            cells.finished_3xx,
-            cells.finished_4xx,
-            *(cells.finished_5xx,) * 5,
-        )
-        self._tls = ssl.create_default_context()
+        self.requests = 0
+        self.retries = 0
+        self.failing: set[int] = set()
+        self.report: Callable[[Message], None] = lambda _: None
+        self.by_status_class = _by_class(cells)
+        self.models_by_status_class = _by_class(cells.models)
+        self._budget = RetryBudget()
         self._request_prefix = os.urandom(8).hex().encode()
         self._request_ids = count(1)
 
-    def configure(self, config: Config, servers: Sequence[RoutedServer]) -> None:
+    def configure(self, configured: Configure) -> None:
         """Put settings and servers in force; exchanges under way keep the server they have."""
-        for server in self.servers:
-            server.close_idle()
-        self.config = config
-        self.routed = tuple(servers)
-        self.servers = tuple(ServerPool(s, config, self.loop, self._tls) for s in servers)
-
-    def choose(self, tried: Sequence[ServerPool]) -> ServerPool | None:
-        """Choose a server that has not been tried yet for this request."""
-        return least_in_flight(self.servers, self.in_flight(), tried, self.rng)
+        for server in configured.servers:
+            if self.cells.counted_generation[server.row] != server.generation:
+                self._clear_row(server.row)
+                self.cells.counted_generation[server.row] = server.generation
+        self.configured = configured
+        self.config = configured.config
+        self.retry_on = frozenset(configured.config.retry_on)
+        self.router.configure(configured)
 
     def new_request_id(self) -> bytes:
         """Return an id no other request has: 16 random hex digits of this worker and a count."""
         return b"%b-%08x" % (self._request_prefix, next(self._request_ids))
+
+    def sample_budget(self) -> None:
+        """Note the totals that the retry budget is reckoned from."""
+        self._budget.sample(self.now, self.requests, self.retries)
+
+    def may_retry(self) -> bool:
+        """Whether the retry budget allows one more."""
+        return self._budget.allows(self.requests, self.retries)
+
+    def observe(
+        self, server: ServerPool, kind: Observation, detail: str, retry_after: float = 0.0
+    ) -> None:
+        """Tell the supervisor what matters for a server's health; successes only after failures."""
+        if kind is Observation.OK:
+            if server.row not in self.failing:
+                return
+            self.failing.discard(server.row)
+        elif kind is Observation.FAILED:
+            self.failing.add(server.row)
+        self.report(
+            Observed(
+                row=server.row,
+                generation=server.generation,
+                kind=kind,
+                detail=detail,
+                retry_after=retry_after,
+            )
+        )
+
+    def _clear_row(self, row: int) -> None:
+        """Begin to count anew: the server that had the row is gone, with nothing in flight."""
+        cells = self.cells
+        columns = [getattr(cells, name) for name in COUNTERS]
+        for histogram in (cells.first_byte, cells.duration):
+            columns += (*histogram.buckets, histogram.sum_us)
+        for column in columns:
+            column[row] = 0
+        self.failing.discard(row)
+
+
+def _by_class(counters: "Finished") -> tuple[memoryview, ...]:
+    """Return the counters of finished requests by the first digit of the status."""
+    return (
+        *(counters.finished_2xx,) * 3,
+        counters.finished_3xx,
+        counters.finished_4xx,
+        *(counters.finished_5xx,) * 5,
+    )
+
+
+class Finished(Protocol):
+    """Counters of finished requests."""
+
+    @property
+    def finished_2xx(self) -> memoryview: ...
+    @property
+    def finished_3xx(self) -> memoryview: ...
+    @property
+    def finished_4xx(self) -> memoryview: ...
+    @property
+    def finished_5xx(self) -> memoryview: ...

@@ -4,6 +4,7 @@ Fields a proxy must not pass on (RFC 9110 section 7.6.1) go; the rest stays as i
 order, letter case and values. Only fields named in the sets below are looked at.
 """
 
+import re
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from http import HTTPStatus
@@ -24,10 +25,16 @@ _REQUEST_SPECIAL = (
     _HOP_BY_HOP
     | _REQUEST_OWN
     | {b"via", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-request-id"}
+    | {b"authorization"}
 )
+# Fields of a request that may stand there once only.
+_REQUEST_SINGLE = _REQUEST_OWN | {b"authorization"}
+# Fields of a request that are looked at and copied too.
+_REQUEST_NOTED = b"content-type"
 # Fields of a reply that decide its framing or are not always passed on as they came.
 _REPLY_FRAMING = frozenset((b"content-length", b"transfer-encoding", b"content-type"))
-_REPLY_SPECIAL = _HOP_BY_HOP | _REPLY_FRAMING | {b"x-accel-buffering", b"location"}
+_REPLY_SPECIAL = _HOP_BY_HOP | _REPLY_FRAMING | {b"x-accel-buffering", b"location", b"retry-after"}
+_DELAY = re.compile(rb"[0-9]{1,6}")
 _NO_TOKENS: frozenset[bytes] = frozenset()
 _SCHEMES = (b"http://", b"https://")
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
@@ -43,11 +50,13 @@ class RequestHead:
         http_1_0: Whether the client speaks HTTP/1.0, which knows no chunked coding.
         body: How the body ends.
         content_length: Of the body in bytes, where the head says so; else 0.
+        content_type: The field's value, or None.
         expects_continue: Whether the client waits for 100 Continue before its body.
         request_id: The client's X-Request-Id, or None.
     """
 
     __slots__ = (
+        "_authorization",
         "_forwarded_for",
         "_forwarded_host",
         "_forwarded_proto",
@@ -55,6 +64,7 @@ class RequestHead:
         "_via",
         "body",
         "content_length",
+        "content_type",
         "expects_continue",
         "http_1_0",
         "keep_alive",
@@ -100,18 +110,28 @@ class RequestHead:
         self.expects_continue = (
             version == "1.1" and special.get(b"expect", b"").lower() == b"100-continue"
         )
+        self.content_type = special.get(_REQUEST_NOTED)
         self.request_id = special.get(b"x-request-id")
         self._via = special.get(b"via")
         self._forwarded_for = special.get(b"x-forwarded-for")
         self._forwarded_proto = special.get(b"x-forwarded-proto", b"http")
         self._forwarded_host = special.get(b"x-forwarded-host") or authority or host
+        self._authorization = special.get(b"authorization")
         self._lines = lines
 
-    def render(self, authority: bytes, client: bytes, request_id: bytes, body_length: int) -> bytes:
+    def render(
+        self,
+        authority: bytes,
+        authorization: bytes | None,
+        client: bytes,
+        request_id: bytes,
+        body_length: int,
+    ) -> bytes:
         """Write the head for a server; the body that follows is whole and plain.
 
         Args:
             authority: The server's host and port, for Host.
+            authorization: The server's own, which replaces the client's; or None.
             client: The client's address, for X-Forwarded-For.
             request_id: For X-Request-Id.
             body_length: In bytes, of the body after any chunked coding was taken off.
@@ -125,6 +145,10 @@ class RequestHead:
         parts += (self._forwarded_proto, b"\r\nVia: ", via, b"\r\nX-Request-Id: ", request_id)
         if self._forwarded_host is not None:
             parts += (b"\r\nX-Forwarded-Host: ", self._forwarded_host)
+        if authorization is None:
+            authorization = self._authorization
+        if authorization is not None:
+            parts += (b"\r\nAuthorization: ", authorization)
         if self.body is not Body.NONE:
             parts.append(b"\r\nContent-Length: %d" % body_length)
         parts.append(b"\r\n\r\n")
@@ -140,6 +164,7 @@ class ReplyHead:
         content_length: Of the body in bytes, where the head says so; else 0.
         keep_alive: Whether the server's connection may carry another request.
         is_event_stream: Whether the body is a stream of server-sent events.
+        retry_after: In seconds; 0 where the server names none, or a date.
     """
 
     __slots__ = (
@@ -153,6 +178,7 @@ class ReplyHead:
         "content_length",
         "is_event_stream",
         "keep_alive",
+        "retry_after",
         "status",
     )
 
@@ -197,6 +223,8 @@ class ReplyHead:
         content_type = special.get(b"content-type", b"")
         self.is_event_stream = content_type[:17].lower() == b"text/event-stream"
         self._unbuffered = b"x-accel-buffering" in special
+        retry_after = special.get(b"retry-after", b"")
+        self.retry_after = int(retry_after) if _DELAY.fullmatch(retry_after) else 0
 
     def is_final(self) -> bool:
         """Whether this is the answer, not an informational reply before it."""
@@ -256,11 +284,12 @@ def _sort_request_fields(fields: Fields) -> tuple[list[bytes], dict[bytes, bytes
         lowered = name.lower()
         if lowered not in _REQUEST_SPECIAL:
             lines += (name, b": ", value, b"\r\n")
-            continue
+            if lowered != _REQUEST_NOTED:
+                continue
         value = value.rstrip(b" \t")
         if lowered not in special:
             special[lowered] = value
-        elif lowered in _REQUEST_OWN:
+        elif lowered in _REQUEST_SINGLE:
             raise BadRequest(400, f"more than one {name.decode('latin-1')} field")
         else:
             # A list may come in several lines (RFC 9110 section 5.3).

@@ -1,7 +1,15 @@
-"""Which server gets a request. Nobody usable is None, never an exception."""
+"""Which server gets a request: the named policies. Nobody usable is None, never an exception.
+
+A score is how full a server is: what it has in hand, from us and from elsewhere, for its capacity.
+It counts our own requests as they are now and the others' as last scraped, so it neither sends a
+burst to the server that looked idle a second ago, nor counts our requests twice.
+"""
 
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol, TypeVar
+
+Rng = Callable[[], float]
+"""Returns a number from 0 up to, not including, 1."""
 
 
 class Candidate(Protocol):
@@ -9,42 +17,133 @@ class Candidate(Protocol):
 
     @property
     def row(self) -> int:
-        """The server's row in the score table."""
+        """Where its numbers stand in the score table."""
 
     @property
-    def capacity(self) -> int:
-        """How many requests it can work on at once."""
+    def capacity(self) -> float:
+        """How many requests it can work on at once, times its weight."""
 
 
 C = TypeVar("C", bound=Candidate)
+Counts = Sequence[int]
+"""Numbers by row: requests in flight from us, or load from elsewhere in thousandths."""
+
+Policy = Callable[[Sequence[C], Counts, Counts, Rng], C]
+"""Chooses among one or more candidates, by their foreign load (thousandths) and own in flight."""
 
 
-def least_in_flight(
-    candidates: Sequence[C],
-    in_flight: Sequence[int],
-    excluded: Collection[C],
-    rng: Callable[[], float],
-) -> C | None:
-    """Choose the server with the fewest requests in flight for its capacity.
+def score(candidate: Candidate, foreign_milli: Counts, in_flight: Counts) -> float:
+    """Return how full a server is; 1.0 is as much as it can work on at once."""
+    row = candidate.row
+    return (in_flight[row] + foreign_milli[row] / 1000) / candidate.capacity
+
+
+def load(candidates: Sequence[C], foreign_milli: Counts, in_flight: Counts, rng: Rng) -> C:
+    """Choose the emptiest server, at random among equals.
+
+    Servers below the busy threshold are thereby preferred to those above it.
+    """
+    best_score = float("inf")
+    best: list[C] = []
+    for candidate in candidates:
+        # `score`, written out: this loop is most of a choice.
+        row = candidate.row
+        its_score = (in_flight[row] + foreign_milli[row] / 1000) / candidate.capacity
+        if its_score < best_score:
+            best_score = its_score
+            best = [candidate]
+        elif its_score == best_score:
+            best.append(candidate)
+    return best[0] if len(best) == 1 else best[int(rng() * len(best))]
+
+
+def least_inflight(
+    candidates: Sequence[C], foreign_milli: Counts, in_flight: Counts, rng: Rng
+) -> C:
+    """Choose the server with the fewest of our own requests for its capacity.
+
+    For servers whose metrics cannot be read, or that get all their traffic from here.
+    """
+    return load(candidates, _Zeros(), in_flight, rng)
+
+
+def random(candidates: Sequence[C], foreign_milli: Counts, in_flight: Counts, rng: Rng) -> C:
+    """Choose blindly, larger capacities more often."""
+    point = rng() * sum(candidate.capacity for candidate in candidates)
+    for candidate in candidates:
+        point -= candidate.capacity
+        if point < 0:
+            return candidate
+    return candidates[-1]
+
+
+def power_of_two(busy_threshold: float) -> Policy[C]:
+    """Return the policy that takes the emptier of two servers drawn at random.
+
+    Several routers that each see a server idle do not all turn to it at once.
 
     Args:
-        candidates: The usable servers.
-        in_flight: Requests that all workers have with each server now, by row.
-        excluded: Servers already tried for this request.
-        rng: Returns a number from 0 up to 1, to break ties: several workers must not all turn to
-            the first server.
+        busy_threshold: While any server's score is below it, the two are drawn among those.
     """
-    best: list[C] = []
-    best_score = float("inf")
-    for candidate in candidates:
-        score = in_flight[candidate.row] / candidate.capacity
-        if score > best_score or (excluded and candidate in excluded):
-            continue
-        if score < best_score:
-            best_score = score
-            best = [candidate]
-        else:
-            best.append(candidate)
-    if len(best) > 1:
-        return best[int(rng() * len(best))]
-    return best[0] if best else None
+
+    def choose(candidates: Sequence[C], foreign_milli: Counts, in_flight: Counts, rng: Rng) -> C:
+        scored = [(score(c, foreign_milli, in_flight), c) for c in candidates]
+        drawn_from = [pair for pair in scored if pair[0] < busy_threshold] or scored
+        if len(drawn_from) == 1:
+            return drawn_from[0][1]
+        first = int(rng() * len(drawn_from))
+        second = int(rng() * (len(drawn_from) - 1))
+        second += second >= first
+        return min(drawn_from[first], drawn_from[second], key=lambda pair: pair[0])[1]
+
+    return choose
+
+
+def round_robin() -> Policy[C]:
+    """Return the policy that takes servers in turn, larger capacities more often.
+
+    Each pass gives every server credit for its capacity and the one with the most is chosen
+    (smooth weighted round robin, as in nginx).
+    """
+    credit: dict[int, float] = {}
+
+    def choose(candidates: Sequence[C], foreign_milli: Counts, in_flight: Counts, rng: Rng) -> C:
+        for candidate in candidates:
+            credit[candidate.row] = credit.get(candidate.row, 0.0) + candidate.capacity
+        chosen = max(candidates, key=lambda candidate: credit[candidate.row])
+        credit[chosen.row] -= sum(candidate.capacity for candidate in candidates)
+        return chosen
+
+    return choose
+
+
+def make_policy(name: str, busy_threshold: float) -> Policy[C]:
+    """Return the policy of that name.
+
+    Args:
+        name: One of `POLICIES`.
+        busy_threshold: The score from which a server is busy.
+    """
+    if name == "power_of_two":
+        return power_of_two(busy_threshold)
+    if name == "round_robin":
+        return round_robin()
+    return {"load": load, "least_inflight": least_inflight, "random": random}[name]
+
+
+POLICIES = ("load", "least_inflight", "power_of_two", "round_robin", "random")
+
+
+def without(candidates: Sequence[C], excluded: Collection[C]) -> Sequence[C]:
+    """Return the candidates that are not excluded; the same object where none is."""
+    return [c for c in candidates if c not in excluded] if excluded else candidates
+
+
+class _Zeros(Sequence[int]):
+    """A count that is 0 in every row."""
+
+    def __getitem__(self, row: object) -> int:  # type: ignore[override]
+        return 0
+
+    def __len__(self) -> int:
+        return 0

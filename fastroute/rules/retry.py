@@ -1,6 +1,7 @@
-"""What may be tried again, and where. A generation must never be started twice unawares."""
+"""What may be tried again, where and how often. No generation may be started twice unawares."""
 
 import enum
+from collections import deque
 
 
 class Phase(enum.Enum):
@@ -19,25 +20,92 @@ class Next(enum.Enum):
     GIVE_UP = "given up"
 
 
-def after_failure(phase: Phase, *, reused: bool, silent: bool, retries_left: int) -> Next:
-    """Decide what follows when an exchange failed.
+class Verdict(enum.Enum):
+    """What a reply says of its server."""
 
-    There are three cases in which no server can have begun to serve the request, or it is as good
-    as certain:
+    FINE = enum.auto()
+    BUSY = enum.auto()
+    FAILED = enum.auto()
+    # Of a 500 only the body tells whether the server is going down.
+    UNCLEAR = enum.auto()
 
-    1. There was no connection: nothing was sent, any other server may be asked.
+
+RETRY_REASONS = ("connect", "reset", "429", "502", "503", "504")
+"""What `retry_on` may name."""
+
+# What vLLM 0.32 answers to every new request between SIGTERM and its end: nothing was started.
+SHUTTING_DOWN = b"cannot schedule new futures after shutdown"
+
+BUDGET_WINDOW = 10.0
+"""Seconds."""
+BUDGET_SHARE = 0.2
+BUDGET_MIN_RATE = 3.0
+"""Retries a second that are always allowed."""
+
+
+def after_failure(
+    phase: Phase, *, reused: bool, silent: bool, retry_on: frozenset[str] | set[str]
+) -> Next:
+    """Decide what follows when an exchange ended without a whole reply head.
+
+    There are four cases:
+
+    1. There was no connection: nothing was sent, any other server may be asked ("connect").
     2. A reused connection ended without a byte of reply: the server closed it while it was idle,
        as vLLM does after 5 s, and our request crossed that. Once more, on a fresh connection.
-    3. All else, a silence among it, may have started a generation. It is not repeated.
+    3. A fresh connection ended without a byte of reply: vLLM closes so when it is stopping, and
+       a process that died generates no more. Another server may be asked ("reset").
+    4. All else, a silence among it, may have a generation running. It is not repeated.
 
     Args:
         phase: How far it had come.
         reused: Whether the connection had carried another request before.
         silent: Whether it failed by a timeout.
-        retries_left: How many more servers may be tried.
+        retry_on: The setting.
     """
     if phase is Phase.CONNECTING:
-        return Next.OTHER_SERVER if retries_left > 0 else Next.GIVE_UP
-    if phase is Phase.WAITING and reused and not silent:
-        return Next.SAME_SERVER_FRESH
+        return Next.OTHER_SERVER if "connect" in retry_on else Next.GIVE_UP
+    if phase is Phase.WAITING and not silent:
+        if reused:
+            return Next.SAME_SERVER_FRESH
+        if "reset" in retry_on:
+            return Next.OTHER_SERVER
     return Next.GIVE_UP
+
+
+def judge(status: int) -> Verdict:
+    """Say what a reply's status says of the server; 4xx are the client's doing, never its own."""
+    if status in (429, 503):
+        return Verdict.BUSY
+    if status == 500:
+        return Verdict.UNCLEAR
+    return Verdict.FAILED if status > 500 else Verdict.FINE
+
+
+def is_shutting_down(body: bytes) -> bool:
+    """Whether a 500 is vLLM's answer while it stops: nothing was started, it will not come back."""
+    return SHUTTING_DOWN in body
+
+
+class RetryBudget:
+    """Bounds retries to a share of the requests, so that they cannot double an overload.
+
+    Counters are sampled by the caller now and then, and so nothing is done per request.
+    """
+
+    __slots__ = ("_samples",)
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[float, int, int]] = deque([(0.0, 0, 0)])
+
+    def sample(self, now: float, requests: int, retries: int) -> None:
+        """Take note of the totals at `now`, in seconds."""
+        self._samples.append((now, requests, retries))
+        while len(self._samples) > 1 and now - self._samples[1][0] >= BUDGET_WINDOW:
+            self._samples.popleft()
+
+    def allows(self, requests: int, retries: int) -> bool:
+        """Whether one more retry may be made, given the totals now."""
+        _, requests_before, retries_before = self._samples[0]
+        share = BUDGET_SHARE * (requests - requests_before)
+        return retries - retries_before < max(share, BUDGET_MIN_RATE * BUDGET_WINDOW)

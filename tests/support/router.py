@@ -6,11 +6,12 @@ import json
 from collections.abc import AsyncIterator, Sequence
 
 from fastroute.config import Config
-from fastroute.messages import RoutedServer
+from fastroute.messages import Configure, RoutedServer
 from fastroute.proxy.client import ClientConnection
+from fastroute.proxy.local import Listener
 from fastroute.proxy.worker import Worker
 from fastroute.proxy.worker_state import WorkerState
-from fastroute.run_worker import local_endpoints
+from fastroute.run_worker import models_endpoint, own_endpoints
 from fastroute.score_table import ScoreTable, ServerState
 from tests.support.standins import until
 
@@ -69,9 +70,7 @@ async def running_router(
     """Run the data plane; check at the end that every count of something open is 0."""
     loop = asyncio.get_running_loop()
     table = ScoreTable.create(rows=max(8, len(urls)), workers=workers)
-    endpoints: dict = {}
-    state = WorkerState(loop, table, table.worker_cells(0), endpoints)
-    endpoints.update(local_endpoints(state))
+    state = WorkerState(loop, table, table.worker_cells(0))
     servers = []
     for row, url in enumerate(urls):
         table.servers.generation[row] = 1
@@ -80,9 +79,10 @@ async def running_router(
         servers.append(
             RoutedServer(row=row, generation=1, url=url, max_concurrent_requests=capacity)
         )
-    state.configure(Config(servers=(), **settings), servers)
-    server = await loop.create_server(lambda: ClientConnection(state), "127.0.0.1", 0)
-    worker = Worker(state, server.sockets[0])
+    state.configure(Configure(config=Config(servers=(), **settings), servers=tuple(servers)))
+    listener = Listener(own_endpoints(state) | models_endpoint(state))
+    server = await loop.create_server(lambda: ClientConnection(state, listener), "127.0.0.1", 0)
+    worker = Worker(state, [])
     worker.keep_time()
     router = Router(state, table, server.sockets[0].getsockname()[1])
     try:
@@ -109,7 +109,7 @@ async def running_router(
         server.close()
         for client in list(state.clients):
             client.abort()
-        for pool in state.servers:
+        for pool in state.router.servers:
             pool.close_idle()
         await asyncio.sleep(0)  # let aborted transports tell their protocols
         await until(lambda: not state.clients)
