@@ -7,8 +7,11 @@ crossed with our request, so the request is sent once more on a new one.
 """
 
 import asyncio
+import os
+import socket
 import ssl
 from collections.abc import Sequence
+from typing import cast
 
 import h11
 import msgspec
@@ -16,7 +19,7 @@ import msgspec
 from fastroute.config import ServerAddress
 
 IDLE_TIMEOUT = 4.0
-"""Seconds after which an idle connection is closed."""
+"""Seconds after which an idle connection is closed, unless told otherwise."""
 
 MAX_BODY_BYTES = 8 << 20
 """A reply's body may not be longer. Metrics are 64 KB, of many engines some hundreds."""
@@ -46,7 +49,7 @@ class Reply(msgspec.Struct, frozen=True):
 class ServerClient:
     """Asks one server, one request at a time. Close it when done."""
 
-    __slots__ = ("_address", "_connection", "_requests", "_tls", "_token")
+    __slots__ = ("_address", "_connection", "_idle_timeout", "_requests", "_tls", "_token")
 
     def __init__(
         self,
@@ -54,6 +57,7 @@ class ServerClient:
         *,
         api_key: str | None = None,
         tls: ssl.SSLContext | None = None,
+        idle_timeout: float = IDLE_TIMEOUT,
     ) -> None:
         """Prepare, without connecting.
 
@@ -61,8 +65,10 @@ class ServerClient:
             address: Where the server listens.
             api_key: Sent as `Authorization: Bearer`.
             tls: For https; share one among clients, as making it reads all root certificates.
+            idle_timeout: Seconds after which an idle connection is closed.
         """
         self._address = address
+        self._idle_timeout = idle_timeout
         self._token = None if api_key is None else b"Bearer " + api_key.encode()
         self._tls: ssl.SSLContext | None = None
         if address.tls:
@@ -71,12 +77,12 @@ class ServerClient:
         # A loop asks for the same few targets again and again.
         self._requests: dict[str, h11.Request] = {}
 
-    async def get(self, target: str, timeout: float) -> Reply:
+    async def get(self, target: str, within: float) -> Reply:
         """Ask, and wait for the whole reply.
 
         Args:
             target: Path and query.
-            timeout: Seconds for all of it, connecting included.
+            within: Seconds for all of it, connecting included.
 
         Raises:
             ClientError: There is no whole reply.
@@ -85,10 +91,10 @@ class ServerClient:
         if request is None:
             request = self._requests[target] = self._request(target)
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(within):
                 return await self._exchange(request)
         except TimeoutError:
-            raise ClientError(f"no answer within {timeout:g} s", timed_out=True) from None
+            raise ClientError(f"no answer within {within:g} s", timed_out=True) from None
         finally:
             if self._connection is not None and not self._connection.is_idle:
                 # Given up in mid-reply, or the server wants it closed.
@@ -117,14 +123,16 @@ class ServerClient:
         address = self._address
         try:
             _, connection = await loop.create_connection(
-                lambda: _Connection(loop), address.host, address.port, ssl=self._tls
+                lambda: _Connection(loop, self._idle_timeout),
+                address.host,
+                address.port,
+                ssl=self._tls,
             )
         except TimeoutError:
             # Of the kernel or the TLS handshake; ours arrives as a cancellation.
             raise ClientError("connecting takes too long", timed_out=True) from None
-        except (OSError, UnicodeError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise ClientError(f"cannot connect: {reason}") from None
+        except OSError as error:
+            raise ClientError(f"cannot connect: {_in_few_words(error)}") from None
         return connection
 
     def _request(self, target: str) -> h11.Request:
@@ -139,6 +147,16 @@ class ServerClient:
         return h11.Request(method="GET", target=target, headers=headers)
 
 
+def _in_few_words(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message}"
+    if isinstance(error, (ssl.SSLError, socket.gaierror)):
+        return str(error.strerror or error)
+    if error.errno:
+        return os.strerror(error.errno)  # asyncio's own text repeats the address.
+    return str(error)
+
+
 class _NotServed(Exception):
     """The connection ended without a byte of reply."""
 
@@ -146,10 +164,12 @@ class _NotServed(Exception):
 class _Connection(asyncio.Protocol):
     """One connection: carries one request at a time, and records the reply."""
 
-    __slots__ = ("_body", "_head", "_http", "_idle_timer", "_loop", "_reply", "_size", "_transport")
+    __slots__ = ("_body", "_head", "_http", "_idle_timeout", "_idle_timer", "_loop", "_reply",
+                 "_size", "_transport")  # fmt: skip
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, idle_timeout: float) -> None:
         self._loop = loop
+        self._idle_timeout = idle_timeout
         self._http = h11.Connection(h11.CLIENT)
         self._transport: asyncio.Transport | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
@@ -192,8 +212,7 @@ class _Connection(asyncio.Protocol):
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport), "a stream transport was asked for"
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class.
 
     def data_received(self, data: bytes) -> None:
         if self._reply is None or self._reply.done():
@@ -252,7 +271,7 @@ class _Connection(asyncio.Protocol):
         self._size = 0
         if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
             self._http.start_next_cycle()
-            self._idle_timer = self._loop.call_later(IDLE_TIMEOUT, self.close)
+            self._idle_timer = self._loop.call_later(self._idle_timeout, self.close)
             if self._http.trailing_data[0]:
                 self.close()  # Bytes that nobody asked for.
         else:

@@ -48,6 +48,10 @@ class Reading(enum.Enum):
     REFUSED = enum.auto()  # nothing: no further request is taken, bytes are ignored
 
 
+# Through the class each costs 60 ns on Python 3.11, and a request looks at some twenty.
+BETWEEN, HEAD, BODY, REFUSED = Reading
+
+
 class Request:
     """A request as far as it has been read."""
 
@@ -99,6 +103,7 @@ class ClientConnection(asyncio.Protocol):
         "_advancing",
         "_deadline",
         "_exchange",
+        "_fields",
         "_head_in_hand",
         "_listener",
         "_parser",
@@ -108,6 +113,7 @@ class ClientConnection(asyncio.Protocol):
         "_request",
         "_transport",
         "_unproductive",
+        "_unsent",
         "_worker",
         "_write_paused",
         "address",
@@ -122,12 +128,14 @@ class ClientConnection(asyncio.Protocol):
         self._worker = worker
         self._listener = listener
         self._parser = httptools.HttpRequestParser(self)
-        self._reading = Reading.BETWEEN
+        self._reading = BETWEEN
         self._write_paused = False
-        self._deadline = worker.now + worker.config.client_idle_timeout
+        self._deadline = worker.stamp + worker.config.client_idle_timeout
+        self._unsent = 0
         self.address = b""
         # Reading
         self._request = Request()
+        self._fields = self._request.fields
         self._unproductive = 0
         # Answering
         self._pipeline: deque[Request] = deque()
@@ -157,15 +165,16 @@ class ClientConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Read requests and answer what can be answered."""
         before = self._reading
-        if before is Reading.REFUSED:
+        if before is REFUSED:
             return
         self._unproductive += len(data)
+        suspect = self._unproductive > self._worker.config.max_header_bytes
         try:
             self._parse(data)
         except BadRequest as error:
             self._refusal = error
-        self._read_heads(suspect=self._unproductive > self._worker.config.max_header_bytes)
-        if self._reading is not before or before is Reading.BODY:
+        self._read_heads(suspect=suspect)
+        if self._reading is not before or before is BODY:
             self._set_deadline()
         if self._exchange is None:
             self._advance()
@@ -180,7 +189,7 @@ class ClientConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop whatever is being done for the client."""
         worker = self._worker
-        self._reading = Reading.REFUSED
+        self._reading = REFUSED
         self._pipeline.clear()
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
@@ -193,14 +202,14 @@ class ClientConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Stop the server's side: the client does not keep up."""
         self._write_paused = True
-        self._deadline = self._worker.now + self._worker.config.client_idle_timeout
+        self._set_deadline()
         if self._exchange is not None:
             self._exchange.pause_reply()
 
     def resume_writing(self) -> None:
         """Go on."""
         self._write_paused = False
-        self._deadline = _NEVER
+        self._set_deadline()
         if self._exchange is not None:
             self._exchange.resume_reply()
         else:
@@ -211,7 +220,6 @@ class ClientConnection(asyncio.Protocol):
     def sweep(self, now: float) -> None:
         """Act on deadlines that have passed."""
         if now >= self._deadline:
-            self._deadline = _NEVER
             self._time_out()
         elif self._exchange is not None:
             self._exchange.sweep(now)
@@ -230,23 +238,24 @@ class ClientConnection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """Record that a request begins."""
         self._request = Request()
-        self._reading = Reading.HEAD
+        self._fields = self._request.fields
+        self._reading = HEAD
 
     def on_url(self, url: bytes) -> None:
         """Record a piece of the target."""
         self._request.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Record a field; trailers, which come behind a chunked body, are dropped."""
-        if self._reading is Reading.HEAD:
-            self._request.fields.append((name, value))
+        """Record a field."""
+        self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Record that the head is whole."""
         request = self._request
         request.method = self._parser.get_method()
         request.version = self._parser.get_http_version()
-        self._reading = Reading.BODY
+        self._fields = []  # fields behind a chunked body are trailers; they are dropped
+        self._reading = BODY
 
     def on_body(self, body: bytes) -> None:
         """Record a piece of the body, its chunked coding taken off."""
@@ -263,7 +272,7 @@ class ClientConnection(asyncio.Protocol):
         """Record that the request is whole."""
         self._pipeline.append(self._request)
         self._unproductive = 0
-        self._reading = Reading.BETWEEN
+        self._reading = BETWEEN
 
     # Reading
 
@@ -296,8 +305,9 @@ class ClientConnection(asyncio.Protocol):
             raise BadRequest(405, "CONNECT is not served")
         self._parser = httptools.HttpRequestParser(self)
         fields = without_upgrade(request.fields)
-        head = (request.method, b" ", request.target, b" HTTP/1.1\r\n", *fields, b"\r\n")
-        return b"".join(head) + rest
+        version = request.version.encode()
+        line = b"%b %b HTTP/%b\r\n" % (request.method, request.target, version)
+        return b"".join((line, *fields, b"\r\n", rest))
 
     def _read_heads(self, *, suspect: bool) -> None:
         """Check what has been read, and stop reading where a request is the connection's last."""
@@ -315,7 +325,7 @@ class ClientConnection(asyncio.Protocol):
             if not head.keep_alive:
                 self._stop_reading(None, keep=index + 1)
                 return
-        if self._refusal is None and self._reading is not Reading.BETWEEN:
+        if self._refusal is None and self._reading is not BETWEEN:
             self._check_unfinished(config, suspect=suspect)
         if self._refusal is not None:
             self._stop_reading(self._refusal, keep=len(self._pipeline))
@@ -323,7 +333,7 @@ class ClientConnection(asyncio.Protocol):
     def _check_unfinished(self, config: Config, *, suspect: bool) -> None:
         """Refuse early what need not be read to its end."""
         try:
-            if self._reading is Reading.BODY:
+            if self._reading is BODY:
                 self._request.read_head(config, suspect=suspect)
             if self._unproductive > config.max_header_bytes:
                 # A head, or the trailers or chunk extensions of a body: none has an end in sight.
@@ -334,7 +344,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _stop_reading(self, refusal: BadRequest | None, *, keep: int) -> None:
         """Take no more requests; answer the first `keep` read ahead, then refuse or close."""
-        self._reading = Reading.REFUSED
+        self._reading = REFUSED
         self._refusal = refusal
         while len(self._pipeline) > keep:
             self._pipeline.pop()
@@ -352,7 +362,7 @@ class ClientConnection(asyncio.Protocol):
         if self._exchange is None and not self._pipeline:
             if self._refusal is not None:
                 self._refuse(self._refusal)
-            elif self._reading is Reading.BODY:
+            elif self._reading is BODY:
                 self._invite_body()
 
     def _serve(self, request: Request) -> None:
@@ -427,43 +437,51 @@ class ClientConnection(asyncio.Protocol):
     def _refuse(self, refusal: BadRequest) -> None:
         """Answer a broken request, then close once the client had the time to read it."""
         self._worker.cells.process.requests_refused[0] += 1
-        self._reading = Reading.REFUSED
+        self._reading = REFUSED
         self._refusal = None
         reply = own_error(refusal.status, refusal.message)
         self.write(own_reply(reply, method=b"", connection=b"close"))
         self._transport.write_eof()
-        self._deadline = self._worker.now + LINGER_S
+        self._set_deadline()
 
     def _close(self) -> None:
         """Close when all that was written is sent."""
-        self._reading = Reading.REFUSED
+        self._reading = REFUSED
         self._pipeline.clear()
         self._refusal = None
-        self._deadline = self._worker.now + LINGER_S
+        self._set_deadline()
         self._transport.close()
 
     # Time
 
     def _set_deadline(self) -> None:
         """Give the client time for what it owes next; while it waits for us it owes nothing."""
-        worker = self._worker
-        if self._exchange is not None:
+        config, reading = self._worker.config, self._reading
+        if self._write_paused or (reading is REFUSED and self._exchange is None):
+            self._unsent = self._transport.get_write_buffer_size()
+            wait = config.client_idle_timeout if self._unsent else LINGER_S
+        elif self._exchange is not None:
+            self._deadline = _NEVER
             return
-        if self._reading is Reading.BETWEEN:
-            self._deadline = worker.now + worker.config.client_idle_timeout
-        elif self._reading is Reading.HEAD:
-            self._deadline = worker.now + worker.config.client_header_timeout
-        elif self._reading is Reading.BODY:
-            self._deadline = worker.now + worker.config.client_body_timeout
+        elif reading is BETWEEN:
+            wait = config.client_idle_timeout
+        elif reading is HEAD:
+            wait = config.client_header_timeout
+        else:
+            wait = config.client_body_timeout
+        self._deadline = self._worker.stamp + wait
 
     def _time_out(self) -> None:
-        if self._write_paused or self._reading is Reading.REFUSED:
+        unsent = self._transport.get_write_buffer_size()
+        if 0 < unsent < self._unsent:
+            self._set_deadline()  # it reads slowly, but it reads
+        elif unsent or self._reading is REFUSED:
             self._transport.abort()
-        elif self._reading is Reading.BETWEEN:
+        elif self._reading is BETWEEN:
             self._close()
         else:
-            part = "head" if self._reading is Reading.HEAD else "body"
+            part = "head" if self._reading is HEAD else "body"
             self._refuse(BadRequest(408, f"the request's {part} did not come in time"))
 
     def _is_idle(self) -> bool:
-        return self._exchange is None and self._reading is Reading.BETWEEN
+        return self._exchange is None and self._reading is BETWEEN

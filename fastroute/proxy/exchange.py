@@ -151,7 +151,7 @@ class Exchange:
     def resume_reply(self) -> None:
         """Go on reading from the server."""
         self._paused = False
-        self._heard_at = self._worker.now
+        self._heard_at = self._worker.stamp
         if self._upstream is not None:
             self._upstream.transport.resume_reading()
 
@@ -178,7 +178,7 @@ class Exchange:
     def reply_started(self) -> None:
         """Note the first byte."""
         self._phase = Phase.REPLYING
-        self._heard_at = self._worker.now
+        self._heard_at = self._worker.stamp
         assert self._server is not None, "a reply from no server"
         histogram = self._worker.cells.first_byte
         elapsed = monotonic() - self._started_at
@@ -191,7 +191,6 @@ class Exchange:
         assert server is not None, "a reply from no server"
         if not head.is_final():
             if not request.http_1_0:
-                self._sent = True
                 self._write(head.render(authority=server.authority))
             return
         self._reply = head
@@ -225,7 +224,7 @@ class Exchange:
     def reply_bytes(self, data: bytes) -> None:
         """Pass a piece of the body on, in the loop turn it came in."""
         worker = self._worker
-        self._heard_at = worker.now
+        self._heard_at = worker.stamp
         assert self._server is not None, "a reply from no server"
         worker.cells.events[self._server.row] += 1
         if self._unwrapper is not None:
@@ -248,7 +247,7 @@ class Exchange:
         if reusable:
             if self._paused:
                 upstream.transport.resume_reading()
-            server.give_back(upstream, self._worker.now)
+            server.give_back(upstream, self._worker.stamp)
         else:
             upstream.cancel()
         if self._verdict is not Verdict.FINE and self._refused(server):
@@ -273,7 +272,7 @@ class Exchange:
         self._bytes_out = 0
         worker.cells.started[server.row] += 1
         worker.cells.in_flight[server.row] += 1
-        upstream = server.take_idle(worker.now)
+        upstream = server.take_idle(worker.stamp)
         if upstream is not None:
             worker.cells.connections_reused[server.row] += 1
             self._send(upstream)
@@ -305,7 +304,7 @@ class Exchange:
         server, body = self._server, self._body
         assert server is not None, "a request to no server"
         self._phase = Phase.WAITING
-        self._heard_at = self._worker.now
+        self._heard_at = self._worker.stamp
         self._upstream = upstream
         self._reused = upstream.reused
         head = self._head.render(
@@ -396,6 +395,7 @@ class Exchange:
         """Count and log an attempt without a whole reply, then do what the retry rules say."""
         worker, server, phase = self._worker, self._server, self._phase
         assert server is not None, "a failure of no server"
+        self._held = None
         follow = after_failure(phase, reused=self._reused, silent=silent, retry_on=worker.retry_on)
         log.warning(
             "server %s failed while %s: %s; %s %s, request %s: %s",

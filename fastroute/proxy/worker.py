@@ -124,7 +124,7 @@ class Worker:
         """Look at all deadlines now and every `SWEEP_S` from now on."""
         state = self._state
         now = state.loop.time()
-        state.now = now
+        state.stamp = now + SWEEP_S
         self._sweeping = state.loop.call_later(SWEEP_S, self.keep_time)
         for client in list(state.clients):
             client.sweep(now)

@@ -31,8 +31,8 @@ class WorkerState:
     """Settings, servers, counters and clients of one worker.
 
     Attributes:
-        now: Loop time in seconds at the last sweep. Deadlines are set from it: reading it costs no
-            call, and they need not be more exact than the sweep that acts on them.
+        stamp: Loop time in seconds of the coming sweep. Deadlines are set from it: reading it
+            costs no call, and so they may pass late, by a sweep at the most, but never early.
         draining: Whether answers must close their connections.
         clients: All open client connections.
         configured: The last Configure, for the views.
@@ -59,12 +59,12 @@ class WorkerState:
         "health",
         "loop",
         "models_by_status_class",
-        "now",
         "report",
         "requests",
         "retries",
         "retry_on",
         "router",
+        "stamp",
         "table",
     )
 
@@ -75,7 +75,7 @@ class WorkerState:
         cells: WorkerCells,
     ) -> None:
         self.loop = loop
-        self.now = loop.time()
+        self.stamp = loop.time()
         self.table = table
         self.cells = cells
         self.router = Router(loop, table)
@@ -112,7 +112,7 @@ class WorkerState:
 
     def sample_budget(self) -> None:
         """Note the totals that the retry budget is reckoned from."""
-        self._budget.sample(self.now, self.requests, self.retries)
+        self._budget.sample(self.stamp, self.requests, self.retries)
 
     def may_retry(self) -> bool:
         """Whether the retry budget allows one more."""

@@ -4,7 +4,7 @@
 absent changes nothing. `Record` is what the conditions look at, `ServerHealth` applies the table.
 
     UP        gets requests
-    COOLING   said that it is full; gets none until its Retry-After is over
+    COOLING   said that it is full; until its Retry-After is over it gets what nobody else takes
     DOWN      gets none, until a probe, the clock or its own metrics give reason to try it again
     TRIAL     gets one request at a time; the first good answer, to a request or a probe, is UP
     DRAINING  gets none because the configuration says so, whatever its health is meanwhile
@@ -145,7 +145,7 @@ class Record:
         down_since: When it went DOWN the last time.
         wait_until: The end of the breaker's wait.
         trips: How often in a row requests took it down.
-        up_since: When it last came back.
+        up_since: When it came back, or None: it is not back, or was never gone.
         cool_until: The end of the cool-down.
     """
 
@@ -176,7 +176,7 @@ class Record:
         self.down_since = 0.0
         self.wait_until = 0.0
         self.trips = 0
-        self.up_since = 0.0
+        self.up_since: float | None = None
         self.cool_until = 0.0
         # Whether each of the last probes succeeded, and its response time.
         self._window: deque[tuple[bool, float]] = deque()
@@ -241,13 +241,16 @@ class Record:
 
     def note_down(self, cause: Cause, now: float) -> None:
         """Remember that and why it went DOWN."""
+        longest = self.limits.auto_recovery_threshold
+        if self.up_since is not None and now - self.up_since >= longest:
+            # Good for so long: what was before is forgiven, though no request may have told so.
+            self.trips = 0
         self.cause = cause
         self.down_since = now
+        self.up_since = None
         if cause is not Cause.REQUESTS:
             return
-        longest = self.limits.auto_recovery_threshold
-        # Good for so long: what happened before is forgiven, though no request may have told.
-        self.trips = 1 if now - self.up_since >= longest else self.trips + 1
+        self.trips += 1
         doubled = self.limits.health_check_interval * 2.0 ** min(self.trips - 1, 30)
         self.wait_until = now + min(longest, doubled)
 

@@ -5,8 +5,9 @@ order, letter case and values. Only fields named in the sets below are looked at
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from functools import lru_cache
 from http import HTTPStatus
 
 from fastroute.errors import BadReply, BadRequest
@@ -27,6 +28,8 @@ _REQUEST_SPECIAL = (
     | {b"via", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-request-id"}
     | {b"authorization"}
 )
+# Members of Connection that name no field of a request to drop.
+_NOT_NAMED = _HOP_BY_HOP | _REQUEST_OWN | {b"close"}
 # Fields of a request that may stand there once only.
 _REQUEST_SINGLE = _REQUEST_OWN | {b"authorization"}
 # Fields of a request that are looked at and copied too.
@@ -34,9 +37,16 @@ _REQUEST_NOTED = b"content-type"
 # Fields of a reply that decide its framing or are not always passed on as they came.
 _REPLY_FRAMING = frozenset((b"content-length", b"transfer-encoding", b"content-type"))
 _REPLY_SPECIAL = _HOP_BY_HOP | _REPLY_FRAMING | {b"x-accel-buffering", b"location", b"retry-after"}
+_CHUNKED_FIELDS = frozenset((b"transfer-encoding", b"trailer"))
 _DELAY = re.compile(rb"[0-9]{1,6}")
 _NO_TOKENS: frozenset[bytes] = frozenset()
 _SCHEMES = (b"http://", b"https://")
+_NO_BODY = Body.NONE
+# One format costs 0.9 us, a list of the parts to join 1.5.
+_REQUEST_HEAD = (
+    b"%b %b HTTP/1.1\r\nHost: %b\r\n%bX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n"
+    b"Via: %b\r\nX-Request-Id: %b\r\n%b\r\n"
+)
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 
 
@@ -88,8 +98,8 @@ class RequestHead:
         if version != "1.1" and version != "1.0":
             raise BadRequest(400, f"HTTP version {version} is not served; use HTTP/1.1")
         lines, special = _sort_request_fields(fields)
-        tokens = _tokens(special.get(b"connection"))
-        named = tokens - _HOP_BY_HOP - _REQUEST_OWN - {b"close"}
+        tokens = _connection_tokens(special)
+        named = tokens and tokens - _NOT_NAMED
         if named:
             lines = _lines(fields, _REQUEST_SPECIAL | named)
             for name in named:
@@ -139,20 +149,26 @@ class RequestHead:
         chain = self._forwarded_for
         forwarded = client if chain is None else chain + b", " + client
         via = b"1.1 fastroute" if self._via is None else self._via + b", 1.1 fastroute"
-        parts = [self.method, b" ", self.target, b" HTTP/1.1\r\nHost: ", authority, b"\r\n"]
-        parts += self._lines
-        parts += (b"X-Forwarded-For: ", forwarded, b"\r\nX-Forwarded-Proto: ")
-        parts += (self._forwarded_proto, b"\r\nVia: ", via, b"\r\nX-Request-Id: ", request_id)
+        more = b""
         if self._forwarded_host is not None:
-            parts += (b"\r\nX-Forwarded-Host: ", self._forwarded_host)
+            more = b"X-Forwarded-Host: %b\r\n" % self._forwarded_host
         if authorization is None:
             authorization = self._authorization
         if authorization is not None:
-            parts += (b"\r\nAuthorization: ", authorization)
-        if self.body is not Body.NONE:
-            parts.append(b"\r\nContent-Length: %d" % body_length)
-        parts.append(b"\r\n\r\n")
-        return b"".join(parts)
+            more += b"Authorization: %b\r\n" % authorization
+        if self.body is not _NO_BODY:
+            more += b"Content-Length: %d\r\n" % body_length
+        return _REQUEST_HEAD % (
+            self.method,
+            self.target,
+            authority,
+            b"".join(self._lines),
+            forwarded,
+            self._forwarded_proto,
+            via,
+            request_id,
+            more,
+        )
 
 
 class ReplyHead:
@@ -209,8 +225,10 @@ class ReplyHead:
                 special[lowered] = value if before is None else before + b", " + value
         if version == "1.0" and b"transfer-encoding" in special:
             raise BadReply("Transfer-Encoding in an HTTP/1.0 reply")
-        tokens = _tokens(special.get(b"connection"))
-        self._dropped = (tokens | special.keys()) & (_HOP_BY_HOP | tokens) - _REPLY_FRAMING
+        tokens = _connection_tokens(special)
+        self._dropped: AbstractSet[bytes] = _NO_TOKENS
+        if not _HOP_BY_HOP.isdisjoint(special):
+            self._dropped = (_HOP_BY_HOP | tokens) - _REPLY_FRAMING
         self._raw = raw
         self._fields = fields
         self._version = version
@@ -241,14 +259,13 @@ class ReplyHead:
             connection: The Connection field the client needs, or None.
             unwrapped: Whether the chunked coding is taken off the body (for HTTP/1.0).
         """
-        head = self._raw
-        if self._dropped or self._version == "1.0" or unwrapped:
-            framing = {b"transfer-encoding", b"trailer"} if unwrapped else _NO_TOKENS
-            status_line = b"HTTP/1.1" + head[8 : head.index(b"\r\n") + 2]
-            lines = _lines(self._fields, self._dropped | framing)
-            head = b"".join((status_line, *lines, b"\r\n"))
+        head, fields = self._raw, self._fields
         if self._location is not None:
-            head = _relative_location(head, self._location, authority)
+            fields = [(n, _relative(n, v, authority)) for n, v in fields]
+        if self._dropped or self._version == "1.0" or unwrapped or fields is not self._fields:
+            framing = _CHUNKED_FIELDS if unwrapped else _NO_TOKENS
+            status_line = b"HTTP/1.1" + head[8 : head.index(b"\r\n") + 2]
+            head = b"".join((status_line, *_lines(fields, self._dropped | framing), b"\r\n"))
         if self.is_event_stream and not self._unbuffered:
             # nginx in front of us would hold events back otherwise.
             head = head[:-2] + b"x-accel-buffering: no\r\n\r\n"
@@ -305,10 +322,22 @@ def _lines(fields: Fields, dropped: AbstractSet[bytes]) -> list[bytes]:
     return lines
 
 
-def _tokens(connection: bytes | None) -> AbstractSet[bytes]:
-    if connection is None:
-        return _NO_TOKENS
-    return {token.strip(b" \t") for token in connection.lower().split(b",")} - {b""}
+def _connection_tokens(special: Mapping[bytes, bytes]) -> AbstractSet[bytes]:
+    """Return the members of Connection in lower case.
+
+    The parser takes `close` in the old Proxy-Connection for an end of the connection, too.
+    """
+    tokens = _NO_TOKENS
+    if b"connection" in special:
+        tokens = _tokens(special[b"connection"])
+    if b"proxy-connection" in special:
+        tokens |= _tokens(special[b"proxy-connection"]) & {b"close"}
+    return tokens
+
+
+@lru_cache(256)  # nearly always the same: 0.1 us in place of 0.7
+def _tokens(value: bytes) -> frozenset[bytes]:
+    return frozenset(token.strip(b" \t") for token in value.lower().split(b",")) - {b""}
 
 
 def _origin_form(method: bytes, target: bytes) -> tuple[bytes, bytes | None]:
@@ -330,11 +359,13 @@ def _origin_form(method: bytes, target: bytes) -> tuple[bytes, bytes | None]:
     return path if path.startswith(b"/") else b"/" + path, authority
 
 
-def _relative_location(head: bytes, location: bytes, authority: bytes) -> bytes:
+def _relative(name: bytes, value: bytes, authority: bytes) -> bytes:
+    """Return a field's value; of a Location that leads to `authority`, the path only."""
+    if name.lower() != b"location":
+        return value
     for scheme in _SCHEMES:
         origin = scheme + authority
-        if location == origin or location.startswith((origin + b"/", origin + b"?")):
-            relative = location[len(origin) :]
-            relative = relative if relative.startswith(b"/") else b"/" + relative
-            return head.replace(b": " + location + b"\r\n", b": " + relative + b"\r\n", 1)
-    return head
+        if value == origin or value.startswith((origin + b"/", origin + b"?")):
+            path = value[len(origin) :]
+            return path if path.startswith(b"/") else b"/" + path
+    return value
