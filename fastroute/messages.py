@@ -76,6 +76,8 @@ class Configure(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     models_json: bytes | None = None
     """The answer to GET /v1/models, or None where a server is to be asked."""
     config_state: ConfigState = ConfigState()
+    started_at: float = 0.0
+    """When fastroute was started, in Unix seconds."""
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -8,16 +8,20 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable
+from functools import partial
 
 import uvloop
 
+from fastroute import __version__
 from fastroute.control.logs import configure_logging
 from fastroute.proxy.local import Listener, LocalEndpoint, LocalReply, OwnReply
 from fastroute.proxy.worker import Worker
 from fastroute.proxy.worker_state import WorkerState
 from fastroute.score_table import ScoreTable
-from fastroute.views import status
+from fastroute.views.endpoints import VIEWS
+from fastroute.views.view import Reply, View
 
 
 def main() -> None:
@@ -90,17 +94,28 @@ def models_endpoint(state: WorkerState) -> dict[bytes, LocalEndpoint]:
 def own_endpoints(state: WorkerState) -> dict[bytes, LocalEndpoint]:
     """Return the endpoints for those who run fastroute, by path."""
 
-    def own(view: Callable[[], tuple[int, bytes]]) -> LocalEndpoint:
-        return lambda: OwnReply(*view())
+    def answer(render: Callable[[View], Reply]) -> Reply:
+        return render(current_view(state))
 
-    return {
-        b"/livez": own(status.live),
-        b"/readyz": own(lambda: status.ready(state.table.snapshot(), draining=state.draining)),
-        b"/health": own(lambda: status.health(state.table.snapshot(), state.configured.servers)),
-        b"/load-stats": own(
-            lambda: status.load_stats(state.table.snapshot(), state.configured.servers)
-        ),
-    }
+    return {path: partial(answer, render) for path, render in VIEWS.items()}
+
+
+def current_view(state: WorkerState) -> View:
+    """Return what there is to show now."""
+    configured = state.configured
+    return View(
+        table=state.table.snapshot(),
+        servers=configured.servers,
+        health=state.health.servers,
+        config_state=configured.config_state,
+        model_slots=configured.model_slots,
+        aliases=configured.config.aliases,
+        draining=state.draining,
+        now_ns=time.monotonic_ns(),
+        now_unix=time.time(),
+        started_at_unix=configured.started_at,
+        version=__version__,
+    )
 
 
 if __name__ == "__main__":

@@ -141,7 +141,7 @@ class WorkerState:
     def _clear_row(self, row: int) -> None:
         """Begin to count anew: the server that had the row is gone, with nothing in flight."""
         cells = self.cells
-        columns = [getattr(cells, name) for name in COUNTERS]
+        columns = [getattr(cells, name) for name in COUNTERS if name != "in_flight"]
         for histogram in (cells.first_byte, cells.duration):
             columns += (*histogram.buckets, histogram.sum_us)
         for column in columns:

@@ -1,112 +1,93 @@
-"""The JSON of /health, /livez, /readyz and /load-stats, rendered from a table snapshot."""
+"""The JSON of /livez, /readyz, /health and /server-models."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
-from fastroute import __version__
-from fastroute.messages import RoutedServer
-from fastroute.score_table import ServerSnapshot, ServerState, TableSnapshot
+from fastroute.messages import ServerHealth
+from fastroute.score_table import ServerState
+from fastroute.views.view import Reply, ServerView, View, utc
 
-USABLE = frozenset((ServerState.UP, ServerState.TRIAL))
 # Shares of usable servers from which the whole counts as healthy, and as degraded.
 HEALTHY_SHARE = 0.8
 DEGRADED_SHARE = 0.5
 
-Reply = tuple[int, bytes]
-"""HTTP status and JSON body."""
+HEALTH_STATUS = {
+    ServerState.UP: "healthy",
+    ServerState.TRIAL: "recovering",
+    ServerState.COOLING: "busy",
+    ServerState.DRAINING: "draining",
+    ServerState.DOWN: "unhealthy",
+}
 
 
-def live() -> Reply:
+def live(view: View) -> Reply:
     """Say that the process answers; no server is asked, so this is true while all are down."""
-    return 200, orjson.dumps({"status": "alive", "version": __version__})
+    return Reply(200, orjson.dumps({"status": "alive", "version": view.version}))
 
 
-def ready(table: TableSnapshot, *, draining: bool) -> Reply:
+def ready(view: View) -> Reply:
     """Say whether requests should be sent here."""
-    if draining:
-        return 503, orjson.dumps({"status": "draining"})
-    if not any(server.state in USABLE for server in table.servers):
-        return 503, orjson.dumps({"status": "no usable server"})
-    return 200, orjson.dumps({"status": "ready"})
+    if view.draining:
+        return Reply(503, orjson.dumps({"status": "draining"}))
+    if not any(listed.is_usable for listed in view.listed()):
+        return Reply(503, orjson.dumps({"status": "no usable server"}))
+    return Reply(200, orjson.dumps({"status": "ready"}))
 
 
-def health(table: TableSnapshot, servers: Sequence[RoutedServer]) -> Reply:
-    """Say how many servers are usable; 503 when none is."""
-    rows = {row.row: row for row in table.servers}
-    entries = [{"url": server.url, "healthy": _is_usable(rows, server.row)} for server in servers]
-    usable = sum(bool(entry["healthy"]) for entry in entries)
-    score = usable / len(entries) if entries else 0.0
-    if not entries:
-        status = "no_servers"
-    elif score >= HEALTHY_SHARE:
-        status = "healthy"
-    else:
-        status = "degraded" if score >= DEGRADED_SHARE else "unhealthy"
-    report = {"status": status, "health_score": score, "servers": entries}
-    return 200 if usable else 503, orjson.dumps(report)
-
-
-def load_stats(table: TableSnapshot, servers: Sequence[RoutedServer]) -> Reply:
-    """Say what every server has in hand, and what fastroute has counted."""
-    rows = {row.row: row for row in table.servers}
-    entries = [_server_stats(server, rows[server.row]) for server in servers if server.row in rows]
-    active = sum(entry["current_load"] for entry in entries)
-    capacity = sum(entry["max_capacity"] for entry in entries)
-    summary = {
-        "total_servers": len(entries),
-        "healthy_servers": sum(_is_usable(rows, server.row) for server in servers),
-        "total_active_load": active,
-        "total_capacity": capacity,
-        "overall_utilization_percent": _percent(active, capacity),
-        "workers": [
-            {
-                "index": worker.index,
-                "pid": worker.pid,
-                "client_connections": worker.client_connections,
-                "requests_local": worker.requests_local,
-                "requests_refused": worker.requests_refused,
-                "unrouted_503": worker.unrouted_503,
-                "draining": bool(worker.draining),
-            }
-            for worker in table.workers
-        ],
+def health(view: View) -> Reply:
+    """Say how many servers are usable and what their checks found; 503 when none is."""
+    servers = [_server_health(listed, found) for listed, found in view.checked_health()]
+    usable = sum(server["healthy"] for server in servers)
+    share = usable / len(servers) if servers else 0.0
+    report = {
+        "status": _overall(share) if servers else "no_servers",
+        "health_score": round(share, 4),
+        "total_servers": len(servers),
+        "healthy_servers": usable,
+        "servers": servers,
     }
-    return 200, orjson.dumps({"servers": entries, "summary": summary})
+    return Reply(200 if usable else 503, orjson.dumps(report, option=orjson.OPT_UTC_Z))
 
 
-def _server_stats(server: RoutedServer, row: ServerSnapshot) -> dict[str, Any]:
-    capacity = server.max_concurrent_requests
+def _overall(share: float) -> str:
+    if share >= HEALTHY_SHARE:
+        return "healthy"
+    return "degraded" if share >= DEGRADED_SHARE else "unhealthy"
+
+
+def _server_health(listed: ServerView, found: ServerHealth) -> dict[str, Any]:
     return {
-        "url": server.url,
-        "status": row.state.name.lower(),
-        "generation": row.generation,
-        "current_load": row.in_flight,
-        "max_capacity": capacity,
-        "available_capacity": max(0, capacity - row.in_flight),
-        "utilization_percent": _percent(row.in_flight, capacity),
-        "in_flight": row.in_flight,
-        "requests": {
-            "started": row.started,
-            "finished_2xx": row.finished_2xx,
-            "finished_3xx": row.finished_3xx,
-            "finished_4xx": row.finished_4xx,
-            "finished_5xx": row.finished_5xx,
-            "failed": row.failed,
-            "aborted": row.aborted,
-        },
-        "retries": row.retries,
-        "connections": {"new": row.connections_new, "reused": row.connections_reused},
-        "bytes_in": row.bytes_in,
-        "bytes_out": row.bytes_out,
-        "events": row.events,
+        "url": listed.server.url,
+        "healthy": listed.is_usable,
+        "health_status": HEALTH_STATUS[ServerState(listed.row.state)],
+        "state_reason": listed.reason,
+        "last_check": utc(found.last_check),
+        "consecutive_failures": found.consecutive_failures,
+        "success_rate": found.success_rate,
+        "avg_response_time": found.avg_response_time,
+        "last_response_time": found.last_response_time,
+        "total_checks": found.total_checks,
+        "supported_models": listed.server.models,
+        "models_last_updated": utc(found.models_last_updated),
     }
 
 
-def _is_usable(rows: Mapping[int, ServerSnapshot], row: int) -> bool:
-    return row in rows and rows[row].state in USABLE
-
-
-def _percent(part: float, whole: float) -> float:
-    return round(100.0 * part / whole, 1) if whole else 0.0
+def server_models(view: View) -> Reply:
+    """Say who has which model, and who of those may be asked."""
+    models: dict[str, list[str]] = {}
+    servers = []
+    for listed, found in view.checked_health():
+        server = listed.server
+        for name in server.models or ():
+            models.setdefault(name, []).append(server.url)
+        servers.append(
+            {
+                "url": server.url,
+                "healthy": listed.is_usable,
+                "models": server.models,
+                "models_last_updated": utc(found.models_last_updated),
+            }
+        )
+    report = {"servers": servers, "models": models, "aliases": dict(view.aliases)}
+    return Reply(200, orjson.dumps(report, option=orjson.OPT_UTC_Z))

@@ -108,7 +108,7 @@ class RunningCommand:
             return json.load(reply)
 
     def in_flight(self) -> int:
-        return self.get("/load-stats")["summary"]["total_active_load"]
+        return self.get("/load-stats")["summary"]["total_in_flight"]
 
     def worker_pids(self) -> list[int]:
         """Process ids as the workers themselves wrote them into the score table."""

@@ -1,0 +1,43 @@
+"""The paths fastroute answers itself, and `/`, which lists them."""
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+import orjson
+
+from fastroute.views.load_stats import load_stats
+from fastroute.views.prometheus import metrics
+from fastroute.views.status import health, live, ready, server_models
+from fastroute.views.view import Reply, View
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """A view and where it is found."""
+
+    path: bytes
+    render: Callable[[View], Reply]
+    about: str
+
+
+def service(view: View) -> Reply:
+    """Say what answers here, in which version, and what else may be asked."""
+    report = {
+        "service": "fastroute",
+        "version": view.version,
+        "endpoints": {endpoint.path.decode(): endpoint.about for endpoint in ENDPOINTS},
+    }
+    return Reply(200, orjson.dumps(report))
+
+
+ENDPOINTS = (
+    Endpoint(b"/", service, "service, version and these endpoints"),
+    Endpoint(b"/health", health, "200 while any server is usable, else 503; each server's checks"),
+    Endpoint(b"/livez", live, "200 while the process answers"),
+    Endpoint(b"/readyz", ready, "200 while a server is usable and fastroute is not draining"),
+    Endpoint(b"/load-stats", load_stats, "what each server has in hand, and what was counted"),
+    Endpoint(b"/server-models", server_models, "which server has which model"),
+    Endpoint(b"/metrics", metrics, "all numbers, for Prometheus"),
+)
+
+VIEWS: Mapping[bytes, Callable[[View], Reply]] = {e.path: e.render for e in ENDPOINTS}
+"""By path."""

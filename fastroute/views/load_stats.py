@@ -1,0 +1,158 @@
+"""The JSON of /load-stats: what every server has in hand, and what has been counted.
+
+Its keys are promised (docs/load-stats.schema.json): add to them, rename none. What is not known is
+null; it does not go missing.
+"""
+
+from typing import Any
+
+import orjson
+
+from fastroute.score_table import (
+    DURATION_BOUNDS,
+    FIRST_BYTE_BOUNDS,
+    Histogram,
+    ServerSnapshot,
+    ServerState,
+    WorkerSnapshot,
+)
+from fastroute.views.quantile import quantile
+from fastroute.views.status import HEALTH_STATUS
+from fastroute.views.view import Reply, ServerView, View, utc
+
+
+def load_stats(view: View) -> Reply:
+    """Say what every server has in hand, and what fastroute has counted."""
+    listed = view.listed()
+    report = {
+        "servers": [_server(view, server) for server in listed],
+        "summary": _summary(view, listed),
+    }
+    return Reply(200, orjson.dumps(report, option=orjson.OPT_UTC_Z))
+
+
+def _server(view: View, listed: ServerView) -> dict[str, Any]:
+    row, capacity = listed.row, listed.server.max_concurrent_requests
+    scrape_age = view.seconds_since(row.scraped_at_ns)
+    return {
+        "url": listed.server.url,
+        "status": ServerState(row.state).name.lower(),
+        "health_status": HEALTH_STATUS[ServerState(row.state)],
+        "state_reason": listed.reason,
+        "state_age_seconds": _rounded(view.seconds_since(row.state_since_ns)),
+        "generation": row.generation,
+        "current_load": round(listed.load, 3),
+        "max_capacity": capacity,
+        "available_capacity": round(max(0.0, capacity - listed.load), 3),
+        "utilization_percent": _percent(listed.load, capacity),
+        "weight": listed.server.weight,
+        "score": round(listed.score, 4),
+        "in_flight": row.in_flight,
+        "foreign_load": row.foreign_milli / 1000,
+        "last_updated": None if scrape_age is None else utc(view.now_unix - scrape_age),
+        "scrape_age_seconds": _rounded(scrape_age),
+        "scrape_failures": row.scrape_failures,
+        "detailed_metrics": _detailed_metrics(listed),
+        **_counted(row),
+        "first_byte_p50_seconds": _quantile(0.5, FIRST_BYTE_BOUNDS, row.first_byte),
+        "first_byte_p99_seconds": _quantile(0.99, FIRST_BYTE_BOUNDS, row.first_byte),
+        "duration_p50_seconds": _quantile(0.5, DURATION_BOUNDS, row.duration),
+        "duration_p99_seconds": _quantile(0.99, DURATION_BOUNDS, row.duration),
+    }
+
+
+def _detailed_metrics(listed: ServerView) -> dict[str, int | float | None]:
+    """Return what the server's metrics said, by the names vLLM gives them."""
+    row = listed.row
+    numbers: dict[str, int | float | None] = {
+        "num_requests_running": row.running,
+        "num_requests_waiting": row.waiting,
+        "gpu_cache_usage_perc": listed.kv_cache_usage,
+        "generation_tokens_total": row.generation_tokens,
+        "prefix_cache_queries_total": row.prefix_queries,
+        "prefix_cache_hits_total": row.prefix_hits,
+        "num_preemptions_total": row.preemptions,
+    }
+    # 0 requests running would be a claim about a server that never told.
+    return numbers if listed.is_scraped else dict.fromkeys(numbers)
+
+
+def _counted(row: ServerSnapshot) -> dict[str, Any]:
+    return {
+        "requests": {
+            "started": row.started,
+            "finished_2xx": row.finished_2xx,
+            "finished_3xx": row.finished_3xx,
+            "finished_4xx": row.finished_4xx,
+            "finished_5xx": row.finished_5xx,
+            "failed": row.failed,
+            "aborted": row.aborted,
+        },
+        "errors": row.finished_5xx + row.failed,
+        "retries": row.retries,
+        "retries_by_reason": {
+            "connect": row.retries_connect,
+            "reset": row.retries_reset,
+            "busy": row.retries_busy,
+            "failed": row.retries_failed,
+        },
+        "aborts": row.aborted,
+        "aborts_by_phase": {"waiting": row.aborts_waiting, "replying": row.aborts_replying},
+        "connections": {"new": row.connections_new, "reused": row.connections_reused},
+        "bytes_in": row.bytes_in,
+        "bytes_out": row.bytes_out,
+        "events": row.events,
+    }
+
+
+def _summary(view: View, listed: list[ServerView]) -> dict[str, Any]:
+    load = sum(server.load for server in listed)
+    capacity = sum(server.server.max_concurrent_requests for server in listed)
+    removed = view.removed()
+    state = view.config_state
+    return {
+        "total_servers": len(listed),
+        "healthy_servers": sum(server.is_usable for server in listed),
+        "total_active_load": round(load, 3),
+        "total_capacity": capacity,
+        "overall_utilization_percent": _percent(load, capacity),
+        "total_in_flight": sum(row.in_flight for row in view.table.servers),
+        "removed_servers": len(removed),
+        "removed_in_flight": sum(row.in_flight for row in removed),
+        "version": view.version,
+        "uptime_seconds": round(max(0.0, view.now_unix - view.started_at_unix), 3),
+        "config": {
+            "source": state.source,
+            "loaded_at": utc(state.loaded_at),
+            "sha256": state.sha256,
+            "reloads": state.reloads,
+            "failures": state.failures,
+            "error": state.error,
+        },
+        "workers": [_worker(worker) for worker in view.table.workers],
+    }
+
+
+def _worker(worker: WorkerSnapshot) -> dict[str, Any]:
+    return {
+        "index": worker.index,
+        "pid": worker.pid,
+        "client_connections": worker.client_connections,
+        "requests_local": worker.requests_local,
+        "requests_refused": worker.requests_refused,
+        "unrouted_503": worker.unrouted_503,
+        "draining": bool(worker.draining),
+    }
+
+
+def _quantile(q: float, bounds: tuple[float, ...], histogram: Histogram[int]) -> float | None:
+    return _rounded(quantile(q, bounds, histogram.buckets))
+
+
+def _rounded(seconds: float | None) -> float | None:
+    """Return it to the microsecond; more digits would be noise."""
+    return None if seconds is None else round(seconds, 6)
+
+
+def _percent(part: float, whole: float) -> float:
+    return round(100.0 * part / whole, 1) if whole else 0.0

@@ -1,0 +1,125 @@
+"""What every view is rendered from, and the reply it renders."""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import msgspec
+
+from fastroute.messages import ConfigState, RoutedServer, ServerHealth
+from fastroute.score_table import ServerSnapshot, ServerState, TableSnapshot
+
+JSON = "application/json"
+USABLE = frozenset((ServerState.UP, ServerState.TRIAL, ServerState.COOLING))
+"""What a request may be sent to. A server that cools down said it was full, not broken, and is
+asked where there is no other; to count it out would report a busy hour as an outage."""
+
+
+class Reply(NamedTuple):
+    """An answer of fastroute's own; a plain tuple for those who must not import this package."""
+
+    status: int
+    body: bytes
+    content_type: str = JSON
+
+
+class ServerView(msgspec.Struct, frozen=True, eq=False):
+    """A server as the configuration names it, with its row of the table."""
+
+    server: RoutedServer
+    row: ServerSnapshot
+
+    @property
+    def is_usable(self) -> bool:
+        return self.row.state in USABLE
+
+    @property
+    def reason(self) -> str:
+        """Why it is in its state.
+
+        States come by the table, reasons a little later by message; one that belongs to the state
+        before would mislead.
+        """
+        return self.server.reason if self.server.state == self.row.state else ""
+
+    @property
+    def load(self) -> float:
+        """Requests it has in hand: ours as they are now, others' as last scraped."""
+        return self.row.in_flight + self.row.foreign_milli / 1000
+
+    @property
+    def score(self) -> float:
+        """The load for the capacity, as the policy `load` compares it."""
+        return self.load / (self.server.max_concurrent_requests * self.server.weight)
+
+    @property
+    def is_scraped(self) -> bool:
+        """Whether its metrics were read at least once."""
+        return self.row.scraped_at_ns > 0
+
+    @property
+    def kv_cache_usage(self) -> float | None:
+        """From 0 to 1, or None where it is not known."""
+        ppm = self.row.kv_cache_ppm
+        return ppm / 1_000_000 if ppm >= 0 and self.is_scraped else None
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """All that there is to show, at one moment."""
+
+    table: TableSnapshot
+    servers: tuple[RoutedServer, ...]
+    """Those of the configuration in force, each URL once."""
+    health: Mapping[str, ServerHealth]
+    """By URL; one may be missing that was not checked yet."""
+    config_state: ConfigState
+    model_slots: tuple[str, ...] = ()
+    """Models counted apart: the first has slot 1."""
+    aliases: Mapping[str, str] = {}
+    """Model names that stand for others."""
+    draining: bool = False
+    """Whether this worker accepts no more."""
+    now_ns: int
+    """time.monotonic_ns()."""
+    now_unix: float
+    """time.time()."""
+    started_at_unix: float
+    """When fastroute, not this worker, was started."""
+    version: str
+
+    def listed(self) -> list[ServerView]:
+        """Return the servers of the configuration that have a row of the table.
+
+        One without was removed or replaced a moment ago and the message of it is on its way: the
+        row is free or another server's, and its numbers are not to be shown under this URL.
+        """
+        rows = {row.row: row for row in self.table.servers}
+        return [
+            ServerView(server, rows[server.row])
+            for server in self.servers
+            if server.row in rows and rows[server.row].generation == server.generation
+        ]
+
+    def removed(self) -> list[ServerSnapshot]:
+        """Return the rows of servers that were removed and still finish their requests."""
+        listed = {(server.row, server.generation) for server in self.servers}
+        return [row for row in self.table.servers if (row.row, row.generation) not in listed]
+
+    def seconds_since(self, moment_ns: int) -> float | None:
+        """Return the seconds since a time.monotonic_ns(); None for 0, which is never."""
+        # The table is read after the clock, so a moment may lie just ahead of it.
+        return max(0, self.now_ns - moment_ns) / 1e9 if moment_ns > 0 else None
+
+    def checked_health(self) -> Iterator[tuple[ServerView, ServerHealth]]:
+        """Yield the listed servers with what their health checks found."""
+        unchecked = ServerHealth()
+        for listed in self.listed():
+            yield listed, self.health.get(listed.server.url, unchecked)
+
+
+def utc(unix: float | None) -> datetime | None:
+    """Return a Unix time (seconds) as orjson writes it best: in UTC, to the millisecond."""
+    if unix is None:
+        return None
+    moment = datetime.fromtimestamp(unix, UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)

@@ -1,0 +1,97 @@
+import datetime
+
+import pytest
+
+from fastroute.score_table import ServerState
+from fastroute.views.view import utc
+from tests.support.views import NOW_NS, SECOND_NS, routed, row, view, view_of_states
+
+
+class TestListed:
+    def test_servers_stand_in_the_order_of_the_configuration(self):
+        shown = view(row(0), row(1), servers=(routed(1), routed(0))).listed()
+        assert [(listed.server.row, listed.row.row) for listed in shown] == [(1, 1), (0, 0)]
+
+    @pytest.mark.parametrize(
+        "rows",
+        [
+            pytest.param((), id="row-is-free"),
+            pytest.param((row(3, generation=2),), id="row-is-another-servers"),
+        ],
+    )
+    def test_a_server_without_a_row_of_its_own_is_not_shown(self, rows):
+        assert view(*rows, servers=(routed(3),)).listed() == []
+
+
+class TestRemoved:
+    def test_rows_that_no_server_of_the_configuration_has(self):
+        shown = view(row(0), row(1, in_flight=2), servers=(routed(0),))
+        assert [found.row for found in shown.removed()] == [1]
+
+    def test_the_row_of_another_generation_is_not_this_servers(self):
+        shown = view(row(0, generation=2), servers=(routed(0),))
+        assert [found.row for found in shown.removed()] == [0]
+
+
+class TestServerView:
+    @pytest.mark.parametrize(
+        ("state", "usable"),
+        [
+            (ServerState.UP, True),
+            (ServerState.TRIAL, True),
+            (ServerState.COOLING, True),
+            (ServerState.DOWN, False),
+            (ServerState.DRAINING, False),
+        ],
+    )
+    def test_usable(self, state, usable):
+        (listed,) = view_of_states(state).listed()
+        assert listed.is_usable is usable
+
+    def test_the_score_is_the_load_for_capacity_and_weight(self):
+        server = routed(0, max_concurrent_requests=4, weight=0.5)
+        (listed,) = view(row(0, in_flight=3, foreign_milli=1500), servers=(server,)).listed()
+        assert listed.load == 4.5
+        assert listed.score == 2.25
+
+    @pytest.mark.parametrize(
+        ("told", "reason"),
+        [
+            pytest.param(ServerState.DOWN, "3 probes failed", id="of-this-state"),
+            pytest.param(ServerState.TRIAL, "", id="of-the-state-before"),
+        ],
+    )
+    def test_reason(self, told, reason):
+        server = routed(0, state=int(told), reason="3 probes failed")
+        (listed,) = view(row(0, ServerState.DOWN), servers=(server,)).listed()
+        assert listed.reason == reason
+
+    @pytest.mark.parametrize(
+        ("cells", "usage"),
+        [
+            pytest.param({"kv_cache_ppm": 250_000}, 0.25, id="known"),
+            pytest.param({"kv_cache_ppm": 0}, 0.0, id="empty"),
+            pytest.param({"kv_cache_ppm": -1}, None, id="not-told"),
+            pytest.param({"kv_cache_ppm": 0, "scraped_at_ns": 0}, None, id="never-scraped"),
+        ],
+    )
+    def test_kv_cache_usage(self, cells, usage):
+        (listed,) = view(row(0, **cells)).listed()
+        assert listed.kv_cache_usage == usage
+
+
+@pytest.mark.parametrize(
+    ("moment", "seconds"),
+    [
+        pytest.param(0, None, id="never"),
+        pytest.param(NOW_NS - 3 * SECOND_NS // 2, 1.5, id="before"),
+        pytest.param(NOW_NS + 1, 0.0, id="after-the-clock-was-read"),
+    ],
+)
+def test_seconds_since(moment, seconds):
+    assert view().seconds_since(moment) == seconds
+
+
+def test_utc():
+    assert utc(None) is None
+    assert utc(0.5) == datetime.datetime(1970, 1, 1, 0, 0, 0, 500_000, datetime.UTC)
