@@ -112,6 +112,7 @@ class ClientConnection(asyncio.Protocol):
         "_refusal",
         "_request",
         "_transport",
+        "_turned_away",
         "_unproductive",
         "_unsent",
         "_worker",
@@ -132,6 +133,7 @@ class ClientConnection(asyncio.Protocol):
         self._write_paused = False
         self._deadline = worker.stamp + worker.config.client_idle_timeout
         self._unsent = 0
+        self._turned_away = False
         self.address = b""
         # Reading
         self._request = Request()
@@ -159,7 +161,10 @@ class ClientConnection(asyncio.Protocol):
         self.address = peer[0].encode() if peer else b"unknown"
         worker.clients.add(self)
         worker.cells.process.client_connections[0] += 1
-        if len(worker.clients) > worker.config.max_connections:
+        if len(worker.clients) - worker.turned_away > worker.config.max_connections:
+            # It does not count while it lingers: a storm of them would keep everybody out.
+            worker.turned_away += 1
+            self._turned_away = True
             self._refuse(BadRequest(503, "too many connections; try again shortly"))
 
     def data_received(self, data: bytes) -> None:
@@ -195,6 +200,7 @@ class ClientConnection(asyncio.Protocol):
         if exchange is not None:
             exchange.cancel()
         worker.clients.discard(self)
+        worker.turned_away -= self._turned_away
         worker.cells.process.client_connections[0] -= 1
         # The parser holds our bound methods: without this only the collector would free us.
         del self._parser

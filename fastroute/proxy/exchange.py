@@ -209,7 +209,7 @@ class Exchange:
         rendered = head.render(
             authority=server.authority,
             connection=connection,
-            unwrapped=self._unwrapper is not None,
+            unwrapped=request.http_1_0,
         )
         if head.status >= 429:
             self._verdict = self._judge(head.status)

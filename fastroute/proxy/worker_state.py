@@ -35,6 +35,7 @@ class WorkerState:
             costs no call, and so they may pass late, by a sweep at the most, but never early.
         draining: Whether answers must close their connections.
         clients: All open client connections.
+        turned_away: How many of them were refused and are only to be told so.
         configured: The last Configure, for the views.
         health: The last Health, for the views.
         retry_on: The setting, as a set.
@@ -66,6 +67,7 @@ class WorkerState:
         "router",
         "stamp",
         "table",
+        "turned_away",
     )
 
     def __init__(
@@ -85,6 +87,7 @@ class WorkerState:
         self.retry_on = frozenset(self.config.retry_on)
         self.draining = False
         self.clients: set[Sweepable] = set()
+        self.turned_away = 0
         self.requests = 0
         self.retries = 0
         self.failing: set[int] = set()

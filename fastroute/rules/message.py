@@ -257,7 +257,7 @@ class ReplyHead:
             authority: The server's host and port; a redirect to it becomes a relative one, since
                 vLLM builds Location from Host and the client cannot reach that address.
             connection: The Connection field the client needs, or None.
-            unwrapped: Whether the chunked coding is taken off the body (for HTTP/1.0).
+            unwrapped: Whether the client speaks HTTP/1.0, and must not be told of chunked coding.
         """
         head, fields = self._raw, self._fields
         if self._location is not None:
