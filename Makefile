@@ -34,7 +34,8 @@ test: $(DEV_INSTALLED)  ## Run all tests but those that need real vLLM
 	$(BIN)/python -m pytest
 
 test-real: $(DEV_INSTALLED)  ## Install vLLM for the CPU, run two servers, test through fastroute
-	$(BIN)/python -m pytest tests/real -m real
+	$(BIN)/python -m tests.real.setup_vllm
+	$(BIN)/python -m pytest tests/real -m real -o faulthandler_timeout=600
 
 check: lint types  ## Lint, import contracts, types
 

@@ -201,6 +201,8 @@ class ClientConnection(asyncio.Protocol):
             exchange.cancel()
         worker.clients.discard(self)
         worker.turned_away -= self._turned_away
+        if worker.draining:
+            worker.client_left()
         worker.cells.process.client_connections[0] -= 1
         # The parser holds our bound methods: without this only the collector would free us.
         del self._parser

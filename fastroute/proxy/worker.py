@@ -86,6 +86,7 @@ class Worker:
         state = self._state
         await state.loop.create_connection(lambda: self._channel, sock=channel)
         state.report = self._channel.send
+        state.client_left = self._stop_if_drained
         self.keep_time()
         await self._stopped.wait()
         self.stop_keeping_time()
@@ -131,7 +132,6 @@ class Worker:
         for server in state.router.servers:
             server.expire_idle(now)
         state.sample_budget()
-        self._stop_if_drained()
 
     def stop_keeping_time(self) -> None:
         """Undo `keep_time`."""

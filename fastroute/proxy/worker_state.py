@@ -42,6 +42,7 @@ class WorkerState:
         requests: How many exchanges were started; with `retries`, what the retry budget counts.
         failing: Rows of servers whose last request failed.
         report: Sends a message to the supervisor.
+        client_left: Called for each client that goes while draining.
         by_status_class: The counters of finished requests; index 2 is 2xx.
         models_by_status_class: The same, of models.
     """
@@ -52,6 +53,7 @@ class WorkerState:
         "_request_prefix",
         "by_status_class",
         "cells",
+        "client_left",
         "clients",
         "config",
         "configured",
@@ -92,6 +94,7 @@ class WorkerState:
         self.retries = 0
         self.failing: set[int] = set()
         self.report: Callable[[Message], None] = lambda _: None
+        self.client_left: Callable[[], None] = lambda: None
         self.by_status_class = _by_class(cells)
         self.models_by_status_class = _by_class(cells.models)
         self._budget = RetryBudget()
