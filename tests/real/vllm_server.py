@@ -1,0 +1,173 @@
+"""One real vLLM server on a port of this machine: start, look at, kill, stop.
+
+Usage: python -m tests.real.vllm_server PORT...   starts servers and keeps them until Ctrl-C
+"""
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.real.setup_vllm import CACHE, MODEL, PYTHON, ensure_ready
+
+MODEL_NAME = "tiny"
+SLOTS = 16
+START_TIMEOUT = 300.0
+STOP_TIMEOUT = 20.0
+ARGUMENTS = (
+    f"--served-model-name {MODEL_NAME} --enforce-eager --max-model-len 8192 "
+    f"--max-num-seqs {SLOTS} --seed 0 --enable-auto-tool-choice --tool-call-parser hermes"
+).split()
+ENVIRONMENT = {
+    "VLLM_TARGET_DEVICE": "cpu",
+    # Gigabytes for the KV cache, a whole number.
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    # Left to itself every server binds its threads to the same first core.
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "OMP_NUM_THREADS": "1",
+    # Else the first request with logprobs compiles a function: 15 s, and it needs a C++ compiler.
+    "TORCH_COMPILE_DISABLE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_CACHE_ROOT": str(CACHE / "cache"),
+}
+
+
+class VllmServer:
+    """A vLLM server of ours, or one that somebody else started (`is_ours` False)."""
+
+    def __init__(self, port: int, *, is_ours: bool = True) -> None:
+        self.port = port
+        self.is_ours = is_ours
+        self.url = f"http://127.0.0.1:{port}"
+        self.log_path: Path = CACHE / f"server-{port}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Spawn the server; `wait_until_healthy` must follow."""
+        assert self.is_ours, "somebody else's server"
+        assert self._process is None, "started twice"
+        command = [PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", MODEL]
+        command += ["--host", "127.0.0.1", "--port", str(self.port), *ARGUMENTS]
+        with self.log_path.open("wb") as log:
+            self._process = subprocess.Popen(
+                command,
+                env={**os.environ, **ENVIRONMENT},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # A session of its own: the engine is a child process, and outlives a server
+                # that was killed; the group id reaches it then.
+                start_new_session=True,
+            )
+
+    def wait_until_healthy(self) -> None:
+        """Return when /health answers 200.
+
+        Raises:
+            RuntimeError: the process ended, or START_TIMEOUT passed.
+        """
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline:
+            if self._process is not None and self._process.poll() is not None:
+                break
+            if self.answers():
+                return
+            time.sleep(0.5)
+        tail = self.log_path.read_text(errors="replace")[-3000:] if self.is_ours else ""
+        self.stop()
+        raise RuntimeError(f"{self.url} did not become healthy\n{tail}")
+
+    def answers(self) -> bool:
+        """Whether /health answers 200 now."""
+        try:
+            return self.get("/health")[0] == 200
+        except OSError:
+            return False
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        """Status and body of a GET on a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request("GET", path)
+            reply = connection.getresponse()
+            return reply.status, reply.read()
+        finally:
+            connection.close()
+
+    def metric(self, name: str) -> float:
+        """The sum of all samples of one metric; 0 if there is none yet."""
+        # The mounted form of the endpoint (with the slash) can be asked for a single name:
+        # half a kilobyte instead of sixty, so that polling it does not disturb the server.
+        _, text = self.get(f"/metrics/?name[]={name}")
+        samples = [line for line in text.decode().splitlines() if line.startswith(f"{name}{{")]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in samples)
+
+    def running(self) -> int:
+        """Requests the engine works on."""
+        return int(self.metric("vllm:num_requests_running"))
+
+    def waiting(self) -> int:
+        """Requests queued in the engine."""
+        return int(self.metric("vllm:num_requests_waiting"))
+
+    def finished(self) -> int:
+        """Requests that came to their end, since the start."""
+        return int(self.metric("vllm:request_success_total"))
+
+    def kill(self) -> None:
+        """SIGKILL to the API server alone, as an out-of-memory kill would; `stop` must follow."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        """End the server and all it started."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        try:
+            process.terminate()
+            process.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def free_port() -> int:
+    """A port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def main() -> None:
+    """Start servers on the given ports and keep them until interrupted."""
+    ensure_ready()
+    servers = [VllmServer(int(port)) for port in sys.argv[1:]]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        for server in servers:
+            server.start()
+        for server in servers:
+            server.wait_until_healthy()
+            print(server.url, flush=True)
+        signal.pause()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for server in servers:
+            server.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,17 @@
+"""Waiting for a condition with a deadline, instead of sleeping and hoping."""
+
+import time
+from collections.abc import Callable
+
+
+def wait_until(condition: Callable[[], bool], timeout: float) -> float:
+    """Poll every 10 ms until the condition holds; returns the seconds that took.
+
+    Raises:
+        AssertionError: it did not hold within `timeout` seconds.
+    """
+    start = time.monotonic()
+    while not condition():
+        assert time.monotonic() - start < timeout, f"not within {timeout} s"
+        time.sleep(0.01)
+    return time.monotonic() - start
