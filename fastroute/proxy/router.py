@@ -121,7 +121,7 @@ class Router:
             return self._all, body
         real = self._aliases.get(model)
         if real is not None:
-            body, model = replace_model(bytes(body), real), real
+            body, model = replace_model(content_type, bytes(body), real), real
         group = self._groups.get(model)
         if group is None:
             # One that is not known yet may be on a server that has not told its models.

@@ -14,11 +14,10 @@ class _Body(msgspec.Struct):
 
 # Skips all other fields without making objects of them.
 _DECODER = msgspec.json.Decoder(_Body)
+# What matters for where in a JSON text one is: strings, brackets, and the colon behind a key.
+_JSON_PART = re.compile(rb'("(?:[^"\\]|\\.)*")(\s*:\s*)?|([{\[])|[}\]]', re.DOTALL)
 _BOUNDARY = re.compile(rb'boundary="?([^";,]+)', re.IGNORECASE)
-_MODEL_PART = re.compile(
-    rb'\r\ncontent-disposition:[^\r\n]*;\s*name="?model"?[\s;\r]', re.IGNORECASE
-)
-_MODEL_KEY = re.compile(rb'(?<!\\)"model"\s*:\s*')
+_MODEL_PART = re.compile(rb'content-disposition:[^\r\n]*;\s*name="?model"?\s*(?:;|\r|$)', re.I)
 
 
 def requested_model(
@@ -35,13 +34,36 @@ def requested_model(
         The name, or None where there is none or the body cannot be read. Such a request goes to
         any server, whose own error is the best one.
     """
-    if body:
-        if content_type is not None and content_type[:10].lower() == b"multipart/":
-            return _multipart_model(content_type, body)
-        try:
+    try:
+        if not body:
+            return _query_model(target)
+        if not _is_form(content_type):
             return _DECODER.decode(body).model
-        except msgspec.MsgspecError:
-            return None
+        span = _form_span(content_type, body)
+        return body[slice(*span)].decode() if span else None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def replace_model(content_type: bytes | None, body: bytes, name: str) -> bytes:
+    """Replace the model a body names, and no other byte.
+
+    Args:
+        content_type: The field's value, or None.
+        body: A body in which `requested_model` found a model.
+        name: The new name.
+    """
+    if _is_form(content_type):
+        span, value = _form_span(content_type, body), name.encode()
+    else:
+        span, value = _json_span(body), msgspec.json.encode(name)
+    if span is None:
+        return body
+    start, end = span
+    return b"".join((body[:start], value, body[end:]))
+
+
+def _query_model(target: bytes) -> str | None:
     query = target.partition(b"?")[2]
     if b"model=" not in query:
         return None
@@ -49,49 +71,43 @@ def requested_model(
     return values[-1] if values else None
 
 
-def replace_model(body: bytes, name: str) -> bytes:
-    """Replace the model a JSON body names, and no other byte.
+def _json_span(body: bytes) -> tuple[int, int] | None:
+    """Return where the value of the outermost object's last `model` stands, if it is a string.
 
-    Args:
-        body: A body in which `requested_model` found a model.
-        name: The new name.
-
-    Returns:
-        The new body; the old one if the key is written in a way that cannot be found, such as
-        with escapes.
+    One pass over the text; only done for an alias. The last one counts, as in every JSON parser.
     """
-    value = msgspec.json.encode(name)
-    for match in _MODEL_KEY.finditer(body):
-        end = _string_end(body, match.end())
-        if end < 0:
-            continue
-        changed = b"".join((body[: match.end()], value, body[end:]))
-        # Objects inside may have a key of the same name: ours is the one that changes the answer.
-        if _DECODER.decode(changed).model == name != _DECODER.decode(body).model:
-            return changed
-    return body
+    span = None
+    depth = 0
+    value_at = -1
+    for part in _JSON_PART.finditer(body):
+        string, colon, opening = part.groups()
+        if string is None:
+            depth += 1 if opening else -1
+        elif part.start() == value_at:
+            span = part.span(1)
+        elif depth == 1 and colon and msgspec.json.decode(string) == "model":
+            span = None
+            value_at = part.end()
+    return span
 
 
-def _string_end(body: bytes, start: int) -> int:
-    """Return the index behind the JSON string that starts at `start`, or -1."""
-    match = _STRING.match(body, start)
-    return match.end() if match else -1
+def _is_form(content_type: bytes | None) -> bool:
+    return content_type is not None and content_type[:10].lower() == b"multipart/"
 
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-
-
-def _multipart_model(content_type: bytes, body: bytes | bytearray) -> str | None:
-    """Read the form field `model` (RFC 7578); the parts around it may be large and are skipped."""
-    boundary = _BOUNDARY.search(content_type)
-    part = _MODEL_PART.search(body)
-    if boundary is None or part is None:
+def _form_span(content_type: bytes | None, body: bytes | bytearray) -> tuple[int, int] | None:
+    """Return where the form field `model` stands (RFC 7578); other parts are passed over."""
+    boundary = _BOUNDARY.search(content_type or b"")
+    if boundary is None:
         return None
-    start = body.find(b"\r\n\r\n", part.end() - 2)
-    end = body.find(b"\r\n--" + boundary[1].strip(), start)
-    if start < 0 or end < 0:
-        return None
-    try:
-        return body[start + 4 : end].decode()
-    except UnicodeDecodeError:
-        return None
+    delimiter = b"--" + boundary[1].strip()
+    start = 0 if body.startswith(delimiter) else body.find(b"\r\n" + delimiter) + 2
+    while start >= 2 or body.startswith(delimiter, start):
+        head_end = body.find(b"\r\n\r\n", start)
+        end = body.find(b"\r\n" + delimiter, max(start, head_end))
+        if head_end < 0 or end < 0:
+            return None
+        if _MODEL_PART.search(body, start, head_end):
+            return head_end + 4, end
+        start = end + 2
+    return None
