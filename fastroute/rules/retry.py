@@ -53,8 +53,9 @@ def after_failure(
     1. There was no connection: nothing was sent, any other server may be asked ("connect").
     2. A reused connection ended without a byte of reply: the server closed it while it was idle,
        as vLLM does after 5 s, and our request crossed that. Once more, on a fresh connection.
-    3. A fresh connection ended without a byte of reply: vLLM closes so when it is stopping, and
-       a process that died generates no more. Another server may be asked ("reset").
+    3. A fresh connection ended without a byte of reply: vLLM closes so when it is stopping or was
+       killed. Another server may be asked ("reset"). Nobody can get two answers; but the engine of
+       a killed vLLM was seen to work on unheard for a while.
     4. All else, a silence among it, may have a generation running. It is not repeated.
 
     Args:
