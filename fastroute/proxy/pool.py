@@ -102,7 +102,10 @@ class ServerPool:
         return None
 
     def give_back(self, upstream: UpstreamConnection, now: float) -> None:
-        """Keep a connection for the next request."""
+        """Keep a connection for the next request, if there can be one."""
+        if self.state is ServerState.FREE:
+            upstream.cancel()
+            return
         upstream.reused = True
         upstream.idle_since = now
         self._idle.append(upstream)
@@ -116,6 +119,11 @@ class ServerPool:
         """Close connections that are idle for too long, oldest first."""
         while self._idle and now - self._idle[0].idle_since >= self._idle_timeout:
             self._idle.pop(0).cancel()
+
+    def retire(self) -> None:
+        """Take note that the server was removed; exchanges under way finish."""
+        self.state = ServerState.FREE
+        self.close_idle()
 
     def close_idle(self) -> None:
         """Close all idle connections."""

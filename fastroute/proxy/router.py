@@ -29,6 +29,9 @@ class UnknownModel(Exception):
 class Group:
     """The servers of one model, by what may be asked of them now.
 
+    A group lives on when servers change, so an exchange under way never retries on one that is
+    gone meanwhile.
+
     Attributes:
         up: May be chosen.
         on_trial: May have one request at a time, until they have proved themselves.
@@ -38,8 +41,14 @@ class Group:
 
     __slots__ = ("cooling", "on_trial", "slot", "up")
 
-    def __init__(self, servers: Sequence[ServerPool], slot: int = 0) -> None:
-        self.slot = slot
+    def __init__(self) -> None:
+        self.up: tuple[ServerPool, ...] = ()
+        self.on_trial: tuple[ServerPool, ...] = ()
+        self.cooling: tuple[ServerPool, ...] = ()
+        self.slot = 0
+
+    def update(self, servers: Sequence[ServerPool]) -> None:
+        """Take the servers as they are now."""
         self.up = tuple(s for s in servers if s.state == ServerState.UP)
         self.on_trial = tuple(s for s in servers if s.state == ServerState.TRIAL)
         self.cooling = tuple(s for s in servers if s.state == ServerState.COOLING)
@@ -52,8 +61,21 @@ class Router:
         servers: All of them, chosen or not.
     """
 
-    __slots__ = ("_aliases", "_all", "_groups", "_loop", "_names_matter", "_policy", "_rng",
-                 "_rows", "_table", "_tls", "servers")  # fmt: skip
+    __slots__ = (
+        "_aliases",
+        "_all",
+        "_groups",
+        "_loop",
+        "_names_matter",
+        "_policy",
+        "_policy_named",
+        "_rng",
+        "_rows",
+        "_table",
+        "_tls",
+        "_unlisted",
+        "servers",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, table: ScoreTable) -> None:
         self._loop = loop
@@ -61,41 +83,53 @@ class Router:
         self._tls = ssl.create_default_context()
         self._rng = Random().random
         self._policy: Policy[ServerPool] = load
+        self._policy_named = ("load", 0.0)
         self._aliases: dict[str, str] = {}
         self._groups: dict[str, Group] = {}
-        self._all = Group(())
+        self._all = Group()
+        self._unlisted = Group()  # servers whose models are not known yet may have any
         self._names_matter = False
         self._rows = 0
         self.servers: tuple[ServerPool, ...] = ()
 
     def configure(self, configured: Configure) -> None:
-        """Put servers and settings in force; exchanges under way keep the server they have."""
+        """Put settings and servers in force; exchanges under way keep the server they have."""
         config = configured.config
+        self._take_servers(configured)
+        self._rows = max((pool.row + 1 for pool in self.servers), default=0)
+        named = (config.policy, config.busy_threshold)
+        if named != self._policy_named:
+            self._policy_named = named
+            self._policy = make_policy(*named)
+        self._aliases = dict(config.aliases)
+        self._take_models(configured.model_slots)
+
+    def _take_servers(self, configured: Configure) -> None:
         before = {(pool.row, pool.generation): pool for pool in self.servers}
         pools = []
         for server in configured.servers:
             pool = before.pop((server.row, server.generation), None)
             if pool is None:
-                pool = ServerPool(server, config, self._loop, self._tls)
+                pool = ServerPool(server, configured.config, self._loop, self._tls)
             else:
-                pool.configure(server, config)
+                pool.configure(server, configured.config)
             pools.append(pool)
         for gone in before.values():
-            gone.close_idle()
+            gone.retire()
         self.servers = tuple(pools)
-        self._rows = max((pool.row + 1 for pool in pools), default=0)
-        self._policy = make_policy(config.policy, config.busy_threshold)
-        self._aliases = dict(config.aliases)
-        self._all = Group(pools)
-        slots = {name: slot for slot, name in enumerate(configured.model_slots, 1)}
+
+    def _take_models(self, model_slots: Sequence[str]) -> None:
+        pools = self.servers
+        self._all.update(pools)
+        self._unlisted.update([p for p in pools if p.models is None])
         names = {name for pool in pools for name in pool.models or ()}
-        self._groups = {
-            # A server whose models are not known yet may have any.
-            name: Group(
-                [p for p in pools if p.models is None or name in p.models], slots.get(name, 0)
-            )
-            for name in names
-        }
+        for gone in self._groups.keys() - names:
+            self._groups.pop(gone).update(())
+        slots = {name: slot for slot, name in enumerate(model_slots, 1)}
+        for name in names:
+            group = self._groups.setdefault(name, Group())
+            group.slot = slots.get(name, 0)
+            group.update([p for p in pools if p.models is None or name in p.models])
         self._names_matter = bool(names or self._aliases)
 
     def find(
@@ -124,11 +158,9 @@ class Router:
             body, model = replace_model(content_type, bytes(body), real), real
         group = self._groups.get(model)
         if group is None:
-            # One that is not known yet may be on a server that has not told its models.
-            unlisted = [pool for pool in self.servers if pool.models is None]
-            if not unlisted:
+            if all(pool.models is not None for pool in self.servers):
                 raise UnknownModel(model, sorted({*self._groups, *self._aliases}))
-            group = Group(unlisted)
+            group = self._unlisted
         return group, body
 
     def choose(self, group: Group, tried: Sequence[ServerPool]) -> ServerPool | None:

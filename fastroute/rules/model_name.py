@@ -15,9 +15,15 @@ class _Body(msgspec.Struct):
 # Skips all other fields without making objects of them.
 _DECODER = msgspec.json.Decoder(_Body)
 # What matters for where in a JSON text one is: strings, brackets, and the colon behind a key.
-_JSON_PART = re.compile(rb'("(?:[^"\\]|\\.)*")(\s*:\s*)?|([{\[])|[}\]]', re.DOTALL)
+# The loop over a string is unrolled: 2 ns a byte, and 115 as `(?:[^"\\]|\\.)*`.
+_JSON_PART = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*")(\s*:\s*)?|([{\[])|[}\]]', re.DOTALL)
 _BOUNDARY = re.compile(rb'boundary="?([^";,]+)', re.IGNORECASE)
-_MODEL_PART = re.compile(rb'content-disposition:[^\r\n]*;\s*name="?model"?\s*(?:;|\r|$)', re.I)
+# A quoted value is taken whole, so that nothing in a file's name looks like a parameter.
+_MODEL_PART = re.compile(
+    rb'\r\ncontent-disposition:\s*[^;"\r\n]*(?:;(?:"[^"\r\n]*"|[^;"\r\n])*)*?'
+    rb';\s*name="?model"?\s*(?:;|\r|$)',
+    re.IGNORECASE,
+)
 
 
 def requested_model(
@@ -85,10 +91,19 @@ def _json_span(body: bytes) -> tuple[int, int] | None:
             depth += 1 if opening else -1
         elif part.start() == value_at:
             span = part.span(1)
-        elif depth == 1 and colon and msgspec.json.decode(string) == "model":
+        elif depth == 1 and colon and _is_model(string):
             span = None
             value_at = part.end()
     return span
+
+
+def _is_model(key: bytes) -> bool:
+    if b"\\" not in key:
+        return key == b'"model"'
+    try:
+        return bool(msgspec.json.decode(key) == "model")
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return False
 
 
 def _is_form(content_type: bytes | None) -> bool:
