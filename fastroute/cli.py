@@ -1,4 +1,4 @@
-"""The command line: `fastroute run`, `demo` and `version`.
+"""The command line: `fastroute run`, `check-config`, `demo` and `version`.
 
 Objects are wired together here. What only a running router needs is imported when it runs, so that
 `--help` and mistakes are answered at once.
@@ -15,7 +15,8 @@ import msgspec
 import typer
 
 from fastroute import __version__
-from fastroute.config import Config, ServerConfig, config_from_urls, load_config
+from fastroute.config import ServerConfig, config_from_urls
+from fastroute.control.reload import FixedConfig, WatchedConfig
 from fastroute.errors import ConfigError
 
 DEFAULT_CONFIG = Path("servers.toml")
@@ -55,6 +56,12 @@ PortOption = Annotated[
 ]
 LogLevelOption = Annotated[
     LogLevel, typer.Option(case_sensitive=False, help="Log this and everything more serious.")
+]
+
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(help="The file with servers and settings.", show_default=str(DEFAULT_CONFIG)),
 ]
 
 
@@ -108,10 +115,7 @@ def version() -> None:
 @app.command()
 def run(  # noqa: PLR0913  the options are the interface
     *,
-    config: Annotated[
-        Path | None,
-        typer.Option(help="The file with servers and settings.", show_default=str(DEFAULT_CONFIG)),
-    ] = None,
+    config: ConfigOption = None,
     host: HostOption = "0.0.0.0",
     port: PortOption = 8888,
     server: Annotated[
@@ -145,6 +149,9 @@ def run(  # noqa: PLR0913  the options are the interface
 
     Clients then use http://THIS-HOST:8888/v1 as their OpenAI base URL.
 
+    A change of the file is taken over within a second, or at once on SIGHUP; one that cannot be
+    used is logged and changes nothing.
+
     Ctrl-C or SIGTERM stops accepting, lets answers in flight finish (for at most drain_timeout,
     30 s unless the file says otherwise) and exits. A second one exits at once.
 
@@ -158,9 +165,34 @@ def run(  # noqa: PLR0913  the options are the interface
 
     - 130, 143: ended at once by a second Ctrl-C or SIGTERM
     """
-    settings = _settings(config, server or [], max_load)
+    source = _source(config, server or [], max_load)
     place = Place(host=host, port=port, workers=_worker_count(workers))
-    raise typer.Exit(_serve(settings, place, log_level, lambda _: None))
+    raise typer.Exit(_serve(source, place, log_level, lambda _: None))
+
+
+@app.command()
+def check_config(*, config: ConfigOption = None) -> None:
+    """Check a servers.toml, and ask each server in it how it is.
+
+    Exit codes:
+
+    - 0: the file can be used; a warning tells of servers that cannot be reached
+
+    - 1: the file cannot be used; one line on stderr says why
+    """
+    import asyncio
+
+    from fastroute.control.check_report import print_report, progress
+    from fastroute.control.server_check import check_servers
+
+    try:
+        settings = _watched(config).config
+    except ConfigError as error:
+        typer.echo(f"fastroute: {error}", err=True)
+        raise typer.Exit(1) from None
+    with progress(len(settings.servers)) as answered:
+        checks = asyncio.run(check_servers(settings.servers, answered))
+    print_report(settings, checks)
 
 
 @app.command()
@@ -177,24 +209,31 @@ def demo(
     from fastroute.control.demo_servers import SLOTS, demo_servers
 
     with demo_servers(DEMO_SERVERS) as urls:
-        settings = config_from_urls(urls, SLOTS)
+        source = FixedConfig(config_from_urls(urls, SLOTS), "fastroute demo")
         place = Place(host=host, port=port, workers=1)
-        raise typer.Exit(_serve(settings, place, log_level, _print_try_this))
+        raise typer.Exit(_serve(source, place, log_level, _print_try_this))
 
 
-def _settings(config: Path | None, urls: list[str], max_load: int | None) -> Config:
+def _source(
+    config: Path | None, urls: list[str], max_load: int | None
+) -> WatchedConfig | FixedConfig:
     """Take servers and settings from the file or from the command line, never from both."""
     if urls and config is not None:
         raise ConfigError("--server and --config exclude each other: servers come from one place")
     if urls:
-        return config_from_urls(urls, DEFAULT_MAX_LOAD if max_load is None else max_load)
+        load = DEFAULT_MAX_LOAD if max_load is None else max_load
+        return FixedConfig(config_from_urls(urls, load), "--server")
     if max_load is not None:
         raise ConfigError("--max-load is for --server; in a file, set max_concurrent_requests")
+    return _watched(config)
+
+
+def _watched(config: Path | None) -> WatchedConfig:
     if config is None and not DEFAULT_CONFIG.exists():
         raise ConfigError(
             f"no servers: there is no {DEFAULT_CONFIG} here; give --config FILE or --server URL"
         )
-    return load_config(config or DEFAULT_CONFIG)
+    return WatchedConfig(config or DEFAULT_CONFIG)
 
 
 def _worker_count(text: str) -> int:
@@ -206,12 +245,15 @@ def _worker_count(text: str) -> int:
 
 
 def _serve(
-    config: Config, place: Place, log_level: LogLevel, announced: Callable[[str], None]
+    source: WatchedConfig | FixedConfig,
+    place: Place,
+    log_level: LogLevel,
+    announced: Callable[[str], None],
 ) -> int:
     """Run the supervisor until a signal ends it.
 
     Args:
-        config: Servers and settings.
+        source: Servers and settings, and where changes of them come from.
         place: Where to listen.
         log_level: For supervisor and workers.
         announced: Called with the router's URL once it accepts clients and has said so.
@@ -230,10 +272,13 @@ def _serve(
     from fastroute.control.descriptors import raise_descriptor_limit
     from fastroute.control.listeners import address_text, open_listeners
     from fastroute.control.logs import configure_logging
-    from fastroute.control.supervisor import Supervisor
+    from fastroute.control.supervisor import Sockets, Supervisor
 
-    listeners = open_listeners(place.host, place.port, place.workers)
-    url = "http://" + address_text(*listeners[0].getsockname()[:2])
+    config = source.config
+    sockets = Sockets(open_listeners(place.host, place.port, place.workers))
+    if config.admin_port:
+        (sockets.admin,) = open_listeners(place.host, config.admin_port, 1, "see admin_port")
+    url = "http://" + address_text(*sockets.clients[0].getsockname()[:2])
 
     def announce() -> None:
         counts = f"{_count(len(config.servers), 'server')}, {_count(place.workers, 'worker')}"
@@ -241,7 +286,7 @@ def _serve(
         announced(url)
 
     async def supervise() -> int:
-        supervisor = Supervisor(config, listeners, log_level=log_level, announce=announce)
+        supervisor = Supervisor(source, sockets, log_level=log_level, announce=announce)
         return await supervisor.run()
 
     configure_logging(log_level)

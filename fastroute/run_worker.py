@@ -64,10 +64,11 @@ async def serve(
     cells.process.draining[0] = 0
     state = WorkerState(loop, table, cells)
     worker = Worker(state, listeners(state, listening, admin))
-    # A service manager signals the whole group: to drain is right then, too. Ctrl-C is the
-    # supervisor's to pass on.
+    # A service manager signals all processes: to drain is right then, too. The others are the
+    # supervisor's to act on.
     loop.add_signal_handler(signal.SIGTERM, worker.drain)
-    loop.add_signal_handler(signal.SIGINT, lambda: None)
+    for signum in (signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(signum, lambda: None)
     await worker.run(channel)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from fastroute import __version__
 from tests.support.command import is_alive, run_command, running, wait_until
+from tests.support.standins import standin_process
 
 SERVER = ("--server", "http://127.0.0.1:9")
 FILE = '[servers]\nservers = [ { url = "http://127.0.0.1:9" } ]\n'
@@ -190,6 +191,38 @@ class TestRun:
         with running(tmp_path, "run", *SERVER, "--host", "::1", "--port", "0") as router:
             assert router.url == f"http://[::1]:{router.port}"
             assert router.get("/load-stats")["summary"]["total_servers"] == 1
+
+
+class TestCheckConfig:
+    def test_lists_the_servers(self, tmp_path):
+        path = tmp_path / "servers.toml"
+        with standin_process() as server:
+            servers = f'{{ url = "{server.url}" }}, {{ url = "http://127.0.0.1:9" }}'
+            path.write_text(f"[servers]\nservers = [ {servers} ]\n")
+            done = run_command("check-config", "--config", str(path))
+        assert done.returncode == 0
+        first, second = done.stdout.splitlines()
+        start = f"{server.url}: reachable; version: 0.32.0; models: standin; metrics: num_requests"
+        assert first.startswith(start)
+        assert second == "http://127.0.0.1:9: unreachable: cannot connect: Connection refused"
+        assert done.stderr.startswith("warning: 1 of 2 servers cannot be reached: ")
+
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            pytest.param(None, "cannot be read: No such file or directory", id="missing"),
+            pytest.param("]", "not valid TOML: ", id="toml"),
+            pytest.param(FILE + "[config]\nx = 1\n", "[config] unknown key x: known: ", id="key"),
+        ],
+    )
+    def test_a_wrong_file(self, text, expected, tmp_path):
+        path = tmp_path / "servers.toml"
+        if text is not None:
+            path.write_text(text)
+        done = run_command("check-config", "--config", str(path))
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"fastroute: {path}: {expected}")
+        assert done.stderr.count("\n") == 1
 
 
 class TestDemo:

@@ -15,6 +15,8 @@ from fastroute.config import (
     setting_docs,
 )
 from fastroute.errors import ConfigError
+from fastroute.rules.policy import POLICIES
+from fastroute.rules.retry import RETRY_REASONS
 
 EXAMPLE = Path(__file__).parent.parent / "servers.example.toml"
 ONE_SERVER = '[servers]\nservers = [ { url = "http://gpu-1:8000" } ]\n'
@@ -35,6 +37,7 @@ class TestServerAddress:
             pytest.param("http://gpu:8000", ("gpu", 8000, False, "gpu:8000"), id="plain"),
             pytest.param("http://gpu:8000/", ("gpu", 8000, False, "gpu:8000"), id="slash"),
             pytest.param("http://gpu", ("gpu", 80, False, "gpu"), id="usual-port"),
+            pytest.param("http://gpu.:1", ("gpu.", 1, False, "gpu.:1"), id="rooted-name"),
             pytest.param("http://gpu:80", ("gpu", 80, False, "gpu"), id="usual-port-given"),
             pytest.param("http://gpu:", ("gpu", 80, False, "gpu"), id="empty-port"),
             pytest.param("https://gpu", ("gpu", 443, True, "gpu"), id="https"),
@@ -63,6 +66,9 @@ class TestServerAddress:
             pytest.param("http://", ", with a host name or an IP address", id="no-host"),
             pytest.param("http://:8000", ", with a host name or an IP address", id="only-port"),
             pytest.param("http://a,b", ", with a host name or an IP address", id="comma"),
+            pytest.param("http://a..b", ", with a host name or an IP address", id="empty-label"),
+            pytest.param(f"http://{'a' * 64}", ", with a host name", id="long-label"),
+            pytest.param(f"http://{'a.' * 127}a", ", with a host name", id="long-name"),
             pytest.param("http://[fe80::1%25eth0]:1", ", with a plain IPv6", id="zone"),
             pytest.param("http://[1:2]:1", "", id="short-ipv6"),
             pytest.param("http://gpu:0", ", with a port from 1 to 65535", id="port-0"),
@@ -109,9 +115,98 @@ class TestParse:
         config = parse_config(ONE_SERVER, "servers.toml")
         assert config == Config(servers=(ServerConfig(url="http://gpu-1:8000"),))
 
+    def test_every_key_of_the_older_tool(self):
+        older = {
+            "health_check_interval": 30,
+            "config_reload_interval": 60,
+            "request_timeout": 30,
+            "health_check_timeout": 5,
+            "max_retries": 3,
+            "failure_threshold": 2,
+            "auto_recovery_threshold": 60,
+            "enable_active_health_check": False,
+            "health_check_max_response_time": 10.0,
+            "health_check_min_success_rate": 0.8,
+            "health_check_window_size": 10,
+            "health_check_consecutive_failures": 3,
+        }
+        lines = "\n".join(f"{key} = {str(value).lower()}" for key, value in older.items())
+        config = parse_config(f"{ONE_SERVER}[config]\n{lines}\n", "servers.toml")
+        assert {key: getattr(config, key) for key in older} == older
+
+    def test_what_is_no_number(self):
+        config = parse_config(
+            """
+            [servers]
+            servers = [
+                { url = "http://a", models = ["m", "l"], api_key = "k", weight = 2, drain = true },
+            ]
+            [config]
+            policy = "power_of_two"
+            retry_on = ["connect", "503"]
+            aliases = { "gpt-4o" = "m", "gpt-4.1" = "m" }
+            """,
+            "servers.toml",
+        )
+        assert config.servers[0] == ServerConfig(
+            url="http://a", models=("m", "l"), api_key="k", weight=2.0, drain=True
+        )
+        assert (config.policy, config.retry_on) == ("power_of_two", ("connect", "503"))
+        assert config.aliases == {"gpt-4o": "m", "gpt-4.1": "m"}
+
+    def test_a_key_of_the_environment(self, monkeypatch):
+        monkeypatch.setenv("GPU_KEY", "secret-1")
+        text = '[servers]\nservers = [ { url = "http://a", api_key_env = "GPU_KEY" } ]\n'
+        assert parse_config(text, "servers.toml").servers[0].api_key == "secret-1"
+
+    def test_policies_and_retry_reasons_are_those_of_the_rules(self):
+        docs = setting_docs(Config)
+        for name, known in (("policy", POLICIES), ("retry_on", RETRY_REASONS)):
+            assert docs[name].allowed.endswith(", ".join(f'"{word}"' for word in known))
+
     @pytest.mark.parametrize(
         ("line", "expected"),
         [
+            pytest.param(
+                'policy = "fastest"',
+                'policy = "fastest": must be one of "load", "least_inflight",',
+                id="policy",
+            ),
+            pytest.param(
+                'retry_on = ["500"]',
+                "retry_on = ['500']: must be a list of some of \"connect\",",
+                id="retry-on",
+            ),
+            pytest.param("retry_on = [503]", "retry_on = [503]: must be a list", id="retry-int"),
+            pytest.param('aliases = "m"', 'aliases = "m": must be a table such as', id="aliases"),
+            pytest.param(
+                'aliases = { "a" = "" }', "aliases = {'a': ''}: must be a table such as", id="alias"
+            ),
+            pytest.param(
+                "enable_active_health_check = 1",
+                "enable_active_health_check = 1: must be true or false",
+                id="flag",
+            ),
+            pytest.param(
+                "health_check_min_success_rate = 1.5",
+                "health_check_min_success_rate = 1.5: must be a number from 0 to 1",
+                id="share",
+            ),
+            pytest.param(
+                "waiting_weight = -1",
+                "waiting_weight = -1: must be a number of running requests from 0 to 100",
+                id="weight",
+            ),
+            pytest.param(
+                "scrape_interval = 0.01",
+                "scrape_interval = 0.01: must be a number of seconds from 0.05 to 86400",
+                id="too-often",
+            ),
+            pytest.param(
+                "admin_port = 65536",
+                "admin_port = 65536: must be a whole number from 0 to 65535",
+                id="port",
+            ),
             pytest.param(
                 "max_retries = -1",
                 "max_retries = -1: must be a whole number of attempts from 0 to 100",
@@ -165,10 +260,10 @@ class TestParse:
                 "unknown key Drain_Timeout: did you mean drain_timeout?",
                 id="case",
             ),
-            pytest.param("qqqq = 1", "unknown key qqqq: known: health_check_interval, ", id="far"),
+            pytest.param("qqqq = 1", "unknown key qqqq: known: policy, ", id="far"),
             pytest.param(
                 "servers = []",
-                "unknown key servers: known: health_check_interval, ",
+                "unknown key servers: known: policy, ",
                 id="misplaced",
             ),
             pytest.param(
@@ -199,9 +294,53 @@ class TestParse:
             pytest.param(
                 '{ url = "HTTP://GPU-1:8000/" }', "url is that of server 1 too", id="twice"
             ),
+            pytest.param(
+                '{ url = "http://a", models = [] }',
+                'models = []: must be a list of names such as [ "llama3.1:8b" ]',
+                id="no-models",
+            ),
+            pytest.param(
+                '{ url = "http://a", models = "m" }', 'models = "m": must be a list', id="model"
+            ),
+            pytest.param(
+                '{ url = "http://a", weight = 0 }',
+                "weight = 0: must be a number from 0.001 to 1000",
+                id="weightless",
+            ),
+            pytest.param(
+                '{ url = "http://a", drain = "no" }',
+                'drain = "no": must be true or false',
+                id="drain",
+            ),
+            pytest.param(
+                '{ url = "http://a", api_key = "pass word" }',
+                "api_key = ...: must be text of 1 to 8192 printable ASCII characters",
+                id="key",
+            ),
+            pytest.param(
+                '{ url = "http://a", api_key = "k\\r\\nX-Evil: 1" }',
+                "api_key = ...: must be text of",
+                id="key-break",
+            ),
+            pytest.param(
+                '{ url = "http://a", api_key = "k", api_key_env = "K" }',
+                "api_key and api_key_env exclude each other",
+                id="two-keys",
+            ),
+            pytest.param(
+                '{ url = "http://a", api_key_env = "FASTROUTE_NO_SUCH" }',
+                'api_key_env = "FASTROUTE_NO_SUCH": there is no such environment variable',
+                id="no-variable",
+            ),
+            pytest.param(
+                '{ url = "http://a", api_key_env = "FASTROUTE_BAD_KEY" }',
+                'api_key_env = "FASTROUTE_BAD_KEY": what the variable holds must be text of',
+                id="bad-variable",
+            ),
         ],
     )
-    def test_refuses_a_server(self, entry, expected):
+    def test_refuses_a_server(self, entry, expected, monkeypatch):
+        monkeypatch.setenv("FASTROUTE_BAD_KEY", "two words")
         message = refusal(f'[servers]\nservers = [ {{ url = "http://gpu-1:8000" }}, {entry} ]\n')
         assert message.startswith(f"servers.toml: server 2: {expected}")
 
@@ -316,5 +455,21 @@ class TestExample:
                 assert f"{doc.description} {doc.unit}.".lower() in text, doc.name
 
     def test_a_server_as_long_as_the_field_default(self):
-        assert "without it: 8." in EXAMPLE.read_text().lower()
-        assert ServerConfig(url="http://a").max_concurrent_requests == 8
+        text = EXAMPLE.read_text().lower()
+        server = ServerConfig(url="http://a")
+        assert "without it: 8." in text
+        assert server.max_concurrent_requests == 8
+        assert "without it: 1." in text
+        assert server.weight == 1
+        assert "without it: false." in text
+        assert server.drain is False
+
+    def test_the_servers_in_comments_can_be_used(self, monkeypatch):
+        monkeypatch.setenv("GPU_3_KEY", "k")
+        text = EXAMPLE.read_text().replace("# { url", "{ url")
+        assert parse_config(text, "servers.toml").servers[2:] == (
+            ServerConfig(
+                url="http://gpu-server-3:8000", api_key="k", api_key_env="GPU_3_KEY", weight=2.0
+            ),
+            ServerConfig(url="http://gpu-server-4:8000", models=("llama3.1:8b",), drain=True),
+        )

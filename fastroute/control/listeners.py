@@ -9,13 +9,16 @@ BACKLOG = 4096
 """Clients that may wait while a worker is replaced; the kernel cuts it to its somaxconn."""
 
 
-def open_listeners(host: str, port: int, count: int) -> list[socket.socket]:
+def open_listeners(
+    host: str, port: int, count: int, hint: str = "see --host, --port"
+) -> list[socket.socket]:
     """Open `count` listening sockets on one address; the kernel spreads clients over them.
 
     Args:
         host: Name or address to listen on, IPv4 or IPv6.
         port: TCP port; 0 takes a free one, the same for all.
         count: How many sockets.
+        hint: Where the user said so.
 
     Raises:
         ConfigError: The address cannot be listened on, as when another program has it.
@@ -25,7 +28,7 @@ def open_listeners(host: str, port: int, count: int) -> list[socket.socket]:
     except (OSError, OverflowError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         where = address_text(host, port)
-        raise ConfigError(f"cannot listen on {where}: {reason} (see --host, --port)") from None
+        raise ConfigError(f"cannot listen on {where}: {reason} ({hint})") from None
 
 
 def address_text(host: str, port: int) -> str:

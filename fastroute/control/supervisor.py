@@ -1,5 +1,7 @@
 """The supervisor: keeps the workers running, tells them what to route to, and ends them in order.
 
+It is the control plane as well: it watches the servers and the configuration file.
+
 Its life has three parts, each begun by a signal or by the start:
 
     running      a worker that dies is replaced
@@ -13,12 +15,22 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Callable
+import ssl
+from collections.abc import Awaitable, Callable
+
+import msgspec
 
 from fastroute.config import Config
+from fastroute.control.coalesced import Coalesced
+from fastroute.control.config_diff import describe_changes
+from fastroute.control.fleet import Fleet
+from fastroute.control.fleet_server import FleetServer
+from fastroute.control.keep_on import RESTART_DELAY, keep_on
+from fastroute.control.reload import FixedConfig, WatchedConfig
+from fastroute.control.server_watch import ServerWatch
 from fastroute.control.worker_process import WorkerProcess, WorkerSpec, exit_text
-from fastroute.messages import Configure, Drain, RoutedServer
-from fastroute.score_table import ScoreTable, ServerState
+from fastroute.messages import Drain, Message
+from fastroute.score_table import ScoreTable
 
 MIN_ROWS = 256
 """Rows of the score table; spare ones are for servers that a reload adds."""
@@ -38,7 +50,36 @@ FAILED_STARTS = 3
 DRAIN_GRACE = 1.0
 """Seconds beyond `drain_timeout` that workers have to end by themselves."""
 
+TICK = 0.25
+"""Seconds between looks at what time alone changes, such as the end of a cool-down."""
+
+CONFIGURE_GAP = 0.05
+"""Seconds between two messages of changes, at least. Many servers that are full and cool down
+would keep the workers busy with nothing else."""
+
+HEALTH_GAP = 1.0
+"""Seconds between two messages of health checks, at least."""
+
 log = logging.getLogger("supervisor")
+
+
+class Sockets(msgspec.Struct):
+    """Listening sockets.
+
+    Attributes:
+        clients: One for each worker.
+        admin: One for all workers, for fastroute's own endpoints; None: they are at the others.
+    """
+
+    clients: list[socket.socket]
+    admin: socket.socket | None = None
+
+    def close(self) -> None:
+        """Close them all."""
+        for listener in self.clients:
+            listener.close()
+        if self.admin is not None:
+            self.admin.close()
 
 
 def create_table(config: Config, workers: int) -> ScoreTable:
@@ -61,8 +102,8 @@ class Supervisor:
 
     def __init__(
         self,
-        config: Config,
-        listeners: list[socket.socket],
+        source: WatchedConfig | FixedConfig,
+        sockets: Sockets,
         *,
         log_level: str,
         announce: Callable[[], None],
@@ -70,17 +111,20 @@ class Supervisor:
         """Prepare to run, without starting anything.
 
         Args:
-            config: Servers and settings.
-            listeners: Listening sockets, one for each worker; ours to close from now on.
+            source: Servers and settings, and where changes of them come from.
+            sockets: Where to listen; ours to close from now on.
             log_level: Passed on to the workers.
             announce: Called once, when all workers accept clients.
         """
-        self._config = config
-        self._listeners = listeners
+        self._source = source
+        self._sockets = sockets
         self._log_level = log_level
         self._announce = announce
-        self._table = create_table(config, len(listeners))
-        self._servers = self._publish_servers()
+        self._table = create_table(source.config, len(sockets.clients))
+        self._fleet = Fleet(self._table, source.config)
+        self._tls = ssl.create_default_context()
+        self._watches: dict[FleetServer, ServerWatch] = {}
+        self._background: list[asyncio.Task[None]] = []
         self._workers: dict[int, WorkerProcess] = {}
         self._were_ready: set[int] = set()
         self._stopping = asyncio.Event()
@@ -96,15 +140,99 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self._signal_received, signum)
+        configure = Coalesced(self._configure_workers, CONFIGURE_GAP)
+        tell_health = Coalesced(self._tell_health, HEALTH_GAP)
+        self._fleet.notify(configure.request, tell_health.request)
         try:
             async with asyncio.TaskGroup() as keepers:
-                for index in range(len(self._listeners)):
+                for index in range(len(self._sockets.clients)):
                     keepers.create_task(self._keep_worker(index))
+                self._watch_everything(configure.request)
         finally:
+            configure.cancel()
+            tell_health.cancel()
+            self._stop_watching()
             self._kill_workers()
-            self._close_listeners()
+            self._sockets.close()
             self._table.close()
         return self._exit_code
+
+    # What goes on in the background.
+
+    def _watch_everything(self, changed: Callable[[], None]) -> None:
+        """Watch the servers and, if there is one, the configuration file."""
+        for server in self._fleet.servers.values():
+            self._watches[server] = ServerWatch(server, self._tls, self._fleet.config)
+        self._in_background("keeping time", self._keep_time)
+        source = self._source
+        if isinstance(source, FixedConfig):
+            # SIGHUP means what it always does: the terminal was closed.
+            return
+        source.apply_with(self._apply)
+        self._in_background("watching the file", lambda: source.watch(changed))
+
+        def look() -> None:
+            if source.look():
+                changed()
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, look)
+
+    def _in_background(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
+        kept = keep_on(what, work, RESTART_DELAY)
+        self._background.append(asyncio.get_running_loop().create_task(kept))
+
+    def _stop_watching(self) -> None:
+        for watch in self._watches.values():
+            watch.stop()
+        for task in self._background:
+            task.cancel()
+
+    async def _keep_time(self) -> None:
+        while True:
+            self._fleet.tick()
+            await asyncio.sleep(TICK)
+
+    def _apply(self, config: Config) -> Config:
+        """Put a new configuration in force, as far as that is possible without a restart.
+
+        Returns:
+            What is in force.
+
+        Raises:
+            ConfigError: There are too many new servers; nothing is changed.
+        """
+        before = self._fleet.config
+        if config.admin_port != before.admin_port:
+            wanted = config.admin_port
+            log.warning("admin_port = %d takes effect when fastroute is started again", wanted)
+            config = msgspec.structs.replace(config, admin_port=before.admin_port)
+        comings = self._fleet.apply(config)
+        changes = describe_changes(before, config)
+        source = self._source.state.source
+        log.info("%s is in force: %d changes", source, len(changes))
+        for change in changes:
+            log.info("%s: %s", source, change)
+        for server in comings.removed:
+            self._watches.pop(server).stop()
+        for watch in self._watches.values():
+            watch.update(config)
+        for server in comings.added:
+            self._watches[server] = ServerWatch(server, self._tls, config)
+        return config
+
+    # What workers are told.
+
+    def _configure_workers(self) -> None:
+        self._tell(self._fleet.configure(self._source.state))
+
+    def _tell_health(self) -> None:
+        self._tell(self._fleet.health())
+
+    def _tell(self, message: Message) -> None:
+        for worker in self._workers.values():
+            worker.send(message)
+
+    # The workers' lives.
 
     async def _keep_worker(self, index: int) -> None:
         """Have a worker run in this place until the supervisor stops."""
@@ -126,17 +254,19 @@ class Supervisor:
         """Run one worker from its start to its end."""
         spec = WorkerSpec(
             index=index,
-            listen_fd=self._listeners[index].fileno(),
+            listen_fd=self._sockets.clients[index].fileno(),
             table_fd=self._table.fd,
+            admin_fd=None if self._sockets.admin is None else self._sockets.admin.fileno(),
             log_level=self._log_level,
         )
         try:
-            worker = await WorkerProcess.start(spec, self._worker_ready)
+            worker = await WorkerProcess.start(spec, self._worker_ready, self._fleet.observe)
         except OSError as error:
             log.error("worker %d cannot be started: %s", index, error.strerror)
             return
         self._workers[index] = worker
-        worker.send(Configure(config=self._config, servers=self._servers))
+        worker.send(self._fleet.configure(self._source.state))
+        worker.send(self._fleet.health())
         if self._stopping.is_set():
             # The signal came while the process was being made.
             worker.kill()
@@ -152,7 +282,7 @@ class Supervisor:
 
     def _worker_ready(self, worker: WorkerProcess) -> None:
         log.info("%s accepts clients", worker.name)
-        everybody = len(self._listeners)
+        everybody = len(self._sockets.clients)
         missing_before = everybody - len(self._were_ready)
         self._were_ready.add(worker.index)
         if missing_before and len(self._were_ready) == everybody and not self._stopping.is_set():
@@ -169,14 +299,14 @@ class Supervisor:
             self._exit_code = 128 + signum
             self._kill_workers()
             return
-        timeout = self._config.drain_timeout
+        timeout = self._fleet.config.drain_timeout
         in_flight = sum(self._table.in_flight_totals())
         log.info(
             "%s: draining; requests in flight: %d, time for them: %g s; again to end at once",
             *(signum.name, in_flight, timeout),
         )
         self._stopping.set()
-        self._close_listeners()
+        self._sockets.close()
         for worker in self._workers.values():
             worker.send(Drain())
         asyncio.get_running_loop().call_later(timeout + DRAIN_GRACE, self._kill_workers)
@@ -192,25 +322,3 @@ class Supervisor:
     def _kill_workers(self) -> None:
         for worker in self._workers.values():
             worker.kill()
-
-    def _close_listeners(self) -> None:
-        for listener in self._listeners:
-            listener.close()
-
-    def _publish_servers(self) -> tuple[RoutedServer, ...]:
-        """Give each server its row of the score table."""
-        columns = self._table.servers
-        routed = []
-        for row, server in enumerate(self._config.servers):
-            columns.generation[row] = 1
-            columns.capacity[row] = server.max_concurrent_requests
-            columns.state[row] = ServerState.UP
-            routed.append(
-                RoutedServer(
-                    row=row,
-                    generation=1,
-                    url=server.url,
-                    max_concurrent_requests=server.max_concurrent_requests,
-                )
-            )
-        return tuple(routed)

@@ -11,7 +11,7 @@ from typing import Self
 
 import msgspec
 
-from fastroute.messages import Drained, Message, MessageReader, Ready, encode
+from fastroute.messages import Drained, Message, MessageReader, Observed, Ready, encode
 
 
 class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,6 +20,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     index: int
     listen_fd: int
     table_fd: int
+    admin_fd: int | None
     log_level: str
 
     def command(self, channel_fd: int) -> list[str]:
@@ -31,7 +32,14 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
             *("--channel-fd", str(channel_fd)),
             *("--index", str(self.index)),
             *("--log-level", self.log_level),
+            *(() if self.admin_fd is None else ("--admin-fd", str(self.admin_fd))),
         ]
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What a worker inherits, but for its channel."""
+        admin = () if self.admin_fd is None else (self.admin_fd,)
+        return (self.listen_fd, self.table_fd, *admin)
 
 
 class WorkerProcess(asyncio.Protocol):
@@ -43,20 +51,22 @@ class WorkerProcess(asyncio.Protocol):
         was_ready: Whether it has said that it accepts clients.
     """
 
-    __slots__ = ("_channel", "_exited", "_on_ready", "_process", "_reader", "index", "name",
-                 "was_ready")  # fmt: skip
+    __slots__ = ("_channel", "_exited", "_on_observed", "_on_ready", "_process", "_reader",
+                 "index", "name", "was_ready")  # fmt: skip
 
     def __init__(
         self,
         index: int,
         process: "subprocess.Popen[bytes]",
         on_ready: Callable[["WorkerProcess"], None],
+        on_observed: Callable[[Observed], None],
     ) -> None:
         """Take charge of a process that was just started; use `start`."""
         self.index = index
         self.name = f"worker {index} (pid {process.pid})"
         self._process = process
         self._on_ready = on_ready
+        self._on_observed = on_observed
         self.was_ready = False
         self._reader = MessageReader()
         self._channel: asyncio.Transport | None = None
@@ -66,12 +76,18 @@ class WorkerProcess(asyncio.Protocol):
         asyncio.get_running_loop().add_reader(pidfd, self._process_exited, pidfd)
 
     @classmethod
-    async def start(cls, spec: WorkerSpec, on_ready: Callable[["WorkerProcess"], None]) -> Self:
+    async def start(
+        cls,
+        spec: WorkerSpec,
+        on_ready: Callable[["WorkerProcess"], None],
+        on_observed: Callable[[Observed], None],
+    ) -> Self:
         """Start a worker and open the channel to it.
 
         Args:
             spec: What to start it with.
             on_ready: Called when the worker says that it accepts clients.
+            on_observed: Called with what it saw of a server.
 
         Raises:
             OSError: The system cannot start a process now.
@@ -82,14 +98,14 @@ class WorkerProcess(asyncio.Protocol):
                 process = subprocess.Popen(  # noqa: ASYNC220  a fork takes about a millisecond
                     spec.command(theirs.fileno()),
                     stdin=subprocess.DEVNULL,
-                    pass_fds=(spec.listen_fd, spec.table_fd, theirs.fileno()),
+                    pass_fds=(*spec.descriptors, theirs.fileno()),
                     # Its own group: Ctrl-C is for the supervisor, which then drains the workers.
                     process_group=0,
                 )
         except BaseException:
             ours.close()
             raise
-        worker = cls(spec.index, process, on_ready)
+        worker = cls(spec.index, process, on_ready, on_observed)
         await asyncio.get_running_loop().create_unix_connection(lambda: worker, sock=ours)
         return worker
 
@@ -129,6 +145,8 @@ class WorkerProcess(asyncio.Protocol):
             case Ready():
                 self.was_ready = True
                 self._on_ready(self)
+            case Observed():
+                self._on_observed(message)
             case Drained():
                 pass  # The exit that follows says it again.
             case _:

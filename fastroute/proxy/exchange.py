@@ -19,10 +19,11 @@ from fastroute.proxy.worker_state import WorkerState
 from fastroute.rules.framing import Body, Unwrapper
 from fastroute.rules.message import ReplyHead, RequestHead
 from fastroute.rules.retry import Next, Phase, Verdict, after_failure, is_shutting_down, judge
-from fastroute.score_table import DURATION_BOUNDS, FIRST_BYTE_BOUNDS
+from fastroute.score_table import DURATION_BOUNDS, FIRST_BYTE_BOUNDS, ServerState
 
 log = logging.getLogger(__name__)
 
+TRIAL = ServerState.TRIAL
 # How much of a refusal is held back while another server is tried; vLLM's are below 1 KiB.
 MAX_HELD_BYTES = 65536
 
@@ -373,7 +374,7 @@ class Exchange:
         elapsed = monotonic() - self._started_at
         worker.cells.duration.buckets[bisect_left(DURATION_BOUNDS, elapsed)][server.row] += 1
         worker.cells.duration.sum_us[server.row] += int(elapsed * 1e6)
-        if reply.status >= 429 or worker.failing:
+        if reply.status >= 429 or worker.failing or server.state is TRIAL:
             self._observe_reply(server, reply)
         status_class = min(reply.status // 100, 9)
         self._release(

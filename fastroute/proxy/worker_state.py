@@ -11,7 +11,7 @@ from fastroute.messages import Configure, Health, Message, Observation, Observed
 from fastroute.proxy.pool import ServerPool
 from fastroute.proxy.router import Router
 from fastroute.rules.retry import RetryBudget
-from fastroute.score_table import COUNTERS, ScoreTable, WorkerCells
+from fastroute.score_table import COUNTERS, ScoreTable, ServerState, WorkerCells
 
 
 class Sweepable(Protocol):
@@ -127,9 +127,12 @@ class WorkerState:
     def observe(
         self, server: ServerPool, kind: Observation, detail: str, retry_after: float = 0.0
     ) -> None:
-        """Tell the supervisor what matters for a server's health; successes only after failures."""
+        """Tell the supervisor what matters for a server's health.
+
+        A success matters after failures and of a server on trial only.
+        """
         if kind is Observation.OK:
-            if server.row not in self.failing:
+            if server.row not in self.failing and server.state is not ServerState.TRIAL:
                 return
             self.failing.discard(server.row)
         elif kind is Observation.FAILED:

@@ -1,15 +1,20 @@
 import asyncio
 import signal
 
+import msgspec
 import pytest
 
 from fastroute.config import config_from_urls
 from fastroute.control.listeners import open_listeners
 from fastroute.control.worker_process import WorkerProcess, WorkerSpec, exit_text
-from fastroute.messages import Configure, Drain
+from fastroute.messages import Configure, Drain, Observation, Observed, encode
 from fastroute.score_table import ScoreTable
 
 CONFIGURE = Configure(config=config_from_urls(["http://127.0.0.1:9"], 1), servers=())
+
+
+def nothing(_):
+    pass
 
 
 @pytest.fixture(name="spec")
@@ -19,7 +24,11 @@ def spec_fixture():
     (listener,) = open_listeners("127.0.0.1", 0, 1)
     with listener:
         yield WorkerSpec(
-            index=0, listen_fd=listener.fileno(), table_fd=table.fd, log_level="warning"
+            index=0,
+            listen_fd=listener.fileno(),
+            table_fd=table.fd,
+            admin_fd=None,
+            log_level="warning",
         )
     table.close()
 
@@ -27,7 +36,7 @@ def spec_fixture():
 def test_a_worker_becomes_ready_and_drains(spec):
     async def main():
         ready = asyncio.Event()
-        worker = await WorkerProcess.start(spec, lambda _: ready.set())
+        worker = await WorkerProcess.start(spec, lambda _: ready.set(), nothing)
         assert not worker.was_ready
         worker.send(CONFIGURE)
         async with asyncio.timeout(20):
@@ -43,12 +52,34 @@ def test_a_worker_becomes_ready_and_drains(spec):
 
 def test_a_killed_worker(spec):
     async def main():
-        worker = await WorkerProcess.start(spec, lambda _: None)
+        worker = await WorkerProcess.start(spec, nothing, nothing)
         worker.kill()
         async with asyncio.timeout(20):
             assert await worker.wait() == -signal.SIGKILL
 
     asyncio.run(main())
+
+
+def test_what_it_observes_is_passed_on(spec):
+    seen = Observed(row=3, generation=1, kind=Observation.FAILED, detail="refused")
+
+    async def main():
+        observed = []
+        worker = await WorkerProcess.start(spec, nothing, observed.append)
+        worker.data_received(encode(seen))
+        assert observed == [seen]
+        worker.kill()
+        async with asyncio.timeout(20):
+            await worker.wait()
+
+    asyncio.run(main())
+
+
+def test_another_socket_is_passed_on(spec):
+    with_admin = msgspec.structs.replace(spec, admin_fd=17)
+    assert with_admin.command(5)[-2:] == ["--admin-fd", "17"]
+    assert with_admin.descriptors == (spec.listen_fd, spec.table_fd, 17)
+    assert "--admin-fd" not in spec.command(5)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +91,7 @@ def test_a_killed_worker(spec):
 )
 def test_a_worker_that_talks_nonsense_is_killed(spec, data):
     async def main():
-        worker = await WorkerProcess.start(spec, lambda _: None)
+        worker = await WorkerProcess.start(spec, nothing, nothing)
         worker.data_received(data)
         async with asyncio.timeout(20):
             assert await worker.wait() == -signal.SIGKILL
@@ -70,7 +101,7 @@ def test_a_worker_that_talks_nonsense_is_killed(spec, data):
 
 def test_cancelled_waiting_can_be_taken_up_again(spec):
     async def main():
-        worker = await WorkerProcess.start(spec, lambda _: None)
+        worker = await WorkerProcess.start(spec, nothing, nothing)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0):
                 await worker.wait()

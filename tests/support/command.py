@@ -110,6 +110,10 @@ class RunningCommand:
     def in_flight(self) -> int:
         return self.get("/load-stats")["summary"]["total_in_flight"]
 
+    def statuses(self) -> dict[str, str]:
+        """The state of each server, by URL."""
+        return {each["url"]: each["status"] for each in self.get("/load-stats")["servers"]}
+
     def worker_pids(self) -> list[int]:
         """Process ids as the workers themselves wrote them into the score table."""
         return [worker["pid"] for worker in self.get("/load-stats")["summary"]["workers"]]

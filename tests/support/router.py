@@ -4,15 +4,18 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Sequence
+from itertools import zip_longest
+
+import msgspec
 
 from fastroute.config import Config
-from fastroute.messages import Configure, RoutedServer
+from fastroute.messages import Configure, Message, RoutedServer
 from fastroute.proxy.client import ClientConnection
 from fastroute.proxy.local import Listener
 from fastroute.proxy.worker import Worker
 from fastroute.proxy.worker_state import WorkerState
 from fastroute.run_worker import models_endpoint, own_endpoints
-from fastroute.score_table import ScoreTable, ServerState
+from fastroute.score_table import MODEL_COUNTERS, ScoreTable, ServerState, WorkerCells
 from tests.support.standins import until
 
 
@@ -23,6 +26,7 @@ class Router:
         port: On 127.0.0.1.
         state: The worker's state; `state.cells` has its counters.
         table: The score table.
+        observed: What it has told the supervisor of servers, oldest first.
     """
 
     def __init__(self, state: WorkerState, table: ScoreTable, port: int) -> None:
@@ -30,6 +34,45 @@ class Router:
         self.table = table
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
+        self.observed: list[Message] = []
+        state.report = self.observed.append
+
+    def configure(
+        self,
+        *servers: dict,
+        model_slots: Sequence[str] = (),
+        models_json: bytes | None = None,
+        **settings,
+    ) -> None:
+        """Put changes in force, as a message of the supervisor does.
+
+        Args:
+            servers: For each server in its order, fields of RoutedServer that change.
+            model_slots: Models that are counted apart.
+            models_json: The answer to GET /v1/models.
+            settings: Keys of Config that change.
+        """
+        before = self.state.configured
+        changed = [
+            msgspec.structs.replace(server, **fields)
+            for server, fields in zip_longest(before.servers, servers, fillvalue={})
+        ]
+        for server in changed:
+            self.table.servers.state[server.row] = server.state
+        self.state.configure(
+            Configure(
+                config=msgspec.structs.replace(before.config, **settings),
+                servers=tuple(changed),
+                model_slots=tuple(model_slots),
+                models_json=models_json,
+            )
+        )
+
+    def remove(self, *rows: int) -> None:
+        """Take servers out, as a changed file does."""
+        before = self.state.configured
+        left = tuple(server for server in before.servers if server.row not in rows)
+        self.state.configure(msgspec.structs.replace(before, servers=left))
 
     def total(self, counter: str) -> int:
         """Sum a counter over all servers."""
@@ -104,6 +147,10 @@ async def running_router(
                 )
             )
             assert cells.started[row] == ended, "each attempt is counted exactly once"
+            _check_reasons(cells, row)
+        answered = sum(sum(getattr(cells.models, outcome)) for outcome in MODEL_COUNTERS)
+        unrouted = cells.process.unrouted_503[0]
+        assert answered + unrouted == state.requests, "each request is counted exactly once"
     finally:
         worker.stop_keeping_time()
         server.close()
@@ -113,3 +160,9 @@ async def running_router(
             pool.close_idle()
         await asyncio.sleep(0)  # let aborted transports tell their protocols
         await until(lambda: not state.clients)
+
+
+def _check_reasons(cells: WorkerCells, row: int) -> None:
+    reasons = (cells.retries_connect, cells.retries_reset, cells.retries_busy, cells.retries_failed)
+    assert cells.retries[row] == sum(counter[row] for counter in reasons)
+    assert cells.aborted[row] == cells.aborts_waiting[row] + cells.aborts_replying[row]

@@ -1,0 +1,174 @@
+"""The configuration file: noticing its changes, and what became of each.
+
+What is in force stays so until a file can be used. A file is judged when its bytes change: one
+that was only touched is no news, and one that is wrong is complained of once.
+"""
+
+import asyncio
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from fastroute.config import Config, parse_config
+from fastroute.errors import ConfigError
+from fastroute.messages import ConfigState
+
+LOOKS_PER_INTERVAL = 2
+"""So that a change is seen within config_reload_interval, not only on average."""
+
+COARSEST_CLOCK = 2.0
+"""Seconds. Two changes closer than this may leave a file with one and the same time."""
+
+log = logging.getLogger("supervisor")
+
+Stamp = tuple[int, int, int]
+"""What changes with a file: when it was written, which file it is, how long it is."""
+
+
+class FixedConfig:
+    """A configuration that no file stands behind.
+
+    Attributes:
+        config: What is in force.
+        state: Where it came from, for people.
+    """
+
+    __slots__ = ("config", "state")
+
+    def __init__(self, config: Config, source: str) -> None:
+        """Take a configuration.
+
+        Args:
+            config: Servers and settings.
+            source: Where they came from.
+        """
+        self.config = config
+        self.state = ConfigState(source=source, loaded_at=time.time())
+
+
+class WatchedConfig:
+    """A configuration file and what is in force of it.
+
+    Attributes:
+        path: The file.
+        config: What is in force; it was read when this object was made.
+        state: What became of the file, for people.
+    """
+
+    __slots__ = ("_apply", "_is_young", "_seen", "_stamp", "config", "path", "state")
+
+    def __init__(self, path: Path) -> None:
+        """Read the file for the first time.
+
+        Raises:
+            ConfigError: It cannot be read or used; the message is one line.
+        """
+        self.path = path
+        self._apply: Callable[[Config], Config] = lambda config: config
+        self._is_young = True
+        self._stamp: Stamp | None = None
+        data = self._read_if_changed()
+        assert data is not None, "the first time everything is new"
+        self.config = parse_config(data, str(path))
+        self._seen = _digest(data)
+        self.state = ConfigState(source=str(path), loaded_at=time.time(), sha256=self._seen)
+
+    def apply_with(self, apply: Callable[[Config], Config]) -> None:
+        """Say how a new configuration is put in force from now on.
+
+        Args:
+            apply: Puts it in force and returns what is, or raises ConfigError and changes nothing.
+        """
+        self._apply = apply
+
+    async def watch(self, changed: Callable[[], None]) -> None:
+        """Look at the file again and again; never returns.
+
+        Args:
+            changed: Called when `state` has changed.
+        """
+        while True:
+            await asyncio.sleep(self.config.config_reload_interval / LOOKS_PER_INTERVAL)
+            if self.look():
+                changed()
+
+    def look(self) -> bool:
+        """Look at the file now, and put it in force if it has changed and can be used.
+
+        Returns:
+            Whether `state` has changed.
+        """
+        before = self.state
+        try:
+            data = self._read_if_changed()
+        except ConfigError as error:
+            self._vanished(str(error))
+            return self.state is not before
+        if data is not None:
+            self._take(data)
+        return self.state is not before
+
+    def _take(self, data: bytes) -> None:
+        digest = _digest(data)
+        if digest == self._seen:
+            return
+        self._seen = digest
+        if digest == self.state.sha256:
+            # A mistake was undone, or a file that had gone is back.
+            self.state = msgspec.structs.replace(self.state, error=None)
+            log.info("%s: what it says is in force already", self.path)
+            return
+        try:
+            self.config = self._apply(parse_config(data, str(self.path)))
+        except ConfigError as error:
+            self._refused(str(error))
+            return
+        self.state = msgspec.structs.replace(
+            self.state,
+            loaded_at=time.time(),
+            sha256=digest,
+            reloads=self.state.reloads + 1,
+            error=None,
+        )
+
+    def _vanished(self, error: str) -> None:
+        if self._stamp is None:
+            return
+        self._stamp = None
+        # Whatever comes in its place is news, even the same mistake again.
+        self._seen = ""
+        self._refused(error)
+
+    def _refused(self, error: str) -> None:
+        log.error("%s; nothing is changed", error)
+        self.state = msgspec.structs.replace(
+            self.state, failures=self.state.failures + 1, error=error
+        )
+
+    def _read_if_changed(self) -> bytes | None:
+        """Return the file's bytes if they may be others than before.
+
+        Raises:
+            ConfigError: It cannot be read.
+        """
+        try:
+            # The stamp first: what is written between the two is then seen the next time.
+            found = os.stat(self.path)
+            stamp = found.st_mtime_ns, found.st_ino, found.st_size
+            if stamp == self._stamp and not self._is_young:
+                return None
+            data = self.path.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"{self.path}: cannot be read: {error.strerror}") from None
+        self._stamp = stamp
+        self._is_young = abs(time.time() - stamp[0] / 1e9) < COARSEST_CLOCK
+        return data
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

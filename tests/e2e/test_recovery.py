@@ -1,0 +1,160 @@
+"""Servers that die, hang, sleep and come back, with the processes that ship and default settings
+but for intervals."""
+
+import os
+import signal
+import socket
+import time
+
+import pytest
+
+from tests.support.command import RunningCommand, running, wait_until
+from tests.support.config_file import write_config
+from tests.support.standins import StandInProcess, standin_process
+from tests.support.traffic import BODY, traffic
+
+RUN = ("run", "--host", "127.0.0.1", "--port", "0")
+REQUEST = (
+    "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+    f"content-length: {len(BODY)}\r\n\r\n{BODY}"
+).encode()
+
+
+@pytest.fixture(name="start")
+def start_fixture(tmp_path):
+    """Run a router for these servers."""
+
+    def start(*servers: StandInProcess, workers: int = 1, **settings):
+        path = tmp_path / "servers.toml"
+        write_config(path, *(server.url for server in servers), **settings)
+        return running(tmp_path, *RUN, "--config", str(path), "--workers", str(workers))
+
+    return start
+
+
+def wait_for_state(router: RunningCommand, server: StandInProcess, state: str, seconds: float):
+    """Wait for a server's state; return how long it took, in seconds."""
+    began = time.monotonic()
+    wait_until(lambda: router.statuses()[server.url] == state, seconds)
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_under_traffic_and_restarted(workers, start):
+    with standin_process() as first, standin_process() as second:
+        with start(first, second, workers=workers) as router, traffic(router.port) as clients:
+            wait_until(lambda: clients.good > 20)
+            second.kill()
+            wait_for_state(router, second, "down", seconds=5)
+            good = clients.good
+            wait_until(lambda: clients.good > good + 20)
+            with standin_process("--port", str(second.port)) as again:
+                wait_for_state(router, again, "up", seconds=15)
+                wait_until(lambda: again.state()["served"] > 5)
+            assert clients.bad == []
+        assert f"server {second.url} is DOWN: " in router.stderr()
+        assert f"server {second.url} is UP: " in router.stderr()
+
+
+def test_killed_while_nobody_asks(start):
+    with standin_process() as server, start(server) as router:
+        wait_until(lambda: "has models" in router.stderr())
+        server.kill()
+        wait_for_state(router, server, "down", seconds=10)
+        reason = "3 health checks in a row failed: cannot connect: Connection refused"
+        assert f"server {server.url} is DOWN: {reason}\n" in router.stderr()
+        assert router.stderr().count("is DOWN") == 1
+
+
+def test_ill_by_its_own_account(start):
+    with standin_process() as server, start(server, health_check_interval=0.2) as router:
+        server.set(healthy=False)
+        wait_for_state(router, server, "down", seconds=8)
+        assert "3 health checks in a row failed: /health answered 503" in router.stderr()
+        server.set(healthy=True)
+        wait_for_state(router, server, "up", seconds=8)
+
+
+def test_a_hung_engine(start):
+    settings = {"stall_timeout": 1, "scrape_interval": 0.1}
+    with standin_process("--token-interval", "0.05") as server, start(server, **settings) as router:
+        with router.connect() as client:
+            # Its metrics stand still, and count nothing of what comes now.
+            server.set(hung=True)
+            client.sendall(REQUEST)
+            wait_for_state(router, server, "down", seconds=5)
+            assert server.state()["mode"] == "hung"
+            assert "its engine makes no progress: no token for 1 s, requests: 1" in router.stderr()
+            server.set(hung=False)
+            wait_for_state(router, server, "up", seconds=5)
+            assert client.recv(4096).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_a_slow_stream_is_no_hung_engine(start):
+    """Its tokens come more slowly than stall_timeout, but its counter moves."""
+    settings = {"stall_timeout": 1, "scrape_interval": 0.1}
+    with standin_process("--token-interval", "0.4", "--ttft", "0.4") as server:
+        with start(server, **settings) as router, router.connect() as client:
+            body = BODY.replace('"max_tokens": 2', '"max_tokens": 8').encode()
+            client.sendall(
+                b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n"
+                b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+                % (len(body), body)
+            )
+            assert client.recv(4096).startswith(b"HTTP/1.1 200 OK\r\n")
+            assert "DOWN" not in router.stderr()
+
+
+def test_asleep(start):
+    with standin_process() as server, start(server, scrape_interval=0.1) as router:
+        server.set(sleeping=True)
+        wait_for_state(router, server, "down", seconds=5)
+        assert f"server {server.url} is DOWN: its engine is asleep\n" in router.stderr()
+        server.set(sleeping=False)
+        wait_for_state(router, server, "up", seconds=5)
+
+
+def test_a_server_that_shuts_down_loses_no_request(start):
+    """For a while it answers /health with 200 and every new request with 500."""
+    with standin_process("--shutdown-timeout", "5") as leaving, standin_process() as staying:
+        leaving.set(ttft=3.0)
+        with (
+            start(leaving, staying) as router,
+            socket.create_connection(("127.0.0.1", leaving.port)) as its_last_client,
+        ):
+            its_last_client.sendall(REQUEST)
+            wait_until(lambda: leaving.state()["running"] == 1)
+            with traffic(router.port) as clients:
+                leaving.signal(signal.SIGTERM)
+                wait_for_state(router, leaving, "down", seconds=5)
+                good = clients.good
+                wait_until(lambda: clients.good > good + 20)
+            assert clients.bad == []
+        line = f"server {leaving.url} is DOWN: it is shutting down"
+        assert line in router.stderr()
+
+
+def test_a_worker_that_is_replaced_knows_what_is_known(start):
+    with standin_process() as server, start(server) as router:
+        wait_until(lambda: "has models" in router.stderr())
+        server.kill()
+        wait_for_state(router, server, "down", seconds=10)
+        (before,) = router.worker_pids()
+        os.kill(before, signal.SIGKILL)
+        wait_until(lambda: router.worker_pids() != [before])
+        with router.connect() as client:
+            client.sendall(REQUEST)
+            assert client.recv(4096).startswith(b"HTTP/1.1 503 ")
+        assert router.get("/v1/models")["data"][0]["id"] == "standin"
+
+
+def test_servers_that_never_answer_delay_nothing(start, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent, standin_process() as server:
+        silent_url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        path = tmp_path / "servers.toml"
+        write_config(path, silent_url, server.url, scrape_timeout=60, health_check_timeout=60)
+        with running(tmp_path, *RUN, "--config", str(path)) as router:
+            assert router.statuses() == {silent_url: "up", server.url: "up"}
+            url = f"server {server.url} has models: standin"
+            wait_until(lambda: url in router.stderr(), 2)
+            assert router.stop() == 0

@@ -1,0 +1,35 @@
+"""Writes a servers.toml."""
+
+import os
+from pathlib import Path
+
+
+def write_config(path: Path, *servers: str | dict, **settings) -> None:
+    """Put a file with these servers (URLs, or entries) and settings in the place of the last.
+
+    It is there as a whole or not at all, as with most editors.
+    """
+    entries = [{"url": server} if isinstance(server, str) else server for server in servers]
+    lines = [
+        "[servers]",
+        "servers = [",
+        *(f"    {_toml(entry)}," for entry in entries),
+        "]",
+        "[config]",
+        *(f"{name} = {_toml(value)}" for name, value in settings.items()),
+    ]
+    new = path.with_name(path.name + ".new")
+    new.write_text("\n".join(lines) + "\n")
+    os.replace(new, path)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{name} = {_toml(each)}" for name, each in value.items()) + " }"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, str):
+        return f'"{value}"'
+    return str(value)
