@@ -77,6 +77,7 @@ class Exchange:
         "_sent",
         "_server",
         "_started_at",
+        "_stopping",
         "_tried",
         "_unwrapper",
         "_upstream",
@@ -119,6 +120,7 @@ class Exchange:
         self._reply: ReplyHead | None = None
         self._reply_body = Body.NONE
         self._verdict = Verdict.FINE
+        self._stopping = False
         self._keep_alive = False
         self._unwrapper: Unwrapper | None = None
         # What is not written yet: pieces that wait for the end of a segment, or of a refusal
@@ -268,6 +270,7 @@ class Exchange:
         self._server = server
         self._reply = None
         self._verdict = Verdict.FINE
+        self._stopping = False
         self._unwrapper = None
         self._held = None
         self._bytes_out = 0
@@ -323,13 +326,12 @@ class Exchange:
     # Within: the end of an attempt
 
     def _judge(self, status: int) -> Verdict:
-        """Say what a status means for us: without a retry left it is simply passed on."""
+        """Say what a status means for us: what cannot be tried again is simply passed on."""
         verdict = judge(status)
-        if verdict is Verdict.FINE or not self._retries_left:
-            return Verdict.FINE
-        if verdict is Verdict.UNCLEAR or str(status) in self._worker.retry_on:
-            return verdict
-        return Verdict.FINE
+        if verdict is Verdict.UNCLEAR:
+            return verdict  # only its whole body says whether the server is going down
+        may_retry = self._retries_left and str(status) in self._worker.retry_on
+        return verdict if may_retry else Verdict.FINE
 
     def _refused(self, server: ServerPool) -> bool:
         """Try another server in place of one that refused; whether there is one."""
@@ -339,9 +341,9 @@ class Exchange:
             return False  # it was too long to hold and is the client's already
         counter = self._worker.cells.retries_failed
         if self._verdict is Verdict.UNCLEAR:
-            if not is_shutting_down(b"".join(held)):
+            self._stopping = is_shutting_down(b"".join(held))
+            if not self._stopping:
                 return False
-            self._worker.observe(server, Observation.SHUTTING_DOWN, "it takes no more requests")
         elif self._verdict is Verdict.BUSY:
             counter = self._worker.cells.retries_busy
         other = self._another(server)
@@ -385,7 +387,9 @@ class Exchange:
     def _observe_reply(self, server: ServerPool, reply: ReplyHead) -> None:
         verdict = judge(reply.status)
         detail = f"status {reply.status}"
-        if verdict is Verdict.BUSY:
+        if self._stopping:
+            self._worker.observe(server, Observation.SHUTTING_DOWN, "it takes no more requests")
+        elif verdict is Verdict.BUSY:
             self._worker.observe(server, Observation.BUSY, detail, reply.retry_after)
         elif verdict is Verdict.FINE:
             self._worker.observe(server, Observation.OK, detail)
