@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 DEV_INSTALLED := $(VENV)/.dev-installed
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-real check style lint types bench-micro bench-proxies lock clean
+.PHONY: help demo test test-real check style lint types bench bench-quick bench-micro lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -54,6 +54,12 @@ types: $(DEV_INSTALLED)
 
 bench-micro: $(DEV_INSTALLED)  ## Time the pieces of the hot path
 	$(BIN)/python -m pytest benchmarks -o python_files='bench_*.py' --benchmark-only
+
+bench: $(DEV_INSTALLED)  ## Measure CPU and latency beside nginx and HAProxy (Debian's packages)
+	$(BIN)/python -m benchmarks.side_by_side
+
+bench-quick: $(DEV_INSTALLED)  ## The same in under 3 minutes
+	$(BIN)/python -m benchmarks.side_by_side --quick
 
 lock: $(DEV_INSTALLED)  ## Renew requirements-dev.lock from pyproject.toml
 	$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); \

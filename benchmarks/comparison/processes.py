@@ -1,0 +1,163 @@
+"""Processes that end with us: on leaving the block, on an error, on Ctrl-C, on our own death."""
+
+import ctypes
+import http.client
+import os
+import random
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
+_SECONDS_TO_START = 20.0
+_SECONDS_TO_STOP = 5.0
+# Below the range the kernel takes ports of outgoing connections from, so that nobody gets one of
+# these by chance. Two listeners sharing one SO_REUSEPORT port would halve the load, unseen.
+_PORTS = range(20000, 30000)
+
+
+class StartFailed(Exception):
+    """A process did not come up; the message holds what it wrote."""
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on."""
+    for port in random.sample(_PORTS, 100):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+                probe.listen()
+            except OSError:
+                continue
+            return port
+    raise StartFailed("no free port")
+
+
+def _prepare(cores: set[int]) -> None:
+    """Runs in the child before it becomes the program: it ends with us and keeps to its cores."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    os.sched_setaffinity(0, cores)
+
+
+@contextmanager
+def running(command: list[str], log: Path, cores: set[int]):
+    """Run a command in a process group of its own, output to `log`; end the group on leaving.
+
+    Args:
+        command: What to run.
+        log: A file for its output.
+        cores: Where it and its children may run.
+
+    Yields:
+        The subprocess.Popen; standard input is a pipe, kept open as long as the block runs.
+    """
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=lambda: _prepare(cores),
+        )
+    try:
+        yield process
+    finally:
+        _stop(process)
+
+
+def output_of(command: list[str], timeout: float, cores: set[int]) -> bytes:
+    """Return what a command writes; it is killed after `timeout` seconds or with us.
+
+    Raises:
+        RuntimeError: when it fails.
+    """
+    done = subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        timeout=timeout,
+        check=False,
+        start_new_session=True,
+        preexec_fn=lambda: _prepare(cores),
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}")
+    return done.stdout
+
+
+def _stop(process: subprocess.Popen) -> None:
+    process.stdin.close()
+    if process.poll() is None:
+        process.terminate()
+    try:
+        process.wait(_SECONDS_TO_STOP)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    # What the process left behind, if anything; the group is ours by start_new_session.
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def wait_for_line(process: subprocess.Popen, log: Path) -> str:
+    """Return the first line that a process writes.
+
+    Raises:
+        StartFailed: when it ends or takes too long before that.
+    """
+    return _wait(process, log, lambda: _first_line(log))
+
+
+def wait_for_answer(process: subprocess.Popen, log: Path, port: int) -> None:
+    """Wait until GET /v1/models through a proxy is answered with 200.
+
+    Raises:
+        StartFailed: when it ends or takes too long before that.
+    """
+    _wait(process, log, lambda: _answers(port))
+
+
+def _wait(process: subprocess.Popen, log: Path, happened):
+    deadline = time.monotonic() + _SECONDS_TO_START
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        result = happened()
+        if result:
+            return result
+        time.sleep(0.02)
+    tail = log.read_text(errors="replace")[-2000:]
+    raise StartFailed(f"{process.args[0]} (exit code {process.poll()}) did not come up:\n{tail}")
+
+
+def _first_line(log: Path) -> str:
+    line, newline, _ = log.read_text().partition("\n")
+    return line if newline else ""
+
+
+def _answers(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        connection.request("GET", "/v1/models")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+@contextmanager
+def scratch_directory():
+    """A temporary directory that an unprivileged worker (nginx under root) may enter too."""
+    with tempfile.TemporaryDirectory(prefix="fastroute-bench-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        yield directory

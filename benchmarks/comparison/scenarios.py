@@ -1,0 +1,43 @@
+"""What is measured: one entry a scenario."""
+
+from typing import Literal, NamedTuple
+
+
+class Scenario(NamedTuple):
+    name: str
+    title: str
+    kind: Literal["closed", "paced", "streams"]
+    connections: int
+    request_bytes: int = 1024
+    rate: float = 0.0
+    """Requests per second of kind `paced`."""
+
+    @property
+    def unit(self) -> str:
+        return "event" if self.kind == "streams" else "request"
+
+
+# Seconds between two events of a stream: 50 tokens a second, as a user of a busy server sees.
+TICK = 0.02
+
+SCENARIOS = (
+    Scenario(
+        "json-saturated",
+        "JSON, 1 KB in, 0.8 KB out, 64 connections, as fast as it goes",
+        kind="closed",
+        connections=64,
+    ),
+    Scenario(
+        "json-2000",
+        "JSON, 1 KB in, 0.8 KB out, 64 connections, 2,000 requests/s",
+        kind="paced",
+        connections=64,
+        rate=2000.0,
+    ),
+    Scenario(
+        "streams-256",
+        "256 streams, an event of 200 bytes each 20 ms",
+        kind="streams",
+        connections=256,
+    ),
+)

@@ -1,0 +1,135 @@
+"""What the comparison sends and expects back, in one place, so that both ends agree to the byte."""
+
+import re
+import zlib
+
+import orjson
+
+MODEL = "bench"
+CHAT_PATH = "/v1/chat/completions"
+REPLY_BYTES = 800
+EVENT_BYTES = 200
+HEAD_END = b"\r\n\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
+
+_CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)[ \t]*\r\n", re.IGNORECASE)
+
+
+def content_length(head: bytes) -> int | None:
+    """Return the Content-Length of a head in bytes, None when it has none.
+
+    `head` must include its last line's CRLF.
+    """
+    match = _CONTENT_LENGTH.search(head)
+    return int(match[1]) if match else None
+
+
+def chat_request(size: int, *, events: int = 0) -> bytes:
+    """Return a chat request body of exactly `size` bytes.
+
+    It asks for one JSON reply when `events` is 0, else for a stream of so many events. The `user`
+    field carries a checksum of the prompt, so that a stand-in server sees whether it came whole.
+
+    Raises:
+        ValueError: when `size` is too small for the fields around the prompt.
+    """
+    filler = size - len(_request_json("", events))
+    if filler < 0:
+        raise ValueError(f"a request body needs at least {size - filler} bytes, not {size}")
+    words = "the quick brown fox jumps over the lazy dog "
+    return _request_json((words * (filler // len(words) + 1))[:filler], events)
+
+
+def _request_json(prompt: str, events: int) -> bytes:
+    body = {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": prompt}],
+        "max_tokens": max(events, 1),
+        "temperature": 0.7,
+        "stream": events > 0,
+        "user": prompt_checksum(prompt),
+    }
+    return orjson.dumps(body)
+
+
+def prompt_checksum(prompt: str) -> str:
+    return f"crc32-{zlib.crc32(prompt.encode()):08x}"
+
+
+def request_head(authority: str, body: bytes) -> bytes:
+    """Return the head of a chat request as the official openai client would roughly write it."""
+    return (
+        f"POST {CHAT_PATH} HTTP/1.1\r\n"
+        f"Host: {authority}\r\n"
+        "Accept-Encoding: gzip, deflate\r\n"
+        "Connection: keep-alive\r\n"
+        "Accept: application/json\r\n"
+        "Content-Type: application/json\r\n"
+        "User-Agent: OpenAI/Python 2.8.1\r\n"
+        "Authorization: Bearer sk-benchmark-0123456789abcdef\r\n"
+        f"Content-Length: {len(body)}\r\n"
+        "\r\n"
+    ).encode()
+
+
+def chat_reply() -> bytes:
+    """Return the one JSON reply body, REPLY_BYTES long."""
+    return _padded(_reply_json, REPLY_BYTES)
+
+
+def _reply_json(content: str) -> bytes:
+    return orjson.dumps(
+        {
+            "id": "chatcmpl-9ca98533b4a6b926",
+            "object": "chat.completion",
+            "created": 1795426989,
+            "model": MODEL,
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": content, "refusal": None},
+                    "logprobs": None,
+                    "finish_reason": "length",
+                    "stop_reason": None,
+                }
+            ],
+            "usage": {"prompt_tokens": 230, "total_tokens": 330, "completion_tokens": 100},
+        }
+    )
+
+
+def sse_event(index: int) -> bytes:
+    """Return event number `index` of a stream, EVENT_BYTES long; no two events are the same."""
+    return _padded(lambda content: _event_json(index, content), EVENT_BYTES)
+
+
+def _event_json(index: int, content: str) -> bytes:
+    event = {
+        "id": "chatcmpl-96aceebf980cbf8e",
+        "object": "chat.completion.chunk",
+        "created": 1795426990,
+        "model": MODEL,
+        "choices": [
+            {"index": 0, "delta": {"content": f" {index}{content}"}, "finish_reason": None}
+        ],
+    }
+    return b"data: " + orjson.dumps(event) + b"\n\n"
+
+
+def _padded(render, size: int) -> bytes:
+    filler = size - len(render(""))
+    assert filler >= 0, f"the fields alone are longer than {size} bytes"
+    return render("x" * filler)
+
+
+def sse_end() -> bytes:
+    return b"data: [DONE]\n\n"
+
+
+def sse_body(events: int) -> bytes:
+    """Return the whole body of a stream, without any chunk framing."""
+    return b"".join(map(sse_event, range(events))) + sse_end()
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
