@@ -1,4 +1,4 @@
-"""The command line: `fastroute run`, `check-config`, `demo` and `version`.
+"""The command line: `fastroute run`, `top`, `check-config`, `demo` and `version`.
 
 Objects are wired together here. What only a running router needs is imported when it runs, so that
 `--help` and mistakes are answered at once.
@@ -135,7 +135,7 @@ def run(  # noqa: PLR0913  the options are the interface
     ] = "1",
     console: Annotated[
         bool,
-        typer.Option("--console", help="Log to the console. Nothing else is shown yet anyway."),
+        typer.Option("--console", help="Log also on a terminal, in place of the monitor."),
     ] = False,
     log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
@@ -149,10 +149,12 @@ def run(  # noqa: PLR0913  the options are the interface
 
     Clients then use http://THIS-HOST:8888/v1 as their OpenAI base URL.
 
+    On a terminal it shows a monitor of the servers (? explains it); elsewhere it logs to stderr.
+
     A change of the file is taken over within a second, or at once on SIGHUP; one that cannot be
     used is logged and changes nothing.
 
-    Ctrl-C or SIGTERM stops accepting, lets answers in flight finish (for at most drain_timeout,
+    Ctrl-C, SIGTERM or q in the monitor stops accepting, lets answers in flight finish (for at most drain_timeout,
     30 s unless the file says otherwise) and exits. A second one exits at once.
 
     Exit codes:
@@ -167,7 +169,55 @@ def run(  # noqa: PLR0913  the options are the interface
     """
     source = _source(config, server or [], max_load)
     place = Place(host=host, port=port, workers=_worker_count(workers))
-    raise typer.Exit(_serve(source, place, log_level, lambda _: None))
+    if console:
+        raise typer.Exit(_serve(source, place, log_level))
+
+    from fastroute.monitor.terminal import has_terminal
+
+    raise typer.Exit(_serve(source, place, log_level, with_screen=has_terminal()))
+
+
+@app.command()
+def top(
+    *,
+    url: Annotated[
+        str, typer.Argument(metavar="[URL]", help="Where it listens, or its admin port if it has.")
+    ] = "http://127.0.0.1:8888",
+    once: Annotated[bool, typer.Option("--once", help="Print a table and exit.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the raw figures (/load-stats) and exit.")
+    ] = False,
+) -> None:
+    """Show the monitor of a fastroute that runs somewhere: `fastroute top http://router:8888`
+
+    Without a terminal it prints a table, as with --once.
+
+    Exit codes:
+
+    - 0: ended by q or Ctrl-C, or printed
+
+    - 1: no fastroute answers there
+
+    - 2: wrong options or URL
+    """
+    import asyncio
+
+    from fastroute.monitor.poller import NoAnswer, target
+    from fastroute.monitor.terminal import has_terminal
+    from fastroute.monitor.top import print_json, print_once, show
+
+    if once and json:
+        raise ConfigError("--once and --json exclude each other")
+    full, address = target(url)
+    if json:
+        work = print_json
+    else:
+        work = print_once if once or not has_terminal() else show
+    try:
+        asyncio.run(work(full, address))
+    except NoAnswer as error:
+        typer.echo(f"fastroute: {full}: {error}", err=True)
+        raise typer.Exit(1) from None
 
 
 @app.command()
@@ -211,7 +261,7 @@ def demo(
     with demo_servers(DEMO_SERVERS) as urls:
         source = FixedConfig(config_from_urls(urls, SLOTS), "fastroute demo")
         place = Place(host=host, port=port, workers=1)
-        raise typer.Exit(_serve(source, place, log_level, _print_try_this))
+        raise typer.Exit(_serve(source, place, log_level, announced=_print_try_this))
 
 
 def _source(
@@ -248,7 +298,9 @@ def _serve(
     source: WatchedConfig | FixedConfig,
     place: Place,
     log_level: LogLevel,
-    announced: Callable[[str], None],
+    *,
+    announced: Callable[[str], None] = lambda _: None,
+    with_screen: bool = False,
 ) -> int:
     """Run the supervisor until a signal ends it.
 
@@ -257,6 +309,7 @@ def _serve(
         place: Where to listen.
         log_level: For supervisor and workers.
         announced: Called with the router's URL once it accepts clients and has said so.
+        with_screen: Whether to show the monitor.
 
     Returns:
         The exit code.
@@ -280,18 +333,28 @@ def _serve(
         (sockets.admin,) = open_listeners(place.host, config.admin_port, 1, "see admin_port")
     url = "http://" + address_text(*sockets.clients[0].getsockname()[:2])
 
+    ready = asyncio.Event()
+
     def announce() -> None:
         counts = f"{_count(len(config.servers), 'server')}, {_count(place.workers, 'worker')}"
         typer.echo(f"fastroute {__version__} listening on {url}, {counts}")
         announced(url)
+        ready.set()
 
     async def supervise() -> int:
-        supervisor = Supervisor(source, sockets, log_level=log_level, announce=announce)
-        return await supervisor.run()
+        return await Supervisor(source, sockets, log_level=log_level, announce=announce).run()
 
     configure_logging(log_level)
     raise_descriptor_limit(config.max_connections)
-    return asyncio.run(supervise())
+    if not with_screen:
+        return asyncio.run(supervise())
+
+    from fastroute.monitor.own import with_monitor
+    from fastroute.monitor.stderr_lines import StderrLines
+
+    own = sockets.admin or sockets.clients[0]
+    with StderrLines() as stderr:
+        return asyncio.run(with_monitor(supervise(), ready, own, stderr))
 
 
 def _count(number: int, noun: str) -> str:

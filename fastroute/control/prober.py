@@ -38,6 +38,11 @@ class Probe(msgspec.Struct, frozen=True):
     reason: str
 
 
+MIN_INTERVAL = 0.25
+"""Seconds between two probes, whatever wakes the loop: failed requests ask for a probe, and clients
+must not set the rate of them."""
+
+
 class Probed(Protocol):
     """A server whose health is checked; what it says is asked anew in each round."""
 
@@ -88,6 +93,9 @@ async def keep_probing(
     try:
         while True:
             server.probed(await probe_once(client, server.health_check_timeout))
-            await pause(server.probe_interval * (1 - JITTER * rng()), wake)
+            interval = server.probe_interval * (1 - JITTER * rng())
+            at_least = min(MIN_INTERVAL, interval)
+            await asyncio.sleep(at_least)
+            await pause(interval - at_least, wake)
     finally:
         client.close()

@@ -7,7 +7,7 @@ Its life has three parts, each begun by a signal or by the start:
     running      a worker that dies is replaced
     draining     from the first SIGTERM or SIGINT: nobody new is accepted, answers finish, at most
                  `drain_timeout`
-    ended        from a second signal: workers are killed
+    ended        from a second signal: answers are cut
 """
 
 import asyncio
@@ -49,6 +49,9 @@ FAILED_STARTS = 3
 
 DRAIN_GRACE = 1.0
 """Seconds beyond `drain_timeout` that workers have to end by themselves."""
+
+HANG_UP_GRACE = 0.5
+"""Seconds that workers have to cut their answers when a second signal came."""
 
 TICK = 0.25
 """Seconds between looks at what time alone changes, such as the end of a cool-down."""
@@ -297,7 +300,9 @@ class Supervisor:
         if self._stopping.is_set():
             log.warning("%s again: ending at once", signum.name)
             self._exit_code = 128 + signum
-            self._kill_workers()
+            for worker in self._workers.values():
+                worker.hang_up()
+            asyncio.get_running_loop().call_later(HANG_UP_GRACE, self._kill_workers)
             return
         timeout = self._fleet.config.drain_timeout
         in_flight = sum(self._table.in_flight_totals())

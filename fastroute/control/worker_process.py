@@ -114,6 +114,11 @@ class WorkerProcess(asyncio.Protocol):
         if self._channel is not None and not self._channel.is_closing():
             self._channel.write(encode(message))
 
+    def hang_up(self) -> None:
+        """Have the process end by itself, at once: it closes its clients in order."""
+        if self._channel is not None:
+            self._channel.close()
+
     def kill(self) -> None:
         """End the process at once."""
         self._process.kill()

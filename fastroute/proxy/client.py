@@ -61,7 +61,7 @@ class ClientConnection(asyncio.Protocol):
         # Connection
         self._worker = worker
         self._listener = listener
-        self._reader = RequestReader()
+        self._reader = RequestReader(worker.known_requests)
         self._write_paused = False
         self._deadline = worker.stamp + worker.config.client_idle_timeout
         self._unsent = 0
@@ -156,9 +156,14 @@ class ClientConnection(asyncio.Protocol):
         if self._is_idle():
             self._close()
 
-    def abort(self) -> None:
-        """Close at once."""
-        self._transport.abort()
+    def cut(self) -> bool:
+        """Close at once, but not so that a part of a reply looks whole; whether there was one."""
+        exchange = self._exchange
+        if exchange is not None:
+            exchange.cut()
+        if not self._transport.is_closing():
+            self._close()
+        return exchange is not None
 
     # Answering
 

@@ -6,7 +6,12 @@ import ssl
 from fastroute.config import Config, ServerAddress
 from fastroute.messages import RoutedServer
 from fastroute.proxy.upstream import UpstreamConnection
+from fastroute.rules.known_heads import KnownHeads
+from fastroute.rules.message import ReplyHead
 from fastroute.score_table import ServerState
+
+# Heads of replies differ by the date: this is a minute of one kind.
+KNOWN_REPLIES = 64
 
 
 class ServerPool:
@@ -25,6 +30,7 @@ class ServerPool:
         url: As the user wrote it.
         authority: Host and port for the Host field.
         authorization: The Authorization field it wants in place of the client's, or None.
+        known_replies: Heads of its replies.
     """
 
     __slots__ = (
@@ -38,6 +44,7 @@ class ServerPool:
         "authorization",
         "capacity",
         "generation",
+        "known_replies",
         "models",
         "row",
         "state",
@@ -53,6 +60,7 @@ class ServerPool:
     ) -> None:
         self._loop = loop
         self._idle: list[UpstreamConnection] = []
+        self.known_replies: KnownHeads[ReplyHead] = KnownHeads(KNOWN_REPLIES)
         self.url = server.url
         self._address = ServerAddress.from_url(server.url)
         self.authority = self._address.authority.encode()

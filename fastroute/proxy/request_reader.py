@@ -11,6 +11,7 @@ import httptools
 
 from fastroute.config import Config
 from fastroute.errors import BadRequest
+from fastroute.rules.known_heads import KnownHeads
 from fastroute.rules.message import RequestHead, without_upgrade
 
 # Requests read ahead of the one being answered. Who sends more is refused: to stop reading would
@@ -36,14 +37,16 @@ class Request:
 
     __slots__ = ("body", "continued", "fields", "head", "method", "target", "version")
 
-    def __init__(self) -> None:
-        self.method = b""
-        self.target = b""
-        self.version = ""
-        self.fields: list[tuple[bytes, bytes]] = []
-        self.head: RequestHead | None = None
+    method: bytes
+    version: str
+
+    def __init__(self, head: RequestHead | None = None, body: bytes = b"") -> None:
+        self.head = head
+        self.body: bytes | bytearray = body
         self.continued = False
-        self.body: bytes | bytearray = b""
+        if head is None:
+            self.target = b""
+            self.fields: list[tuple[bytes, bytes]] = []
 
     def read_head(self, config: Config, *, suspect: bool) -> RequestHead:
         """Check the head, and the body as far as it is known.
@@ -55,12 +58,14 @@ class Request:
         Raises:
             BadRequest: The request cannot be served.
         """
+        limit = config.max_body_bytes
+        length = len(self.body)
         if self.head is None:
             if suspect:
                 self._check_head_size(config.max_header_bytes)
             self.head = RequestHead(self.method, self.target, self.version, self.fields)
-        limit = config.max_body_bytes
-        if len(self.body) > limit or self.head.content_length > limit:
+            length = max(length, self.head.content_length)
+        if length > limit:
             raise BadRequest(413, f"the body is longer than {limit} bytes (max_body_bytes)")
         return self.head
 
@@ -81,9 +86,24 @@ class RequestReader:
             answered after them, and then the connection closed.
     """
 
-    __slots__ = ("_fields", "_parser", "_unproductive", "ready", "refusal", "request", "state")
+    __slots__ = (
+        "_fields",
+        "_known",
+        "_parser",
+        "_unproductive",
+        "ready",
+        "refusal",
+        "request",
+        "state",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, known: KnownHeads[RequestHead]) -> None:
+        """Begin to read.
+
+        Args:
+            known: Heads that other connections have read; read ones are added.
+        """
+        self._known = known
         self.state = BETWEEN
         self.ready: deque[Request] = deque()
         self.request = Request()
@@ -99,6 +119,9 @@ class RequestReader:
             data: As they came.
             config: Has the limits.
         """
+        is_first = self.state is BETWEEN and not self.ready
+        if is_first and self._take_known(data, config):
+            return
         self._unproductive += len(data)
         suspect = self._unproductive > config.max_header_bytes
         try:
@@ -106,6 +129,10 @@ class RequestReader:
         except BadRequest as error:
             self.refusal = error
         self._read_heads(config, suspect=suspect)
+        if is_first and len(self.ready) == 1 and self.state is BETWEEN and self.refusal is None:
+            head = self.ready[0].head
+            if head is not None and head.is_ordinary() and data[:1].isalpha():
+                self._known.remember(data, head)
 
     def stop(self) -> None:
         """Read no more, and forget what was not taken out."""
@@ -116,6 +143,19 @@ class RequestReader:
     def release(self) -> None:
         """Let go of the parser, which holds our bound methods: else only the collector would."""
         del self._parser
+
+    def _take_known(self, data: bytes, config: Config) -> bool:
+        """Take a whole request whose head was read before, without the parser."""
+        known = self._known.find(data)
+        if known is None:
+            return False
+        head, end, length = known
+        if len(data) - end != length:
+            return False
+        if length > config.max_body_bytes or end > config.max_header_bytes:
+            return False
+        self.ready.append(Request(head, data[end:]))
+        return True
 
     # From the parser: these only record
 

@@ -8,7 +8,7 @@ from random import Random
 from fastroute.messages import Configure
 from fastroute.proxy.pool import ServerPool
 from fastroute.rules.model_name import replace_model, requested_model
-from fastroute.rules.policy import Counts, Policy, load, make_policy, without
+from fastroute.rules.policy import Policy, load, make_policy, without
 from fastroute.score_table import ScoreTable, ServerState
 
 
@@ -174,5 +174,5 @@ class Router:
             candidates = without(group.cooling, tried)
             if not candidates:
                 return None
-        foreign: Counts = self._table.servers.foreign_milli
+        foreign = self._table.servers.foreign_milli[: self._rows].tolist()
         return self._policy(candidates, foreign, in_flight, self._rng)

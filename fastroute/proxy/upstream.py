@@ -13,6 +13,7 @@ import httptools
 
 from fastroute.errors import BadReply
 from fastroute.rules.framing import Body, chunked_end_is_exact, chunked_surplus
+from fastroute.rules.known_heads import KnownHeads
 from fastroute.rules.message import ReplyHead
 
 # Enough to see the end of a chunked body in: its last byte that is no line end, and 2 line ends.
@@ -50,8 +51,8 @@ class ReplySink(Protocol):
     def reply_started(self) -> None:
         """Note that the first byte of the reply came."""
 
-    def reply_head(self, head: ReplyHead) -> None:
-        """Take a head; informational ones (1xx) come before the answer's."""
+    def reply_head(self, head: ReplyHead, raw: bytes) -> None:
+        """Take a head, read and as it came; informational ones (1xx) come before the answer's."""
 
     def reply_head_sent(self) -> None:
         """Note that what came together with the head has been handed over."""
@@ -68,6 +69,10 @@ class ReplySink(Protocol):
 
 class IdleOwner(Protocol):
     """Who keeps the connection while it is idle: the pool."""
+
+    @property
+    def known_replies(self) -> KnownHeads[ReplyHead]:
+        """Heads of this server's replies."""
 
     def idle_lost(self, upstream: "UpstreamConnection") -> None:
         """Forget an idle connection that ended by itself."""
@@ -86,6 +91,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_body",
         "_body_left",
         "_complete",
+        "_ended",
         "_fields",
         "_head_bytes",
         "_head_read",
@@ -123,6 +129,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._keep_alive = False
         self._complete = False
         self._surplus = False
+        self._ended = False
         self._tail = b""
 
     def __repr__(self) -> str:
@@ -163,13 +170,18 @@ class UpstreamConnection(asyncio.Protocol):
             assert self._sink is not None, "a request without a sink"
             self._state = READING_HEAD
             self._sink.reply_started()
-            self._read_head(data)
+            if not self._read_known_head(data):
+                self._read_head(data)
         elif state is READING_HEAD:
             self._read_head(data)
         elif state is IDLE:
             # What an idle connection says belongs to no request; the next would read it.
             self._owner.idle_lost(self)
             self._close()
+
+    def eof_received(self) -> None:
+        """Note that the server ended the connection in order; TLS says so with close_notify."""
+        self._ended = True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell who owns the connection now that the server ended it."""
@@ -180,7 +192,7 @@ class UpstreamConnection(asyncio.Protocol):
         if state is IDLE:
             self._owner.idle_lost(self)
         elif sink is not None and state is not CLOSED:
-            if state is READING_BODY and self._body is UNTIL_CLOSE and exc is None:
+            if state is READING_BODY and self._body is UNTIL_CLOSE and self._ended:
                 sink.reply_complete(reusable=False)
             else:
                 sink.reply_failed(f"connection lost: {exc}" if exc else "connection closed")
@@ -225,10 +237,12 @@ class UpstreamConnection(asyncio.Protocol):
             head = self._take_head(data[:end])
             if head is None:
                 return
-            data = data[end:]
             if head.is_final():
-                self._start_body(head, data)
+                self._remember(data, head)
+                self._body_left = head.content_length
+                self._start_body(head, data[end:])
                 return
+            data = data[end:]
             self._start_reply()
         self._fail("one informational reply came after another")
 
@@ -241,8 +255,28 @@ class UpstreamConnection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade, BadReply) as error:
             self._fail(f"its reply is not valid HTTP: {error}")
             return None
-        sink.reply_head(head)
+        sink.reply_head(head, raw)
         return head if self._sink is sink else None
+
+    def _remember(self, data: bytes, head: ReplyHead) -> None:
+        # The same head in answer to HEAD has no body.
+        if head.is_ordinary() and self._sink is not None and self._sink.method != b"HEAD":
+            self._owner.known_replies.remember(data, head)
+
+    def _read_known_head(self, data: bytes) -> bool:
+        """Read a head that came before, without the parser; whether it was one."""
+        sink = self._sink
+        assert sink is not None, "a reply without a sink"
+        known = self._owner.known_replies.find(data)
+        if known is None or sink.method == b"HEAD" or known[1] > self._max_head_bytes:
+            return False
+        head, end, length = known
+        sink.reply_head(head, data[:end])
+        if self._sink is sink:
+            self._complete = True
+            self._body_left = length
+            self._start_body(head, data[end:])
+        return True
 
     def _parse_head(self, raw: bytes, method: bytes) -> ReplyHead:
         if not raw.startswith(b"HTTP/1."):
@@ -250,7 +284,7 @@ class UpstreamConnection(asyncio.Protocol):
             raise BadReply("it does not begin with HTTP/1")
         self._parser.feed_data(raw)
         version = self._parser.get_http_version()
-        return ReplyHead(method, self._parser.get_status_code(), version, self._fields, raw)
+        return ReplyHead(method, self._parser.get_status_code(), version, self._fields)
 
     def _start_reply(self) -> None:
         self._fields = []
@@ -268,7 +302,6 @@ class UpstreamConnection(asyncio.Protocol):
                 self._parser = httptools.HttpResponseParser(self)
             self._finish(surplus=len(data))
             return
-        self._body_left = head.content_length
         self._state = READING_BODY
         if data:
             self._relay(data)
@@ -294,7 +327,8 @@ class UpstreamConnection(asyncio.Protocol):
             if left < 0:
                 data = data[:left]
             self._body_left = left
-            self._parser.feed_data(data)
+            if not self._complete:  # then the parser has not seen the head either
+                self._parser.feed_data(data)
             self._sink.reply_bytes(data)
             if left <= 0:
                 self._finish(surplus=-left)

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 # How often deadlines are looked at. 10,000 connections cost about 1 ms each time.
 SWEEP_S = 0.5
 BACKLOG = 4096
+# How long a stopping worker waits for bytes that are on their way to clients.
+LAST_WORDS_S = 0.1
 
 
 class Channel(asyncio.Protocol):
@@ -90,8 +92,9 @@ class Worker:
         self.keep_time()
         await self._stopped.wait()
         self.stop_keeping_time()
-        for client in list(state.clients):
-            client.abort()
+        self._cut_clients()
+        # What they were told last must still leave this process.
+        await asyncio.sleep(LAST_WORDS_S if state.clients else 0)
 
     def take(self, message: Message) -> None:
         """Act on a message from the supervisor."""
@@ -115,11 +118,17 @@ class Worker:
             server.close()
         for client in list(state.clients):
             client.drain()
+        state.loop.call_later(state.config.drain_timeout, self.stop)
         self._stop_if_drained()
 
     def stop(self) -> None:
-        """Stop at once."""
+        """Stop at once; answers in flight are cut."""
         self._stopped.set()
+
+    def _cut_clients(self) -> None:
+        cut = sum([client.cut() for client in list(self._state.clients)])
+        if cut:
+            log.warning("answers that were cut: %d", cut)
 
     def keep_time(self) -> None:
         """Look at all deadlines now and every `SWEEP_S` from now on."""

@@ -10,8 +10,13 @@ from fastroute.config import Config
 from fastroute.messages import Configure, Health, Message, Observation, Observed
 from fastroute.proxy.pool import ServerPool
 from fastroute.proxy.router import Router
+from fastroute.rules.known_heads import KnownHeads
+from fastroute.rules.message import RequestHead
 from fastroute.rules.retry import RetryBudget
 from fastroute.score_table import COUNTERS, ScoreTable, ServerState, WorkerCells
+
+# One for each kind of client and key; a head and what is found in it take 2 KB.
+KNOWN_REQUESTS = 1024
 
 
 class Sweepable(Protocol):
@@ -23,8 +28,8 @@ class Sweepable(Protocol):
     def drain(self) -> None:
         """Close now if idle, else after the answer in hand."""
 
-    def abort(self) -> None:
-        """Close at once."""
+    def cut(self) -> bool:
+        """Close at once, but not so that a part of a reply looks whole; whether there was one."""
 
 
 class WorkerState:
@@ -40,6 +45,7 @@ class WorkerState:
         health: The last Health, for the views.
         retry_on: The setting, as a set.
         requests: How many exchanges were started; with `retries`, what the retry budget counts.
+        known_requests: Heads of clients' requests.
         failing: Rows of servers whose last request failed.
         report: Sends a message to the supervisor.
         client_left: Called for each client that goes while draining.
@@ -60,6 +66,7 @@ class WorkerState:
         "draining",
         "failing",
         "health",
+        "known_requests",
         "loop",
         "models_by_status_class",
         "report",
@@ -88,6 +95,7 @@ class WorkerState:
         self.health = Health(servers={})
         self.retry_on = frozenset(self.config.retry_on)
         self.draining = False
+        self.known_requests: KnownHeads[RequestHead] = KnownHeads(KNOWN_REQUESTS)
         self.clients: set[Sweepable] = set()
         self.turned_away = 0
         self.requests = 0

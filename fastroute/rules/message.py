@@ -35,18 +35,19 @@ _REQUEST_SINGLE = _REQUEST_OWN | {b"authorization"}
 # Fields of a request that are looked at and copied too.
 _REQUEST_NOTED = b"content-type"
 # Fields of a reply that decide its framing or are not always passed on as they came.
-_REPLY_FRAMING = frozenset((b"content-length", b"transfer-encoding", b"content-type"))
+_REPLY_FRAMING = frozenset((b"content-length", b"transfer-encoding", b"trailer", b"content-type"))
 _REPLY_SPECIAL = _HOP_BY_HOP | _REPLY_FRAMING | {b"x-accel-buffering", b"location", b"retry-after"}
 _CHUNKED_FIELDS = frozenset((b"transfer-encoding", b"trailer"))
 _DELAY = re.compile(rb"[0-9]{1,6}")
 _NO_TOKENS: frozenset[bytes] = frozenset()
 _SCHEMES = (b"http://", b"https://")
-_NO_BODY = Body.NONE
+_NO_BODY, _CHUNKED_BODY, _UNTIL_CLOSE = Body.NONE, Body.CHUNKED, Body.UNTIL_CLOSE
 # One format costs 0.9 us, a list of the parts to join 1.5.
-_REQUEST_HEAD = (
+_REQUEST_PREFIX = (
     b"%b %b HTTP/1.1\r\nHost: %b\r\n%bX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n"
-    b"Via: %b\r\nX-Request-Id: %b\r\n%b\r\n"
+    b"Via: %b\r\n%bX-Request-Id: "
 )
+_MAX_PREFIXES = 64
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 
 
@@ -71,6 +72,7 @@ class RequestHead:
         "_forwarded_host",
         "_forwarded_proto",
         "_lines",
+        "_prefixes",
         "_via",
         "body",
         "content_length",
@@ -128,6 +130,12 @@ class RequestHead:
         self._forwarded_host = special.get(b"x-forwarded-host") or authority or host
         self._authorization = special.get(b"authorization")
         self._lines = lines
+        self._prefixes: dict[tuple[bytes, bytes | None, bytes], bytes] = {}
+
+    def is_ordinary(self) -> bool:
+        """Whether all that matters of the request is in its head's bytes and its length."""
+        ordinary = self.keep_alive and not self.http_1_0 and not self.expects_continue
+        return ordinary and self.body is not _CHUNKED_BODY
 
     def render(
         self,
@@ -146,6 +154,19 @@ class RequestHead:
             request_id: For X-Request-Id.
             body_length: In bytes, of the body after any chunked coding was taken off.
         """
+        # A head that is known is rendered for the same server and client again and again.
+        key = (authority, authorization, client)
+        prefix = self._prefixes.get(key)
+        if prefix is None:
+            if len(self._prefixes) >= _MAX_PREFIXES:
+                self._prefixes.clear()
+            prefix = self._prefixes[key] = self._render_prefix(*key)
+        if self.body is _NO_BODY:
+            return b"%b%b\r\n\r\n" % (prefix, request_id)
+        return b"%b%b\r\nContent-Length: %d\r\n\r\n" % (prefix, request_id, body_length)
+
+    def _render_prefix(self, authority: bytes, authorization: bytes | None, client: bytes) -> bytes:
+        """Write all but the request id's value and what follows it."""
         chain = self._forwarded_for
         forwarded = client if chain is None else chain + b", " + client
         via = b"1.1 fastroute" if self._via is None else self._via + b", 1.1 fastroute"
@@ -156,9 +177,7 @@ class RequestHead:
             authorization = self._authorization
         if authorization is not None:
             more += b"Authorization: %b\r\n" % authorization
-        if self.body is not _NO_BODY:
-            more += b"Content-Length: %d\r\n" % body_length
-        return _REQUEST_HEAD % (
+        return _REQUEST_PREFIX % (
             self.method,
             self.target,
             authority,
@@ -166,7 +185,6 @@ class RequestHead:
             forwarded,
             self._forwarded_proto,
             via,
-            request_id,
             more,
         )
 
@@ -184,10 +202,10 @@ class ReplyHead:
     """
 
     __slots__ = (
+        "_coded",
         "_dropped",
         "_fields",
         "_location",
-        "_raw",
         "_unbuffered",
         "_version",
         "body",
@@ -198,9 +216,7 @@ class ReplyHead:
         "status",
     )
 
-    def __init__(
-        self, method: bytes, status: int, version: str, fields: Fields, raw: bytes
-    ) -> None:
+    def __init__(self, method: bytes, status: int, version: str, fields: Fields) -> None:
         """Read a head.
 
         Args:
@@ -208,7 +224,6 @@ class ReplyHead:
             status: As the parser read it.
             version: `1.0` or `1.1`; every other is refused.
             fields: Names and values in order, as the parser gave them.
-            raw: The whole head as it came, with its final empty line.
 
         Raises:
             BadReply: It is malformed, ambiguous, or of a kind that was not asked for.
@@ -229,9 +244,9 @@ class ReplyHead:
         self._dropped: AbstractSet[bytes] = _NO_TOKENS
         if not _HOP_BY_HOP.isdisjoint(special):
             self._dropped = (_HOP_BY_HOP | tokens) - _REPLY_FRAMING
-        self._raw = raw
         self._fields = fields
         self._version = version
+        self._coded = b"transfer-encoding" in special or b"trailer" in special
         self._location = special.get(b"location")
         self.status = status
         self.body, self.content_length = reply_body(
@@ -244,24 +259,36 @@ class ReplyHead:
         retry_after = special.get(b"retry-after", b"")
         self.retry_after = int(retry_after) if _DELAY.fullmatch(retry_after) else 0
 
+    def is_ordinary(self) -> bool:
+        """Whether all that matters of the reply is in its head's bytes and its length."""
+        plain = not self._dropped and self._location is None and self._version == "1.1"
+        return plain and self.keep_alive and not self._coded
+
     def is_final(self) -> bool:
         """Whether this is the answer, not an informational reply before it."""
         return self.status >= 200
 
     def render(
-        self, *, authority: bytes, connection: bytes | None = None, unwrapped: bool = False
+        self,
+        raw: bytes,
+        *,
+        authority: bytes,
+        connection: bytes | None = None,
+        unwrapped: bool = False,
     ) -> bytes:
         """Write the head for the client; it is the server's own bytes where nothing must change.
 
         Args:
+            raw: The whole head as it came, with its final empty line.
             authority: The server's host and port; a redirect to it becomes a relative one, since
                 vLLM builds Location from Host and the client cannot reach that address.
             connection: The Connection field the client needs, or None.
             unwrapped: Whether the client speaks HTTP/1.0, and must not be told of chunked coding.
         """
-        head, fields = self._raw, self._fields
+        head, fields = raw, self._fields
         if self._location is not None:
             fields = [(n, _relative(n, v, authority)) for n, v in fields]
+        unwrapped = unwrapped and self._coded
         if self._dropped or self._version == "1.0" or unwrapped or fields is not self._fields:
             framing = _CHUNKED_FIELDS if unwrapped else _NO_TOKENS
             status_line = b"HTTP/1.1" + head[8 : head.index(b"\r\n") + 2]

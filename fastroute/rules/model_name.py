@@ -18,12 +18,11 @@ _DECODER = msgspec.json.Decoder(_Body)
 # The loop over a string is unrolled: 2 ns a byte, and 115 as `(?:[^"\\]|\\.)*`.
 _JSON_PART = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*")(\s*:\s*)?|([{\[])|[}\]]', re.DOTALL)
 _BOUNDARY = re.compile(rb'boundary="?([^";,]+)', re.IGNORECASE)
-# A quoted value is taken whole, so that nothing in a file's name looks like a parameter.
-_MODEL_PART = re.compile(
-    rb'\r\ncontent-disposition:\s*[^;"\r\n]*(?:;(?:"[^"\r\n]*"|[^;"\r\n])*)*?'
-    rb';\s*name="?model"?\s*(?:;|\r|$)',
-    re.IGNORECASE,
-)
+# The line of a form part's head that names its field, and that line's parameters. A quoted value is
+# taken whole, so that nothing in a file's name looks like a parameter.
+_DISPOSITION = re.compile(rb"\r\ncontent-disposition:([^\r\n]*)", re.IGNORECASE)
+_PARAMETER = re.compile(rb';[ \t]*([\w*-]+)=("[^"]*"|[^";]*)')
+_MAX_PART_HEAD_BYTES = 4096
 
 
 def requested_model(
@@ -122,7 +121,17 @@ def _form_span(content_type: bytes | None, body: bytes | bytearray) -> tuple[int
         end = body.find(b"\r\n" + delimiter, max(start, head_end))
         if head_end < 0 or end < 0:
             return None
-        if _MODEL_PART.search(body, start, head_end):
+        if _names_model(body[start : min(head_end, start + _MAX_PART_HEAD_BYTES)]):
             return head_end + 4, end
         start = end + 2
     return None
+
+
+def _names_model(part_head: bytes | bytearray) -> bool:
+    disposition = _DISPOSITION.search(part_head)
+    if disposition is None:
+        return False
+    return any(
+        name.lower() == b"name" and value.strip(b' \t"') == b"model"
+        for name, value in _PARAMETER.findall(disposition[1])
+    )

@@ -236,7 +236,7 @@ class Endpoints:
     def _set(self, request: Request, connection: Connection) -> Reply:
         try:
             change = msgspec.json.decode(request.body, type=Change)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return _error(400, str(error), "Bad Request")
         for name in ("healthy", "ttft", "token_interval", "slots", "max_queued"):
             value = getattr(change, name)
@@ -264,7 +264,7 @@ def _read_generation(request: Request) -> GenerationBody | Reply:
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$.")
         return _bad_body(f"body.{path.rstrip('`')}" if path else "body", "type_error", message)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return _bad_body("body", "json_invalid", f"JSON decode error: {error}")
 
 

@@ -179,7 +179,7 @@ class TestEnding:
             with running(tmp_path, *arguments) as router, ask(router) as client:
                 router.signal(signal.SIGTERM)
                 assert router.wait(5) == 0
-                assert client.recv(1) == b""
+                assert client.recv(12) == b"HTTP/1.1 503"
 
     @pytest.mark.parametrize(
         ("first", "second", "code"),

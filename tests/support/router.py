@@ -132,7 +132,7 @@ async def running_router(
         yield router
         await until(lambda: not any(table.in_flight_totals()))
         for client in list(state.clients):
-            client.abort()
+            client._transport.abort()
         await until(lambda: not state.clients)
         assert not any(table.in_flight_totals())
         assert state.cells.process.client_connections[0] == 0
@@ -155,7 +155,7 @@ async def running_router(
         worker.stop_keeping_time()
         server.close()
         for client in list(state.clients):
-            client.abort()
+            client._transport.abort()
         for pool in state.router.servers:
             pool.close_idle()
         await asyncio.sleep(0)  # let aborted transports tell their protocols

@@ -1,0 +1,1 @@
+"""The full-screen monitor: polls a fastroute, draws it on the terminal, obeys keys."""

@@ -1,0 +1,70 @@
+"""`fastroute top`: the monitor of a fastroute elsewhere, a table of it, or its raw figures."""
+
+import asyncio
+import signal
+import sys
+
+from rich.console import Console
+
+from fastroute.config import ServerAddress
+from fastroute.monitor.monitor import POLL_INTERVAL, Monitor
+from fastroute.monitor.poller import NoAnswer, Poller
+from fastroute.monitor.screen import Screen
+from fastroute.views.terminal import ONCE_WIDTH, once
+
+
+async def show(url: str, address: ServerAddress) -> None:
+    """Show the monitor until its user quits.
+
+    Raises:
+        NoAnswer: There is no fastroute to begin with; later it is waited for.
+    """
+    poller = Poller(url, address)
+    try:
+        await poller.poll()
+        screen = Screen()
+        try:
+            monitor = Monitor(poller, screen)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, monitor.end)
+            await monitor.run()
+        finally:
+            screen.close()
+    finally:
+        poller.close()
+
+
+async def print_once(url: str, address: ServerAddress) -> None:
+    """Print a table. It takes a second, as rates are differences.
+
+    Raises:
+        NoAnswer: There is no fastroute.
+    """
+    poller = Poller(url, address)
+    try:
+        await poller.poll()
+        await asyncio.sleep(POLL_INTERVAL)
+        await poller.poll()
+    finally:
+        poller.close()
+    console = Console()
+    width = console.width if console.is_terminal else ONCE_WIDTH
+    for line in once(poller.picture(), width):
+        line.rstrip()
+        console.print(line, soft_wrap=True)
+
+
+async def print_json(url: str, address: ServerAddress) -> None:
+    """Print /load-stats as it comes.
+
+    Raises:
+        NoAnswer: There is no fastroute.
+    """
+    poller = Poller(url, address)
+    try:
+        await poller.poll()
+    finally:
+        poller.close()
+    sys.stdout.write(poller.body.decode() + "\n")
+
+
+__all__ = ["NoAnswer", "print_json", "print_once", "show"]
