@@ -154,8 +154,9 @@ def run(  # noqa: PLR0913  the options are the interface
     A change of the file is taken over within a second, or at once on SIGHUP; one that cannot be
     used is logged and changes nothing.
 
-    Ctrl-C, SIGTERM or q in the monitor stops accepting, lets answers in flight finish (for at most drain_timeout,
-    30 s unless the file says otherwise) and exits. A second one exits at once.
+    Ctrl-C, SIGTERM or q in the monitor stops accepting, lets answers in flight finish (for at
+    most drain_timeout, 30 s unless the file says otherwise) and exits. A second Ctrl-C or SIGTERM
+    exits at once.
 
     Exit codes:
 
@@ -188,7 +189,9 @@ def top(
         bool, typer.Option("--json", help="Print the raw figures (/load-stats) and exit.")
     ] = False,
 ) -> None:
-    """Show the monitor of a fastroute that runs somewhere: `fastroute top http://router:8888`
+    """Show the monitor of a fastroute that runs already, here or elsewhere.
+
+    `fastroute top http://router:8888`
 
     Without a terminal it prints a table, as with --once.
 
@@ -209,10 +212,8 @@ def top(
     if once and json:
         raise ConfigError("--once and --json exclude each other")
     full, address = target(url)
-    if json:
-        work = print_json
-    else:
-        work = print_once if once or not has_terminal() else show
+    is_once = once or not has_terminal()
+    work = print_json if json else print_once if is_once else show
     try:
         asyncio.run(work(full, address))
     except NoAnswer as error:

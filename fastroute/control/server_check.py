@@ -91,7 +91,7 @@ async def _check_version(client: ServerClient, found: ServerCheck) -> None:
     try:
         reply = await client.get("/version", TIMEOUT)
         found.version = msgspec.json.decode(reply.body, type=_Version).version
-    except (ClientError, msgspec.DecodeError):
+    except (ClientError, msgspec.DecodeError, UnicodeDecodeError):
         found.version = None
 
 

@@ -98,7 +98,7 @@ class Monitor:
         self._redraw = None
         if self._screen.is_entered:
             width, height = self._screen.size()
-            self._screen.draw(frame(self._picture, self._look, width, height))
+            self._screen.draw(frame(self._picture, self._look, width, height), width)
         if self._screen.is_lost:
             self.end()
 

@@ -21,8 +21,7 @@ ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[H\x1b[2J"
 """Other screen, no cursor, no wrapping, empty."""
 LEAVE = "\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l"
 FRAME_BEGIN = "\x1b[H"
-LINE_END = "\x1b[0m\x1b[K"
-FRAME_END = "\x1b[J"
+ERASE_REST = "\x1b[K"
 
 INPUT_FLAGS, LOCAL_FLAGS, CONTROL_CHARACTERS = 0, 3, 6
 """Places in what termios.tcgetattr returns."""
@@ -106,12 +105,14 @@ class Screen:
             os.close(self._output)
             self._output = -1
 
-    def draw(self, lines: list[Text]) -> None:
-        """Show these lines; while the terminal does not take the last ones, only the newest."""
+    def draw(self, lines: list[Text], width: int) -> None:
+        """Show lines that fill a terminal; while it does not take the last, only the newest."""
         with self._console.capture() as capture:
             self._console.print(Text("\n").join(lines), soft_wrap=True, end="")
-        text = capture.get().replace("\n", f"{LINE_END}\r\n")
-        frame = f"{FRAME_BEGIN}{text}{LINE_END}{FRAME_END}".encode(errors="replace")
+        # After a full line the cursor stays on its last cell, which would be erased.
+        ends = (ERASE_REST if line.cell_len < width else "" for line in lines)
+        drawn = map("".join, zip(capture.get().split("\n"), ends, strict=True))
+        frame = (FRAME_BEGIN + "\r\n".join(drawn)).encode(errors="replace")
         if self._unsent:
             self._next = frame
         else:

@@ -43,10 +43,10 @@ class ClientConnection(asyncio.Protocol):
         "_deadline",
         "_exchange",
         "_head_in_hand",
+        "_is_uncounted",
         "_listener",
         "_reader",
         "_transport",
-        "_turned_away",
         "_unsent",
         "_worker",
         "_write_paused",
@@ -65,7 +65,7 @@ class ClientConnection(asyncio.Protocol):
         self._write_paused = False
         self._deadline = worker.stamp + worker.config.client_idle_timeout
         self._unsent = 0
-        self._turned_away = False
+        self._is_uncounted = False
         self.address = b""
         # Request
         self._exchange: Exchange | None = None
@@ -87,11 +87,17 @@ class ClientConnection(asyncio.Protocol):
         self.address = peer[0].encode() if peer else b"unknown"
         worker.clients.add(self)
         worker.cells.process.client_connections[0] += 1
-        if len(worker.clients) - worker.turned_away > worker.config.max_connections:
-            # It does not count while it lingers: a storm of them would keep everybody out.
-            worker.turned_away += 1
-            self._turned_away = True
+        if not self._listener.forwards:
+            # The admin port stays open to those who want to know what is wrong.
+            self._do_not_count()
+        elif len(worker.clients) - worker.uncounted > worker.config.max_connections:
+            # Not counted while it lingers: a storm of them would keep everybody out.
+            self._do_not_count()
             self._refuse(BadRequest(503, "too many connections; try again shortly"))
+
+    def _do_not_count(self) -> None:
+        self._is_uncounted = True
+        self._worker.uncounted += 1
 
     def data_received(self, data: bytes) -> None:
         """Read requests and answer what can be answered."""
@@ -121,7 +127,7 @@ class ClientConnection(asyncio.Protocol):
         if exchange is not None:
             exchange.cancel()
         worker.clients.discard(self)
-        worker.turned_away -= self._turned_away
+        worker.uncounted -= self._is_uncounted
         if worker.draining:
             worker.client_left()
         worker.cells.process.client_connections[0] -= 1

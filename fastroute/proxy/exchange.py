@@ -66,6 +66,8 @@ class Client(Protocol):
 class Exchange:
     """A request on its way, from the choice of a server to the last byte of the reply."""
 
+    _attempt_at: float
+    _first_byte: float
     _heard_at: float
     # Reply of the attempt
     _reply: ReplyHead | None
@@ -80,10 +82,12 @@ class Exchange:
     _bytes_out: int
 
     __slots__ = (
+        "_attempt_at",
         "_body",
         "_bytes_out",
         "_client",
         "_connecting",
+        "_first_byte",
         "_group",
         "_head",
         "_heard_at",
@@ -128,7 +132,7 @@ class Exchange:
         self._request_id = head.request_id or worker.new_request_id()
         self._retries_left = worker.config.max_retries
         self._tried: list[ServerPool] = []
-        self._started_at = monotonic()
+        self._started_at = 0.0
         self._sent = False
         self._paused = False
         self.method = head.method
@@ -193,11 +197,7 @@ class Exchange:
         """Note the first byte."""
         self._phase = REPLYING
         self._heard_at = self._worker.stamp
-        assert self._server is not None, "a reply from no server"
-        histogram = self._worker.cells.first_byte
-        elapsed = monotonic() - self._started_at
-        histogram.buckets[bisect_left(FIRST_BYTE_BOUNDS, elapsed)][self._server.row] += 1
-        histogram.sum_us[self._server.row] += int(elapsed * 1e6)
+        self._first_byte = monotonic() - self._attempt_at
 
     def reply_head(self, head: ReplyHead, raw: bytes) -> None:
         """Take a head; it is written with what came together with it, or held if it refuses."""
@@ -286,6 +286,9 @@ class Exchange:
         self._unwrapper = None
         self._held = None
         self._bytes_out = 0
+        self._attempt_at = monotonic()
+        if not self._started_at:
+            self._started_at = self._attempt_at
         worker.cells.started[server.row] += 1
         worker.cells.in_flight[server.row] += 1
         upstream = server.take_idle(worker.stamp)
@@ -478,6 +481,11 @@ class Exchange:
             return
         self._sent = True
         self._body = b""  # a long stream must not hold its request
+        assert self._server is not None, "a reply from no server"
+        # Counted only now: a refusal that is tried elsewhere is no answer.
+        histogram, elapsed = self._worker.cells.first_byte, self._first_byte
+        histogram.buckets[bisect_left(FIRST_BYTE_BOUNDS, elapsed)][self._server.row] += 1
+        histogram.sum_us[self._server.row] += int(elapsed * 1e6)
         data = held[0] if len(held) == 1 else b"".join(held)
         self._bytes_out += self._held_bytes
         self._write(data)

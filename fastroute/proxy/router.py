@@ -87,7 +87,7 @@ class Router:
         self._aliases: dict[str, str] = {}
         self._groups: dict[str, Group] = {}
         self._all = Group()
-        self._unlisted = Group()  # servers whose models are not known yet may have any
+        self._unlisted = Group()  # asked for models that no server is known to have
         self._names_matter = False
         self._rows = 0
         self.servers: tuple[ServerPool, ...] = ()
@@ -122,15 +122,18 @@ class Router:
         pools = self.servers
         self._all.update(pools)
         self._unlisted.update([p for p in pools if p.models is None])
-        names = {name for pool in pools for name in pool.models or ()}
-        for gone in self._groups.keys() - names:
+        by_name: dict[str, list[ServerPool]] = {}
+        for pool in pools:
+            for name in pool.models or ():
+                by_name.setdefault(name, []).append(pool)
+        for gone in self._groups.keys() - by_name.keys():
             self._groups.pop(gone).update(())
         slots = {name: slot for slot, name in enumerate(model_slots, 1)}
-        for name in names:
+        for name, having in by_name.items():
             group = self._groups.setdefault(name, Group())
             group.slot = slots.get(name, 0)
-            group.update([p for p in pools if p.models is None or name in p.models])
-        self._names_matter = bool(names or self._aliases)
+            group.update(having)
+        self._names_matter = bool(by_name or self._aliases)
 
     def find(
         self, target: bytes, content_type: bytes | None, body: bytes | bytearray

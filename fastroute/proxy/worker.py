@@ -35,9 +35,8 @@ class Channel(asyncio.Protocol):
 
     __slots__ = ("_reader", "_transport", "_worker")
 
-    _transport: asyncio.Transport
-
     def __init__(self, worker: "Worker") -> None:
+        self._transport: asyncio.Transport | None = None
         self._worker = worker
         self._reader = MessageReader()
 
@@ -55,8 +54,9 @@ class Channel(asyncio.Protocol):
         self._worker.stop()
 
     def send(self, message: Message) -> None:
-        """Send a message."""
-        self._transport.write(encode(message))
+        """Send a message, if the channel is there yet."""
+        if self._transport is not None:
+            self._transport.write(encode(message))
 
 
 class Worker:
@@ -92,6 +92,8 @@ class Worker:
         self.keep_time()
         await self._stopped.wait()
         self.stop_keeping_time()
+        for server in self._servers:
+            server.close()
         self._cut_clients()
         # What they were told last must still leave this process.
         await asyncio.sleep(LAST_WORDS_S if state.clients else 0)
@@ -149,6 +151,8 @@ class Worker:
 
     async def _accept(self) -> None:
         loop, state = self._state.loop, self._state
+        if state.draining:
+            return
         for sock, listener in self._listening:
             server = await loop.create_server(
                 partial(ClientConnection, state, listener), sock=sock, backlog=BACKLOG
@@ -161,5 +165,5 @@ class Worker:
 
     def _stop_if_drained(self) -> None:
         if self._state.draining and not self._state.clients and not self._stopped.is_set():
-            self._channel.send(Drained())
             self._stopped.set()
+            self._channel.send(Drained())

@@ -40,7 +40,7 @@ class WorkerState:
             costs no call, and so they may pass late, by a sweep at the most, but never early.
         draining: Whether answers must close their connections.
         clients: All open client connections.
-        turned_away: How many of them were refused and are only to be told so.
+        uncounted: How many of them do not count against `max_connections`.
         configured: The last Configure, for the views.
         health: The last Health, for the views.
         retry_on: The setting, as a set.
@@ -76,7 +76,7 @@ class WorkerState:
         "router",
         "stamp",
         "table",
-        "turned_away",
+        "uncounted",
     )
 
     def __init__(
@@ -97,7 +97,7 @@ class WorkerState:
         self.draining = False
         self.known_requests: KnownHeads[RequestHead] = KnownHeads(KNOWN_REQUESTS)
         self.clients: set[Sweepable] = set()
-        self.turned_away = 0
+        self.uncounted = 0
         self.requests = 0
         self.retries = 0
         self.failing: set[int] = set()

@@ -308,6 +308,12 @@ def _time_may_bring_it_back(record: Record, event: Event, now: float) -> str | N
     return "it has been down long enough" if due is not None and now >= due else None
 
 
+def _probe_proves_it_well(record: Record, event: Event, now: float) -> str | None:
+    # Its checks were good all the while that its requests failed or its engine hung.
+    unproven = record.cause is Cause.REQUESTS or record.cause is Cause.STALLED
+    return None if unproven else event.value
+
+
 def _was_asleep(record: Record, event: Event, now: float) -> str | None:
     return event.value if record.cause is Cause.ASLEEP else None
 
@@ -357,7 +363,7 @@ TRANSITIONS: Mapping[State, Mapping[Event, tuple[Condition, State]]] = {
         Event.TIME: (_time_may_bring_it_back, State.TRIAL),
     },
     State.TRIAL: {
-        Event.PROBE_OK: (_always, State.UP),
+        Event.PROBE_OK: (_probe_proves_it_well, State.UP),
         Event.PROBE_FAILED: (_always, State.DOWN),
         Event.PROBE_SLOW: (_always, State.DOWN),
         Event.REQUEST_OK: (_always, State.UP),

@@ -100,7 +100,7 @@ def _totals(picture: Picture, report: Report) -> Text:
         f"  {count(_sum(rate.requests for rate in rates))} req/s"
         f"  {count(_sum(rate.tokens for rate in rates))} tok/s"
         f"  {count(_sum(rate.errors for rate in rates))} err/s"
-        f"  {count(sum(worker.client_connections for worker in summary.workers))} clients",
+        f"  clients {count(sum(worker.client_connections for worker in summary.workers))}",
         style="default not bold",
     )
     return line

@@ -39,6 +39,7 @@ def at_start(*events: Event, limits: Limits = LIMITS, retry_after: float = 0.0) 
 
 
 PASSIVE = Limits(enable_active_health_check=False, auto_recovery_threshold=1.0)
+PASSIVE_AT_ONCE = Limits(enable_active_health_check=False, auto_recovery_threshold=0.0)
 SHORT_WAIT = Limits(auto_recovery_threshold=0.5)
 
 # How each state is reached: as seldom as it changes, and on the brink of each change.
@@ -67,8 +68,19 @@ HISTORIES = {
     "down-asleep": (DOWN, lambda: at_start(Event.ASLEEP)),
     "down-asleep-passive": (DOWN, lambda: at_start(Event.ASLEEP, limits=PASSIVE)),
     "down-stalled": (DOWN, lambda: at_start(Event.STALLED)),
-    "trial": (TRIAL, lambda: at_start(Event.STALLED, Event.MOVING)),
+    "trial": (TRIAL, lambda: at_start(Event.ASLEEP, Event.AWAKE)),
+    "trial-after-stall": (TRIAL, lambda: at_start(Event.STALLED, Event.MOVING)),
+    "trial-after-requests": (
+        TRIAL,
+        lambda: at_start(*[Event.REQUEST_FAILED] * 5, Event.TIME, limits=PASSIVE_AT_ONCE),
+    ),
 }
+
+ON_TRIAL = {
+    Event.REQUEST_OK: UP, Event.BUSY: COOLING,
+    FAILED: DOWN, SLOW: DOWN, Event.REQUEST_FAILED: DOWN,
+    Event.SHUTTING_DOWN: DOWN, Event.ASLEEP: DOWN, Event.STALLED: DOWN,
+}  # fmt: skip
 
 # What the next event, a second later, makes of it. What is not named changes nothing.
 NEXT = {
@@ -103,11 +115,10 @@ NEXT = {
     "down-asleep": {Event.AWAKE: TRIAL},
     "down-asleep-passive": {Event.AWAKE: TRIAL},
     "down-stalled": {Event.MOVING: TRIAL},
-    "trial": {
-        OK: UP, Event.REQUEST_OK: UP, Event.BUSY: COOLING,
-        FAILED: DOWN, SLOW: DOWN, Event.REQUEST_FAILED: DOWN,
-        Event.SHUTTING_DOWN: DOWN, Event.ASLEEP: DOWN, Event.STALLED: DOWN,
-    },
+    "trial": {OK: UP, **ON_TRIAL},
+    # Their checks were good all the while: they prove nothing.
+    "trial-after-stall": ON_TRIAL,
+    "trial-after-requests": ON_TRIAL,
 }  # fmt: skip
 
 
@@ -306,11 +317,12 @@ def test_the_wait_doubles_while_only_probes_succeed():
     health = at_start()
     now = START
     waits = []
+    trip(health, now)
     for _ in range(6):
-        trip(health, now)
         waits.append(wait_of(health, now))
         now += waits[-1] + 1
-        assert health.observe(OK, now).after is UP
+        assert health.observe(OK, now) is None, "a good check is no proof"
+        assert health.observe(Event.REQUEST_FAILED, now).after is DOWN
     assert waits == [10, 20, 40, 60, 60, 60]
 
 
@@ -335,9 +347,10 @@ def test_a_long_good_time_ends_the_doubling():
     health = at_start()
     trip(health, START)
     wait_of(health, START)
-    assert health.observe(OK, START + 11).after is UP
-    trip(health, START + 71)
-    assert wait_of(health, START + 71) == 10
+    assert health.observe(Event.BUSY, START + 11).after is COOLING
+    assert health.observe(Event.TIME, START + 12).after is UP
+    trip(health, START + 72)
+    assert wait_of(health, START + 72) == 10
 
 
 def test_answers_between_failures_keep_it_up():
