@@ -74,6 +74,8 @@ class ProcessCells(msgspec.Struct, Generic[Cell], kw_only=True, eq=False):
     """Per worker, written by that worker; as views they are one cell long."""
 
     pid: Cell
+    beat_ns: Cell
+    """time.monotonic_ns() of its last look at its deadlines; one that hangs looks no more."""
     client_connections: Cell
     """Open now."""
     requests_local: Cell

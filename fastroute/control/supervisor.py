@@ -16,6 +16,7 @@ import logging
 import signal
 import socket
 import ssl
+import time
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -52,6 +53,10 @@ DRAIN_GRACE = 1.0
 
 HANG_UP_GRACE = 0.5
 """Seconds that workers have to cut their answers when a second signal came."""
+
+HUNG_AFTER = 10.0
+"""Seconds after which a worker that has not looked at its deadlines is taken to hang. It does so
+every half second; the longest that honest work has kept it from it is far below one."""
 
 TICK = 0.25
 """Seconds between looks at what time alone changes, such as the end of a cool-down."""
@@ -124,6 +129,9 @@ class Supervisor:
         self._log_level = log_level
         self._announce = announce
         self._table = create_table(source.config, len(sockets.clients))
+        self._beats = [
+            self._table.worker_cells(index).process.beat_ns for index in range(self._table.workers)
+        ]
         self._fleet = Fleet(self._table, source.config)
         self._tls = ssl.create_default_context()
         self._watches: dict[FleetServer, ServerWatch] = {}
@@ -193,7 +201,16 @@ class Supervisor:
     async def _keep_time(self) -> None:
         while True:
             self._fleet.tick()
+            self._end_hung_workers()
             await asyncio.sleep(TICK)
+
+    def _end_hung_workers(self) -> None:
+        now = time.monotonic_ns()
+        for index, worker in self._workers.items():
+            silent = (now - self._beats[index][0]) / 1e9
+            if worker.was_ready and silent > HUNG_AFTER:
+                log.error("%s hangs: nothing was heard of it for %.0f s", worker.name, silent)
+                worker.kill()
 
     def _apply(self, config: Config) -> Config:
         """Put a new configuration in force, as far as that is possible without a restart.

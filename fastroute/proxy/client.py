@@ -84,7 +84,8 @@ class ClientConnection(asyncio.Protocol):
         self.write = self._transport.write
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         peer = transport.get_extra_info("peername")
-        self.address = peer[0].encode() if peer else b"unknown"
+        # An IPv6 socket shows IPv4 clients in a form that no list of addresses has.
+        self.address = peer[0].removeprefix("::ffff:").encode() if peer else b"unknown"
         worker.clients.add(self)
         worker.cells.process.client_connections[0] += 1
         if not self._listener.forwards:

@@ -6,6 +6,7 @@ import logging
 import socket
 from collections.abc import Sequence
 from functools import partial
+from time import monotonic_ns
 
 from fastroute.messages import (
     Configure,
@@ -137,6 +138,7 @@ class Worker:
         state = self._state
         now = state.loop.time()
         state.stamp = now + SWEEP_S
+        state.cells.process.beat_ns[0] = monotonic_ns()
         self._sweeping = state.loop.call_later(SWEEP_S, self.keep_time)
         for client in list(state.clients):
             client.sweep(now)

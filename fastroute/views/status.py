@@ -12,6 +12,9 @@ from fastroute.views.view import Reply, ServerView, View, utc
 HEALTHY_SHARE = 0.8
 DEGRADED_SHARE = 0.5
 
+SETTLING_SECONDS = 2.0
+"""How long after the start /readyz waits for the first word of a server."""
+
 HEALTH_STATUS = {
     ServerState.UP: "healthy",
     ServerState.TRIAL: "recovering",
@@ -30,8 +33,13 @@ def ready(view: View) -> Reply:
     """Say whether requests should be sent here."""
     if view.draining:
         return Reply(503, orjson.dumps({"status": "draining"}))
-    if not any(listed.is_usable for listed in view.listed()):
+    listed = view.listed()
+    if not any(server.is_usable for server in listed):
         return Reply(503, orjson.dumps({"status": "no usable server"}))
+    young = view.now_unix - view.started_at_unix < SETTLING_SECONDS
+    if young and not any(server.is_scraped for server in listed):
+        # All servers count as usable until something is known of them.
+        return Reply(503, orjson.dumps({"status": "starting"}))
     return Reply(200, orjson.dumps({"status": "ready"}))
 
 

@@ -72,14 +72,15 @@ def _head(picture: Picture, look: Look) -> list[Text]:
         first.append(f" at {picture.source}", style="not bold")
         return [first, Text(picture.trouble or "asking ...", style="bold red")]
     summary = report.summary
-    first.append(f" {printable(summary.version)} at {picture.source}", style="not bold")
-    first.append(f"  up {clock(summary.uptime_seconds)}  sort: {look.sort}", style="not bold")
+    first.append(f" {printable(summary.version)}", style="not bold")
     if any(worker.draining for worker in summary.workers):
         first.append("  DRAINING", style="bold yellow")
     if look.paused:
         first.append("  PAUSED", style="bold yellow")
     if picture.trouble:
         first.append("  NO CONTACT", style="bold red")
+    first.append(f" at {picture.source}", style="not bold")
+    first.append(f"  sort: {look.sort}  up {clock(summary.uptime_seconds)}", style="not bold")
     first.append(f"  {picture.clock}", style="not bold dim")
     return [first, _totals(picture, report)]
 
@@ -164,7 +165,7 @@ def _table_page(picture: Picture, look: Look, width: int, room: int) -> list[Tex
     body = [*notices, heading(chosen)]
     room -= len(body)
     selected = selected_index(lines, look)
-    if 2 * len(lines) <= room:
+    if not lines or 2 * len(lines) <= room:
         for index, line in enumerate(lines):
             body.append(_selectable(server_line(line, chosen), width, is_it=index == selected))
             if more := second_line(line, chosen):
