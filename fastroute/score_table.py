@@ -81,7 +81,7 @@ class ProcessCells(msgspec.Struct, Generic[Cell], kw_only=True, eq=False):
     requests_local: Cell
     """Answered by fastroute itself, as /health is."""
     requests_refused: Cell
-    """Broken requests, answered with a 4xx of our own."""
+    """Broken requests and those beyond max_connections, answered with an error of our own."""
     unrouted_503: Cell
     """No server was usable."""
     unknown_models: Cell

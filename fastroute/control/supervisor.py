@@ -16,7 +16,6 @@ import logging
 import signal
 import socket
 import ssl
-import time
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -132,6 +131,7 @@ class Supervisor:
         self._beats = [
             self._table.worker_cells(index).process.beat_ns for index in range(self._table.workers)
         ]
+        self._heard: dict[int, tuple[int, int]] = {}
         self._fleet = Fleet(self._table, source.config)
         self._tls = ssl.create_default_context()
         self._watches: dict[FleetServer, ServerWatch] = {}
@@ -205,11 +205,14 @@ class Supervisor:
             await asyncio.sleep(TICK)
 
     def _end_hung_workers(self) -> None:
-        now = time.monotonic_ns()
         for index, worker in self._workers.items():
-            silent = (now - self._beats[index][0]) / 1e9
-            if worker.was_ready and silent > HUNG_AFTER:
-                log.error("%s hangs: nothing was heard of it for %.0f s", worker.name, silent)
+            beat = self._beats[index][0]
+            heard, ticks = self._heard.get(index, (0, 0))
+            # Own ticks are counted, not time: after a pause of the whole machine all look silent.
+            ticks = ticks + 1 if beat == heard and worker.was_ready else 0
+            self._heard[index] = (beat, ticks)
+            if ticks * TICK > HUNG_AFTER:
+                log.error("%s hangs: nothing was heard of it for %g s", worker.name, HUNG_AFTER)
                 worker.kill()
 
     def _apply(self, config: Config) -> Config:

@@ -51,8 +51,8 @@ class StderrLines:
         traceback: TracebackType | None,
     ) -> None:
         os.dup2(self._real, STDERR)
-        self.show()
         self._read()
+        self.show()
         self._pass_on(self._rest)
         os.close(self._reading)
         os.close(self._real)

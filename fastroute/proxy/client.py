@@ -166,6 +166,7 @@ class ClientConnection(asyncio.Protocol):
     def cut(self) -> bool:
         """Close at once, but not so that a part of a reply looks whole; whether there was one."""
         exchange = self._exchange
+        self._reader.stop()
         if exchange is not None:
             exchange.cut()
         if not self._transport.is_closing():

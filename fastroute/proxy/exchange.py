@@ -394,7 +394,7 @@ class Exchange:
         elapsed = monotonic() - self._started_at
         worker.cells.duration.buckets[bisect_left(DURATION_BOUNDS, elapsed)][server.row] += 1
         worker.cells.duration.sum_us[server.row] += int(elapsed * 1e6)
-        if reply.status >= 429 or worker.failing or server.state is TRIAL:
+        if reply.status >= 429 or worker.failing:
             self._observe_reply(server, reply)
         status_class = min(reply.status // 100, 9)
         self._release(
@@ -482,6 +482,10 @@ class Exchange:
         self._sent = True
         self._body = b""  # a long stream must not hold its request
         assert self._server is not None, "a reply from no server"
+        reply = self._reply
+        if self._server.state is TRIAL and reply is not None and reply.status < 429:
+            # It answers: others need not wait until this stream ends.
+            self._observe_reply(self._server, reply)
         # Counted only now: a refusal that is tried elsewhere is no answer.
         histogram, elapsed = self._worker.cells.first_byte, self._first_byte
         histogram.buckets[bisect_left(FIRST_BYTE_BOUNDS, elapsed)][self._server.row] += 1

@@ -124,7 +124,7 @@ class Router:
         self._unlisted.update([p for p in pools if p.models is None])
         by_name: dict[str, list[ServerPool]] = {}
         for pool in pools:
-            for name in pool.models or ():
+            for name in dict.fromkeys(pool.models or ()):
                 by_name.setdefault(name, []).append(pool)
         for gone in self._groups.keys() - by_name.keys():
             self._groups.pop(gone).update(())
@@ -174,7 +174,8 @@ class Router:
             free = [s for s in without(group.on_trial, tried) if not in_flight[s.row]]
             candidates = [*candidates, *free]
         if not candidates:
-            candidates = without(group.cooling, tried)
+            # Better a server that is full, or has not proved itself, than none.
+            candidates = without(group.cooling, tried) or without(group.on_trial, tried)
             if not candidates:
                 return None
         foreign = self._table.servers.foreign_milli[: self._rows].tolist()

@@ -15,8 +15,9 @@ from fastroute.rules.message import RequestHead
 from fastroute.rules.retry import RetryBudget
 from fastroute.score_table import COUNTERS, ScoreTable, ServerState, WorkerCells
 
-# One for each kind of client and key; a head and what is found in it take 2 KB.
-KNOWN_REQUESTS = 1024
+# One for each kind of client and key. A head and what is found in it take 2 KB, and as much for
+# each server and client address it is rendered for; 18 MB if somebody sets out to fill it.
+KNOWN_REQUESTS = 256
 
 
 class Sweepable(Protocol):

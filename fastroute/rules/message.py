@@ -47,7 +47,7 @@ _REQUEST_PREFIX = (
     b"%b %b HTTP/1.1\r\nHost: %b\r\n%bX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n"
     b"Via: %b\r\n%bX-Request-Id: "
 )
-_MAX_PREFIXES = 64
+_MAX_PREFIXES = 16
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 
 

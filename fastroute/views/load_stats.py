@@ -141,6 +141,7 @@ def _worker(worker: WorkerSnapshot) -> dict[str, Any]:
         "requests_local": worker.requests_local,
         "requests_refused": worker.requests_refused,
         "unrouted_503": worker.unrouted_503,
+        "unknown_models": worker.unknown_models,
         "draining": bool(worker.draining),
     }
 

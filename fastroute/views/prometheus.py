@@ -148,6 +148,12 @@ OF_WORKER = (
         attrgetter("unrouted_503"),
     ),
     Metric(
+        "fastroute_unknown_model_requests_total",
+        "counter",
+        "Requests answered with 404 because no server has their model.",
+        attrgetter("unknown_models"),
+    ),
+    Metric(
         "fastroute_worker_draining",
         "gauge",
         "Whether the worker accepts no more and finishes what it has.",

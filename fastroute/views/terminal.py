@@ -202,15 +202,18 @@ def _server_page(picture: Picture, look: Look, width: int, room: int) -> list[Te
     lines = picture.lines(look.sort)
     if not lines:
         return [Text("no servers")]
-    return _scrolled(server_page(lines[selected_index(lines, look)]), look.scroll, room)
+    page = server_page(lines[selected_index(lines, look)])
+    return _scrolled(_folded(page, width), look.scroll, room)
 
 
 def _log_page(picture: Picture, look: Look, width: int, room: int) -> list[Text]:
     if picture.log is None:
         return [Text("the log is where that fastroute runs, not here")]
-    lines = list(picture.log)
+    if not picture.log:
+        return [Text("nothing logged yet")]
+    lines = _folded(map(Text, picture.log), width)
     end = max(min(room, len(lines)), len(lines) - look.scroll)
-    return [Text(line) for line in lines[max(0, end - room) : end]] or [Text("nothing logged yet")]
+    return lines[max(0, end - room) : end]
 
 
 def _help_page(picture: Picture, look: Look, width: int, room: int) -> list[Text]:
@@ -220,7 +223,12 @@ def _help_page(picture: Picture, look: Look, width: int, room: int) -> list[Text
         fitted(column.title, KEY_WIDTH, "bold", left=True).append(column.about)
         for column in COLUMNS
     ]
-    return _scrolled(lines, look.scroll, room)
+    return _scrolled(_folded(lines, width), look.scroll, room)
+
+
+def _folded(lines: Iterable[Text], width: int) -> list[Text]:
+    """Break lines that are too long, so that nothing is cut off them."""
+    return [piece for line in lines for piece in line.divide(range(width, len(line.plain), width))]
 
 
 def _scrolled(lines: list[Text], scroll: int, room: int) -> list[Text]:

@@ -179,6 +179,7 @@ class TestSummary:
             "requests_local": 4,
             "requests_refused": 5,
             "unrouted_503": 6,
+            "unknown_models": 7,
         }
         shown = view(table=table(workers=(worker(0, **cells), worker(1, draining=1))))
         first, second = rendered(shown)["summary"]["workers"]
