@@ -61,12 +61,19 @@ bench: $(DEV_INSTALLED)  ## Measure CPU and latency beside nginx and HAProxy (De
 bench-quick: $(DEV_INSTALLED)  ## The same in under 3 minutes
 	$(BIN)/python -m benchmarks.side_by_side --quick
 
-lock: $(DEV_INSTALLED)  ## Renew requirements-dev.lock from pyproject.toml
-	$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); \
-	  print("\n".join(p["project"]["dependencies"] + p["dependency-groups"]["dev"]))' \
-	| $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
-	  --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-	  --output-file requirements-dev.lock -
+COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
+	--no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+NEEDS := $(BIN)/python -c 'import sys, tomllib; p = tomllib.load(open("pyproject.toml", "rb")); \
+	run, dev, build = p["project"]["dependencies"], p["dependency-groups"]["dev"], \
+	p["build-system"]["requires"]; \
+	print(*{"run": run, "dev": run + dev, "build": build}[sys.argv[1]], sep="\n")'
+
+lock: $(DEV_INSTALLED)  ## Renew the locks of tests and image from pyproject.toml
+	$(NEEDS) dev | $(COMPILE) --output-file requirements-dev.lock -
+	$(NEEDS) run | $(COMPILE) --constraint requirements-dev.lock \
+	  --output-file deploy/image/requirements.lock -
+	$(NEEDS) build | $(COMPILE) --constraint requirements-dev.lock \
+	  --output-file deploy/image/build.lock -
 
 clean:  ## Remove what was made, the virtual environment too
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -1,0 +1,47 @@
+# The image of fastroute: a virtual environment on a slim Python, nothing to build with, no root.
+#
+#   docker build -t fastroute .
+#   docker run -p 8888:8888 -v ./my-servers:/app:ro fastroute
+#
+# The folder my-servers has servers.toml. See docs/deployment.md.
+ARG PYTHON_IMAGE=docker.io/library/python:3.13-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS build
+WORKDIR /src
+# One environment with what builds, one that is shipped; pip is only in the first.
+RUN ["python3", "-m", "venv", "/opt/build"]
+RUN ["python3", "-m", "venv", "--without-pip", "/opt/fastroute"]
+COPY deploy/image/build.lock deploy/image/requirements.lock ./
+# What rarely changes comes first, so that a change of the code does not fetch it again.
+RUN ["/opt/build/bin/pip", "install", "--no-cache-dir", "--require-hashes", "--requirement", "build.lock"]
+RUN ["/opt/build/bin/pip", "--python", "/opt/fastroute/bin/python", "install", "--no-cache-dir", \
+     "--require-hashes", "--only-binary", ":all:", "--requirement", "requirements.lock"]
+COPY pyproject.toml README.md LICENSE ./
+COPY fastroute fastroute
+RUN ["/opt/build/bin/hatchling", "build", "--target", "wheel"]
+RUN ["/opt/build/bin/pip", "--python", "/opt/fastroute/bin/python", "install", "--no-cache-dir", \
+     "--no-deps", "--no-index", "--find-links", "dist", "fastroute"]
+
+FROM ${PYTHON_IMAGE}
+LABEL org.opencontainers.image.title="fastroute" \
+      org.opencontainers.image.description="One OpenAI-compatible address for many vLLM servers" \
+      org.opencontainers.image.licenses="MIT"
+COPY --from=build /opt/fastroute /opt/fastroute
+# FASTROUTE_LIVEZ: where the health check asks; change it with admin_port or --port.
+ENV PATH=/opt/fastroute/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    FASTROUTE_LIVEZ=http://127.0.0.1:8888/livez
+# The folder of servers.toml, as a whole, so that a file put in the place of the old one is seen.
+WORKDIR /app
+# A number, because Kubernetes cannot tell from a name that it is not root.
+USER 10001:10001
+EXPOSE 8888
+# Alive, not ready: to restart fastroute because all vLLM servers are down would mend none of them.
+HEALTHCHECK --interval=15s --timeout=5s --start-period=15s --retries=3 \
+    CMD ["python", "-I", "-S", "-c", "import os, urllib.request as r; r.build_opener(r.ProxyHandler({})).open(os.environ['FASTROUTE_LIVEZ'], timeout=3)"]
+# It drains: answers in flight finish within drain_timeout. Give `docker stop` more than that.
+STOPSIGNAL SIGTERM
+# No shell in between, or the signal would end there.
+ENTRYPOINT ["fastroute"]
+CMD ["run", "--config", "/app/servers.toml"]
