@@ -1,0 +1,38 @@
+"""What every end-to-end test must leave behind: nothing."""
+
+import asyncio
+import gc
+import logging
+
+import pytest
+
+from fastroute.proxy.upstream import State, UpstreamConnection
+
+
+@pytest.fixture(autouse=True)
+async def nothing_left_behind(caplog):
+    """Fail the test when the loop met an exception, or a connection to a server stays open.
+
+    It is set up before the routers of a test, so it looks when they are gone.
+    """
+    loop = asyncio.get_running_loop()
+    troubles: list[str] = []
+    loop.set_exception_handler(lambda _, context: troubles.append(repr(context)))
+    yield
+    troubles += [
+        record.getMessage()
+        for when in ("setup", "call")
+        for record in caplog.get_records(when)
+        if record.name == "asyncio" and record.levelno >= logging.WARNING
+    ]
+    assert not troubles, "the loop reported: " + "; ".join(troubles)
+    leaked = [
+        thing
+        for thing in gc.get_objects()
+        if isinstance(thing, UpstreamConnection)
+        and hasattr(thing, "transport")
+        and thing._state is not State.CLOSED
+        # Where connecting was cancelled, uvloop closes the transport and tells nobody of it.
+        and "closed=True" not in repr(thing.transport)
+    ]
+    assert not leaked, f"connections to servers are still open: {leaked}"

@@ -1,0 +1,284 @@
+"""How requests are read, put in order and answered; limits and deadlines."""
+
+import pytest
+
+from fastroute.proxy.client import LINGER_S, WRITE_HIGH_BYTES
+from fastroute.proxy.local import OwnReply
+from fastroute.proxy.request_reader import MAX_PIPELINED
+from tests.support.judge import judge_replies, judge_requests
+from tests.support.memory_router import memory_router, own_error
+from tests.support.memory_transport import End
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+GET = b"GET /v1/x HTTP/1.1\r\nHost: a\r\n\r\n"
+CLOSE = b"GET /v1/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+POST = b"POST /v1/x HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
+CHUNKED_POST = (
+    b"POST /v1/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"2;x=y\r\nbo\r\n2\r\ndy\r\n0\r\nX-Sum: 1\r\n\r\n"
+)
+BAD = b"GET /v1/x HTTP/1.1\r\nHost: a\r\nX : y\r\n\r\n"
+
+
+@pytest.fixture
+def router():
+    with memory_router() as router:
+        yield router
+
+
+class TestRequests:
+    @pytest.mark.parametrize("data", [POST, CHUNKED_POST], ids=["length", "chunked"])
+    def test_split_anywhere(self, router, data):
+        client, upstream = router.client(), router.pool.ready()
+        for first in range(len(data)):
+            for second in range(first, len(data)):
+                client.feed(data[:first], data[first:second], data[second:])
+                [request] = judge_requests(upstream.take())
+                assert request.body == b"body"
+                assert request.values(b"content-length") == [b"4"]
+                assert not request.values(b"x-sum"), "trailers are dropped"
+                upstream.feed(OK)
+                assert client.take() == OK
+
+    def test_in_one_write(self, router):
+        """The head is rendered once and goes out with the body, once the request is whole."""
+        client, upstream = router.client("2001:db8::1"), router.pool.ready()
+        client.feed(POST[:-1])
+        assert not upstream.writes
+        client.feed(POST[-1:])
+        assert len(upstream.writes) == 1
+        [request] = judge_requests(upstream.written())
+        assert request.values(b"x-forwarded-for") == [b"2001:db8::1"]
+
+    def test_the_same_head_from_two_clients(self, router):
+        """Each is told apart by its address; so are their requests by id and length."""
+        ids = set()
+        for address in ("1.1.1.1", "2.2.2.2", "1.1.1.1"):
+            for body in (b"body", b"longer body"):
+                client, upstream = router.client(address), router.pool.ready()
+                client.feed(POST.replace(b": 4", b": %d" % len(body))[:-4] + body)
+                [request] = judge_requests(upstream.written())
+                assert request.values(b"x-forwarded-for") == [address.encode()]
+                assert request.body == body
+                ids.update(request.values(b"x-request-id"))
+                client.lose(None)
+        assert len(ids) == 6
+
+    def test_a_known_head_does_not_go_round_the_limits(self):
+        """What is too long now is refused, though its head was fine with a shorter body."""
+        with memory_router(max_body_bytes=4) as router:
+            router.pool.ready()
+            router.client().feed(POST)
+            client, upstream = router.client(), router.pool.ready()
+            client.feed(POST.replace(b": 4", b": 5") + b"x")
+            assert own_error(client)[0] == 413
+            assert not upstream.writes
+
+    def test_pipelined(self, router):
+        """Answered in order, one at a time, also when the next has come in part."""
+        client, upstream = router.client(), router.pool.ready()
+        client.feed(POST + GET + POST[:-2])
+        assert [r.method for r in judge_requests(upstream.take())] == [b"POST"]
+        upstream.feed(OK)
+        assert [r.method for r in judge_requests(upstream.take())] == [b"GET"]
+        client.feed(POST[-2:])
+        assert not upstream.writes
+        upstream.feed(OK)
+        [request] = judge_requests(upstream.take())
+        assert request.body == b"body"
+        upstream.feed(OK)
+        assert client.take() == OK * 3
+        assert client.end is End.OPEN
+
+    def test_pipelined_with_own_endpoints_and_a_bad_one(self, router):
+        """What came before the bad one is answered first."""
+        router.local[b"/health"] = lambda: OwnReply(200, b"{}")
+        client, upstream = router.client(), router.pool.ready()
+        own = GET.replace(b"/v1/x", b"/health")
+        client.feed(own + GET + own + BAD + GET)
+        assert client.writes[0].startswith(b"HTTP/1.1 200 OK\r\n")
+        assert len(client.writes) == 1, "the others are behind the one that waits for a server"
+        upstream.feed(OK)
+        replies = judge_replies(client.written(), [b"GET"] * 4, closed=True)
+        assert [reply.status for reply in replies] == [200, 200, 200, 400]
+        assert len(judge_requests(upstream.written())) == 1
+        assert router.state.cells.process.requests_local[0] == 2
+        assert router.state.cells.process.requests_refused[0] == 1
+
+    @pytest.mark.parametrize("count", [MAX_PIPELINED + 1, MAX_PIPELINED + 2])
+    def test_too_many_ahead(self, router, count):
+        """One is in hand and MAX_PIPELINED wait; the next is refused once those are answered."""
+        client, upstream = router.client(), router.pool.ready()
+        client.feed(GET * count)
+        while upstream.take():
+            upstream.feed(OK)
+        replies = judge_replies(client.written(), [b"GET"] * count, closed=client.wrote_eof)
+        refused = count - MAX_PIPELINED - 1
+        assert [reply.status for reply in replies] == [200] * (MAX_PIPELINED + 1) + [429] * refused
+
+    def test_too_much_ahead(self):
+        """Bodies that wait are bounded together as one body is."""
+        with memory_router(max_body_bytes=7) as router:
+            client, upstream = router.client(), router.pool.ready()
+            client.feed(POST, POST, POST)
+            upstream.feed(OK, OK)
+            replies = judge_replies(client.written(), [b"POST"] * 3, closed=True)
+            assert [reply.status for reply in replies] == [200, 200, 429]
+
+    def test_close(self, router):
+        """The last request: what is behind it is not even looked at."""
+        for rest in (b"", GET, BAD, b"\0\0\0"):
+            client, upstream = router.client(), router.pool.ready()
+            client.feed(CLOSE + rest)
+            upstream.feed(OK)
+            assert client.written() == OK.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
+            assert client.end is End.CLOSED
+            assert len(judge_requests(upstream.written())) == 1
+            client.settle()
+
+    def test_line_ends_between_requests(self, router):
+        """RFC 9112 2.2: some clients send one behind a body."""
+        client, upstream = router.client(), router.pool.ready()
+        client.feed(b"\r\n" + POST + b"\r\n", b"\r\n" + GET)
+        upstream.feed(OK, OK)
+        assert client.take() == OK * 2
+
+    def test_proxy_connection_close(self, router):
+        """To the parser this old field is Connection: then the reply must say close as well."""
+        client, upstream = router.client(), router.pool.ready()
+        client.feed(GET.replace(b"\r\n\r\n", b"\r\nProxy-Connection: close\r\n\r\n"))
+        upstream.feed(OK)
+        reply = client.take()
+        if client.end is End.OPEN:
+            client.feed(GET)
+            upstream.feed(OK)
+            assert client.take() == OK
+        else:
+            assert b"\r\nconnection: close\r\n" in reply
+
+
+class TestContinue:
+    HEAD = POST[:-8] + b"\r\nExpect: 100-continue\r\n\r\n"
+
+    def test_invited(self, router):
+        client, upstream = router.client(), router.pool.ready()
+        client.feed(self.HEAD)
+        assert client.take() == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.feed(b"bo", b"dy")
+        assert not client.writes, "said once"
+        [request] = judge_requests(upstream.written())
+        assert request.body == b"body"
+        assert not request.values(b"expect")
+
+    @pytest.mark.parametrize("sent", [b"b", b"body"])
+    def test_the_body_comes_unasked(self, router, sent):
+        client = router.client()
+        router.pool.ready()
+        client.feed(self.HEAD + sent)
+        assert not client.writes
+
+    def test_pipelined(self, router):
+        """Not before the reply to the request in front of it."""
+        client, upstream = router.client(), router.pool.ready()
+        client.feed(GET + self.HEAD)
+        assert not client.writes
+        upstream.feed(OK)
+        assert client.take() == OK + b"HTTP/1.1 100 Continue\r\n\r\n"
+
+    def test_refused(self):
+        """What will be refused is not invited."""
+        with memory_router(max_body_bytes=3) as router:
+            client = router.client()
+            client.feed(self.HEAD)
+            assert own_error(client)[0] == 413
+
+
+class TestLimits:
+    @pytest.mark.parametrize("piece", [1, 100, 1000, 1024, 1_000_000])
+    def test_head_too_long(self, piece):
+        """However it is cut; just the limit is allowed."""
+        with memory_router(max_header_bytes=1024) as router:
+            for size, allowed in ((800, True), (1100, False)):
+                data = GET.replace(b"\r\n\r\n", b"\r\nX: " + b"a" * size + b"\r\n\r\n")
+                client, upstream = router.client(), router.pool.ready()
+                client.feed(*(data[i : i + piece] for i in range(0, len(data), piece)))
+                assert bool(upstream.written()) is allowed
+                if not allowed:
+                    assert own_error(client)[0] == 431
+                    assert client.wrote_eof
+                client.abort()
+                client.settle()
+
+    def test_head_without_an_end(self):
+        with memory_router(max_header_bytes=1024) as router:
+            client = router.client()
+            client.feed(GET[:-2], *[b"X: y\r\n"] * 200)
+            assert own_error(client)[0] == 431
+
+    @pytest.mark.parametrize(
+        "endless",
+        [
+            pytest.param(b"1;" + b"x" * 2000, id="chunk-extension"),
+            pytest.param(b"0\r\nX: " + b"x" * 2000, id="trailer"),
+        ],
+    )
+    def test_body_without_an_end(self, endless):
+        with memory_router(max_header_bytes=1024) as router:
+            client = router.client()
+            client.feed(CHUNKED_POST[: CHUNKED_POST.index(b"\r\n\r\n") + 4])
+            client.feed(*(endless[i : i + 100] for i in range(0, len(endless), 100)))
+            assert own_error(client)[0] == 431
+
+    def test_body_too_long_by_its_length(self):
+        """Refused with the head: the body need not come at all."""
+        with memory_router(max_body_bytes=3) as router:
+            client = router.client()
+            client.feed(POST[:-4])
+            assert own_error(client)[0] == 413
+
+    def test_body_too_long_in_chunks(self):
+        with memory_router(max_body_bytes=3) as router:
+            client, upstream = router.client(), router.pool.ready()
+            client.feed(CHUNKED_POST)
+            assert own_error(client)[0] == 413
+            assert not upstream.written()
+        with memory_router(max_body_bytes=4) as router:
+            client, upstream = router.client(), router.pool.ready()
+            client.feed(CHUNKED_POST)
+            assert upstream.written()
+
+    def test_too_many_connections(self):
+        with memory_router(max_connections=2) as router:
+            first, second, third = router.client(), router.client(), router.client()
+            assert own_error(third)[0] == 503
+            assert third.wrote_eof
+            assert not first.writes + second.writes
+            third.feed(GET)
+            assert len(third.writes) == 1, "nothing more is said to it"
+            router.sweep(LINGER_S)
+            third.settle()
+            second.eof()
+            second.settle()
+            assert router.client().end is End.OPEN
+
+    def test_write_limit(self, router):
+        assert router.client().high == WRITE_HIGH_BYTES
+
+
+def test_refused_client_is_let_go(router):
+    """What it still sends is thrown away for a while, or a reset would destroy the answer."""
+    client = router.client()
+    client.feed(BAD)
+    assert own_error(client)[0] == 400
+    client.take()
+    client.feed(GET, b"\0" * 1000)
+    assert not client.writes
+    assert client.end is End.OPEN
+    router.sweep(LINGER_S - 0.1)
+    assert client.end is End.OPEN
+    router.sweep(0.1)
+    assert client.end is End.ABORTED
+
+
+def test_repr(router):
+    assert repr(router.client("1.2.3.4").protocol) == "<ClientConnection b'1.2.3.4' BETWEEN None>"

@@ -1,0 +1,157 @@
+"""What follows a failure: the whole table, there are only 24 cases; and what a status says."""
+
+from random import Random
+
+import pytest
+
+from fastroute.rules.retry import (
+    BUDGET_WINDOW,
+    Next,
+    Phase,
+    RetryBudget,
+    Verdict,
+    after_failure,
+    is_shutting_down,
+    judge,
+)
+
+NEW, REUSED = False, True
+ENDED, SILENT = False, True
+ALL = frozenset(("connect", "reset", "429", "502", "503", "504"))
+NOT_CONNECT = ALL - {"connect"}
+NOT_RESET = ALL - {"reset"}
+
+
+@pytest.mark.parametrize(
+    ("phase", "reused", "silent", "retry_on", "expected"),
+    [
+        (Phase.CONNECTING, NEW, ENDED, ALL, Next.OTHER_SERVER),
+        (Phase.CONNECTING, NEW, ENDED, NOT_CONNECT, Next.GIVE_UP),
+        (Phase.CONNECTING, NEW, SILENT, ALL, Next.OTHER_SERVER),
+        (Phase.CONNECTING, NEW, SILENT, NOT_CONNECT, Next.GIVE_UP),
+        (Phase.CONNECTING, REUSED, ENDED, ALL, Next.OTHER_SERVER),
+        (Phase.CONNECTING, REUSED, ENDED, NOT_CONNECT, Next.GIVE_UP),
+        (Phase.CONNECTING, REUSED, SILENT, ALL, Next.OTHER_SERVER),
+        (Phase.CONNECTING, REUSED, SILENT, NOT_CONNECT, Next.GIVE_UP),
+        (Phase.WAITING, NEW, ENDED, ALL, Next.OTHER_SERVER),
+        (Phase.WAITING, NEW, ENDED, NOT_RESET, Next.GIVE_UP),
+        (Phase.WAITING, NEW, SILENT, ALL, Next.GIVE_UP),
+        (Phase.WAITING, NEW, SILENT, NOT_RESET, Next.GIVE_UP),
+        (Phase.WAITING, REUSED, ENDED, ALL, Next.SAME_SERVER_FRESH),
+        (Phase.WAITING, REUSED, ENDED, NOT_RESET, Next.SAME_SERVER_FRESH),
+        (Phase.WAITING, REUSED, SILENT, ALL, Next.GIVE_UP),
+        (Phase.WAITING, REUSED, SILENT, NOT_RESET, Next.GIVE_UP),
+        (Phase.REPLYING, NEW, ENDED, ALL, Next.GIVE_UP),
+        (Phase.REPLYING, NEW, ENDED, NOT_RESET, Next.GIVE_UP),
+        (Phase.REPLYING, NEW, SILENT, ALL, Next.GIVE_UP),
+        (Phase.REPLYING, NEW, SILENT, NOT_RESET, Next.GIVE_UP),
+        (Phase.REPLYING, REUSED, ENDED, ALL, Next.GIVE_UP),
+        (Phase.REPLYING, REUSED, ENDED, NOT_RESET, Next.GIVE_UP),
+        (Phase.REPLYING, REUSED, SILENT, ALL, Next.GIVE_UP),
+        (Phase.REPLYING, REUSED, SILENT, NOT_RESET, Next.GIVE_UP),
+    ],
+    ids=lambda value: getattr(value, "name", "").lower() or str(value).replace("frozenset", ""),
+)
+def test_after_failure(phase, reused, silent, retry_on, expected):
+    follow = after_failure(phase, reused=reused, silent=silent, retry_on=retry_on)
+    assert follow is expected
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (200, Verdict.FINE),
+        (307, Verdict.FINE),
+        (400, Verdict.FINE),
+        (404, Verdict.FINE),
+        (428, Verdict.FINE),
+        (429, Verdict.BUSY),
+        (430, Verdict.FINE),
+        (499, Verdict.FINE),
+        (500, Verdict.UNCLEAR),
+        (501, Verdict.FAILED),
+        (502, Verdict.FAILED),
+        (503, Verdict.BUSY),
+        (504, Verdict.FAILED),
+        (999, Verdict.FAILED),
+    ],
+)
+def test_judge(status, expected):
+    assert judge(status) is expected
+
+
+def test_is_shutting_down():
+    """vLLM's own words, as captured while it was being stopped."""
+    body = b'{"error":{"message":"cannot schedule new futures after shutdown","type":"Inter'
+    assert is_shutting_down(body)
+    assert not is_shutting_down(b'{"error":{"message":"EngineCore encountered an issue."')
+    assert not is_shutting_down(b"")
+
+
+def test_budget_has_a_floor():
+    """A few retries are always allowed: one server of two may fail with little traffic."""
+    budget = RetryBudget()
+    assert budget.allows(requests=1, retries=29)
+    assert not budget.allows(requests=1, retries=30)
+
+
+def test_budget_is_a_share_of_many_requests():
+    budget = RetryBudget()
+    assert budget.allows(requests=1000, retries=199)
+    assert not budget.allows(requests=1000, retries=200)
+
+
+@pytest.mark.parametrize("load", [1, 10, 100, 1000], ids=lambda rate: f"{rate}-a-second")
+def test_budget_holds_over_time(load):
+    """Every request fails and would be retried: in no 10 s are more than the share, or 3/s.
+
+    It is sampled each half second, so the window is 10 s to 10.5.
+    """
+    budget, requests, retries = RetryBudget(), 0, 0
+    history = []
+    dice = Random(load)
+    for half_second in range(1, 121):
+        for _ in range(load // 2 or half_second % 2):
+            requests += 1
+            while dice.random() < 0.9 and budget.allows(requests, retries):
+                retries += 1
+        budget.sample(half_second / 2, requests, retries)
+        history.append((requests, retries))
+    for (requests_before, retries_before), (requests, retries) in zip(
+        history, history[20:], strict=False
+    ):
+        allowed = max(0.2 * (requests - requests_before), 30)
+        # What was allowed may have been saved up to half a second longer.
+        assert retries - retries_before <= allowed * 1.05 + 1
+    assert history[-1][1] >= 0.9 * min(max(0.2 * history[-1][0], 180), 0.9 * history[-1][0])
+
+
+def test_budget_is_whole_again_after_an_outage():
+    """Retries spent in an outage are no debt: 10 s later a few are allowed again."""
+    budget = RetryBudget()
+    budget.sample(100.0, 0, 0)
+    assert not budget.allows(10, 30)
+    for tenth in range(1, 111):
+        budget.sample(100.0 + tenth / 10, 10, 30)
+    assert budget.allows(11, 30)
+    assert budget.allows(11, 59)
+    assert not budget.allows(11, 60)
+
+
+def test_budget_keeps_few_samples():
+    budget = RetryBudget()
+    for sample in range(10_000):
+        budget.sample(sample / 2, sample, 0)
+    assert len(budget._samples) <= 2 * BUDGET_WINDOW + 1
+
+
+def test_budget_forgets():
+    """Only what happened within the window counts."""
+    budget = RetryBudget()
+    budget.sample(now=1.0, requests=10_000, retries=2000)
+    assert not budget.allows(requests=10_000, retries=2000)
+    budget.sample(now=1.0 + BUDGET_WINDOW / 2, requests=10_000, retries=2000)
+    assert not budget.allows(requests=10_000, retries=2000), "the first sample is too young"
+    budget.sample(now=1.0 + BUDGET_WINDOW, requests=10_000, retries=2000)
+    assert budget.allows(requests=10_000, retries=2029)
+    assert not budget.allows(requests=10_000, retries=2030)

@@ -1,0 +1,185 @@
+"""The data plane over memory transports: real connections, exchange, pool and score table."""
+
+import asyncio
+import contextlib
+import json
+from collections import deque
+from collections.abc import Coroutine, Iterator
+
+from fastroute.config import Config
+from fastroute.messages import Configure, RoutedServer
+from fastroute.proxy.client import ClientConnection
+from fastroute.proxy.local import Listener
+from fastroute.proxy.pool import ServerPool
+from fastroute.proxy.upstream import UpstreamConnection
+from fastroute.proxy.worker_state import WorkerState
+from fastroute.score_table import ScoreTable, ServerState
+from tests.support.judge import judge_replies
+from tests.support.memory_transport import End, MemoryTransport
+from tests.support.standins import until
+
+OUTCOMES = (
+    *("finished_2xx", "finished_3xx", "finished_4xx", "finished_5xx"),
+    *("failed", "aborted"),
+)
+
+
+class StillLoop:
+    """A loop that never runs: for exchanges that find a connection at hand.
+
+    Attributes:
+        now: What `time()` says, in seconds.
+    """
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def time(self) -> float:
+        return self.now
+
+    def create_task(self, coroutine: Coroutine) -> None:
+        coroutine.close()
+        raise AssertionError("a connection was opened; none was at hand")
+
+
+class MemoryPool(ServerPool):
+    """A pool whose connections are made in memory.
+
+    Attributes:
+        upstreams: The transports of all connections made, oldest first.
+        failures: What the next attempts to connect raise; None for a connection.
+        hold: While set, attempts to connect hang.
+        ends_at_once: Whether connections are ended by the server as soon as they are made.
+    """
+
+    __slots__ = ("ends_at_once", "failures", "hold", "upstreams")
+
+    def __init__(self, server: RoutedServer, state: WorkerState) -> None:
+        super().__init__(server, state.config, state.loop, state.router._tls)
+        self.upstreams: list[MemoryTransport] = []
+        self.failures: deque[OSError | None] = deque()
+        self.hold = False
+        self.ends_at_once = False
+
+    def open(self) -> UpstreamConnection:
+        """Make a connection."""
+        upstream = UpstreamConnection(self, self._max_head_bytes)
+        self.upstreams.append(MemoryTransport(upstream))
+        return upstream
+
+    async def connect(self) -> UpstreamConnection:
+        while self.hold:
+            await asyncio.sleep(0)
+        failure = self.failures.popleft() if self.failures else None
+        if failure is not None:
+            raise failure
+        upstream = self.open()
+        if self.ends_at_once:
+            self.upstreams[-1].lose(None)
+        return upstream
+
+    def ready(self, *, reused: bool = False) -> MemoryTransport:
+        """Put a connection into the pool, as new or as used before."""
+        upstream = self.open()
+        self.give_back(upstream, self._loop.time())
+        upstream.reused = reused
+        return self.upstreams[-1]
+
+
+class MemoryRouter:
+    """One worker's data plane.
+
+    Attributes:
+        state: The worker's state.
+        pools: Those of its servers.
+        table: The score table.
+        local: Endpoints that are answered without a server, by path.
+    """
+
+    def __init__(self, loop: object, *, servers: int = 1, **settings) -> None:
+        self.loop = loop
+        self.table = ScoreTable.create(rows=max(servers, 1), workers=1)
+        self.local: dict = {}
+        self.state = WorkerState(loop, self.table, self.table.worker_cells(0))
+        self.routed = tuple(
+            RoutedServer(
+                row=row, generation=1, url=f"http://server-{row}:8000", max_concurrent_requests=8
+            )
+            for row in range(servers)
+        )
+        for row in range(servers):
+            self.table.servers.generation[row] = 1
+            self.table.servers.capacity[row] = 8
+            self.table.servers.state[row] = ServerState.UP
+        config = Config(servers=(), **settings)
+        self.state.config = config
+        self.pools = [MemoryPool(server, self.state) for server in self.routed]
+        # A pool stays as long as its server does: so the data plane takes these over.
+        self.state.router.servers = tuple(self.pools)
+        self.state.configure(Configure(config=config, servers=self.routed))
+        assert self.state.router.servers == tuple(self.pools)
+
+    @property
+    def pool(self) -> MemoryPool:
+        """That of the first server."""
+        return self.pools[0]
+
+    def client(self, address: str = "192.0.2.7") -> MemoryTransport:
+        """Accept a client."""
+        return MemoryTransport(ClientConnection(self.state, Listener(self.local)), address)
+
+    def sweep(self, seconds: float = 0.0) -> None:
+        """Let time pass, for a loop that stands still, and let the worker look at deadlines."""
+        self.loop.now += seconds
+        self.state.stamp = self.loop.time()
+        for client in list(self.state.clients):
+            client.sweep(self.state.stamp)
+
+    async def asked(self, server: int = 0, count: int = 1) -> MemoryTransport:
+        """Wait until a server has got its `count`-th connection, and a request on it."""
+        upstreams = self.pools[server].upstreams
+        await until(lambda: len(upstreams) == count and upstreams[-1].writes)
+        return upstreams[-1]
+
+    def count(self, counter: str) -> int:
+        """Sum a counter over all servers."""
+        return sum(getattr(self.state.cells, counter))
+
+    def check_settled(self) -> None:
+        """Nothing is in flight, and each attempt was counted exactly once."""
+        cells = self.state.cells
+        assert not any(self.table.in_flight_totals())
+        assert self.count("started") == sum(self.count(outcome) for outcome in OUTCOMES)
+        assert cells.process.client_connections[0] == len(self.state.clients)
+
+    def close(self) -> None:
+        """Let everybody go, and check the counts."""
+        for client in list(self.state.clients):
+            client._transport.abort()
+            client._transport.settle()
+        self.check_settled()
+        assert not self.state.clients
+        for pool in self.pools:
+            pool.close_idle()
+            for upstream in pool.upstreams:
+                upstream.settle()
+
+
+@contextlib.contextmanager
+def memory_router(loop: object = None, **options) -> Iterator[MemoryRouter]:
+    """A data plane whose counts must be right at the end; without a loop time stands still."""
+    router = MemoryRouter(loop or StillLoop(), **options)
+    yield router
+    router.close()
+    router.table.close()
+
+
+def own_error(client: MemoryTransport) -> tuple[int, str]:
+    """The error that is all a client got: status and message."""
+    closed = client.wrote_eof or client.end is End.CLOSED
+    [judged] = judge_replies(client.written(), [b"GET"], closed=closed)
+    assert judged.whole
+    error = json.loads(judged.body)["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["code"] == judged.status
+    return judged.status, error["message"]

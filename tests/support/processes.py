@@ -1,0 +1,83 @@
+"""`fastroute run` in front of given servers, as a process that a test looks into from outside."""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tests.support.command import RunningCommand
+
+TROUBLE = re.compile(r"Traceback|Exception in|Fatal error|never retrieved|AssertionError")
+
+
+@contextlib.asynccontextmanager
+async def router_process(
+    folder: Path,
+    *urls: str,
+    workers: int = 1,
+    capacity: int = 8,
+    servers: dict[str, int] | None = None,
+    env: dict[str, str] | None = None,
+    **settings: Any,
+) -> AsyncIterator[RunningCommand]:
+    """Run `fastroute run --config ...` until the block is left; no exception may go uncaught.
+
+    Args:
+        folder: Takes servers.toml and the process's output.
+        urls: Of servers of the same capacity.
+        workers: How many.
+        capacity: Of each server.
+        servers: In place of urls and capacity: the capacity by URL.
+        env: Added to the environment.
+        settings: Keys of section [config].
+    """
+    servers = servers or dict.fromkeys(urls, capacity)
+    settings.setdefault("drain_timeout", 5)
+    file = folder / "servers.toml"
+    file.write_text(_toml(servers, settings))
+    command = RunningCommand(
+        folder,
+        *("run", "--config", str(file), "--host", "127.0.0.1", "--port", "0"),
+        *("--workers", str(workers)),
+        env=env,
+    )
+    try:
+        await asyncio.to_thread(command.wait_listening)
+        yield command
+    finally:
+        await asyncio.to_thread(command.stop)
+    log = command.stderr()
+    assert not TROUBLE.search(log), f"an exception went uncaught:\n{log}"
+
+
+async def in_flight_is(router: RunningCommand, count: int, seconds: float = 10.0) -> None:
+    """Wait until the router counts so many requests in flight."""
+    async with asyncio.timeout(seconds):
+        while await asyncio.to_thread(router.in_flight) != count:
+            await asyncio.sleep(0.02)
+
+
+def _toml(servers: dict[str, int], settings: dict[str, Any]) -> str:
+    lines = ["[servers]", "servers = ["]
+    for url, capacity in servers.items():
+        lines.append(f'    {{ url = "{url}", max_concurrent_requests = {capacity} }},')
+    lines += ["]", "[config]"]
+    lines += [f"{name} = {msgspec.json.encode(value).decode()}" for name, value in settings.items()]
+    return "\n".join(lines) + "\n"
+
+
+def memory(pid: int) -> int:
+    """Bytes of a process's memory that are its own (anonymous, not shared with its kind)."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"^RssAnon:\s+(\d+) kB$", text, re.MULTILINE)
+    assert found, text
+    return int(found[1]) * 1024
+
+
+def descriptors(pid: int) -> int:
+    """How many files and sockets a process has open."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
