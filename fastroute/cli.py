@@ -182,7 +182,7 @@ def run(  # noqa: PLR0913  the options are the interface
 def top(
     *,
     url: Annotated[
-        str, typer.Argument(metavar="[URL]", help="Where it listens, or its admin port if it has.")
+        str, typer.Argument(metavar="URL", help="Where it listens, or its admin port if it has.")
     ] = "http://127.0.0.1:8888",
     once: Annotated[bool, typer.Option("--once", help="Print a table and exit.")] = False,
     json: Annotated[

@@ -8,6 +8,7 @@ which there is no room is lost.
 import asyncio
 import contextlib
 import os
+import select
 from collections import deque
 from collections.abc import Iterator
 from types import TracebackType
@@ -20,6 +21,8 @@ KEPT_LINES = 1_000
 SHOWN_AFTER = 10
 """Of the lines that were not seen, so many are written when the monitor ends."""
 CHUNK = 65536
+PATIENCE = 0.5
+"""Seconds that a terminal has to take a line; one that once did not has none, until it does."""
 
 
 class StderrLines:
@@ -33,12 +36,14 @@ class StderrLines:
         self.kept: deque[str] = deque(maxlen=KEPT_LINES)
         self._unseen: deque[bytes] = deque(maxlen=SHOWN_AFTER)
         self._is_hidden = False
+        self._is_stalled = False
         self._rest = b""
 
     def __enter__(self) -> Self:
         self._real = os.dup(STDERR)
         # Into a file they go at once, whatever the screen shows.
         self._is_terminal = os.isatty(self._real)
+        self._output = _opened_anew(self._real) if self._is_terminal else os.dup(self._real)
         self._reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         os.dup2(writing, STDERR)
         os.close(writing)
@@ -54,8 +59,8 @@ class StderrLines:
         self._read()
         self.show()
         self._pass_on(self._rest)
-        os.close(self._reading)
-        os.close(self._real)
+        for descriptor in (self._reading, self._output, self._real):
+            os.close(descriptor)
 
     @contextlib.contextmanager
     def followed(self) -> Iterator[None]:
@@ -94,5 +99,21 @@ class StderrLines:
     def _pass_on(self, data: bytes) -> None:
         # As logging does: who cannot be told is not told, and goes on.
         with contextlib.suppress(OSError):
-            while data:
-                data = data[os.write(self._real, data) :]
+            while data and self._has_room():
+                with contextlib.suppress(BlockingIOError):
+                    data = data[os.write(self._output, data) :]
+
+    def _has_room(self) -> bool:
+        patience = 0.0 if self._is_stalled else PATIENCE
+        self._is_stalled = not select.select([], [self._output], [], patience)[1]
+        return not self._is_stalled
+
+
+def _opened_anew(terminal: int) -> int:
+    """Open a terminal so that writes do not wait; others who have it open are not affected."""
+    try:
+        return os.open(
+            os.ttyname(terminal), os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
+        )
+    except OSError:
+        return os.dup(terminal)  # Its name means nothing in this container: then wait.

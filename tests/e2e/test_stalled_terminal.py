@@ -42,7 +42,8 @@ def test_a_stalled_terminal():
         with subprocess.Popen(command, env={**os.environ, "TERM": "xterm"}, **streams) as process:
             try:
                 os.close(other_end)
-                url = re.search(rb"at (http://[0-9.:]+)", read_until(terminal, rb"usable"))[1].decode()
+                picture = read_until(terminal, rb"usable")
+                url = re.search(rb"at (http://[0-9.:]+)", picture)[1].decode()
                 for _ in range(PICTURES):
                     os.write(terminal, b"?")
                     states(url)

@@ -1,13 +1,14 @@
 """How requests are read, put in order and answered; limits and deadlines."""
 
+import msgspec
 import pytest
 
-from fastroute.proxy.client import LINGER_S, WRITE_HIGH_BYTES
-from fastroute.proxy.local import OwnReply
+from fastroute.proxy.client import LINGER_S, WRITE_HIGH_BYTES, ClientConnection
+from fastroute.proxy.local import Listener, OwnReply
 from fastroute.proxy.request_reader import MAX_PIPELINED
 from tests.support.judge import judge_replies, judge_requests
 from tests.support.memory_router import memory_router, own_error
-from tests.support.memory_transport import End
+from tests.support.memory_transport import End, MemoryTransport
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 GET = b"GET /v1/x HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -50,6 +51,20 @@ class TestRequests:
         [request] = judge_requests(upstream.written())
         assert request.values(b"x-forwarded-for") == [b"2001:db8::1"]
 
+    @pytest.mark.parametrize(
+        ("peer", "shown"),
+        [
+            pytest.param("192.0.2.7", b"192.0.2.7", id="ipv4"),
+            pytest.param("::ffff:192.0.2.7", b"192.0.2.7", id="ipv4-at-an-ipv6-socket"),
+            pytest.param("2001:db8::ffff:1", b"2001:db8::ffff:1", id="ipv6"),
+        ],
+    )
+    def test_the_clients_address(self, router, peer, shown):
+        upstream = router.pool.ready()
+        router.client(peer).feed(GET)
+        [request] = judge_requests(upstream.written())
+        assert request.values(b"x-forwarded-for") == [shown]
+
     def test_the_same_head_from_two_clients(self, router):
         """Each is told apart by its address; so are their requests by id and length."""
         ids = set()
@@ -73,6 +88,21 @@ class TestRequests:
             client.feed(POST.replace(b": 4", b": 5") + b"x")
             assert own_error(client)[0] == 413
             assert not upstream.writes
+
+    def test_unknown_model(self, router):
+        """No server is asked, and the connection goes on."""
+        server = msgspec.structs.replace(router.routed[0], models=("known",))
+        configured = router.state.configured
+        router.state.configure(msgspec.structs.replace(configured, servers=(server,)))
+        client, upstream = router.client(), router.pool.ready()
+        for model, status in (("strange", 404), ("known", 200)):
+            body = b'{"model":"%b"}' % model.encode()
+            head = POST[:-4].replace(b": 4", b": %d" % len(body))
+            client.feed(head + body)
+            upstream.feed(*([OK] if upstream.take() else []))
+            [reply] = judge_replies(client.take(), [b"POST"], closed=False)
+            assert reply.status == status
+        assert router.state.cells.process.unknown_models[0] == 1
 
     def test_pipelined(self, router):
         """Answered in order, one at a time, also when the next has come in part."""
@@ -261,6 +291,16 @@ class TestLimits:
             second.settle()
             assert router.client().end is End.OPEN
 
+    def test_too_many_connections_but_not_for_operators(self):
+        """At the admin port one can still ask what is wrong."""
+        with memory_router(max_connections=1) as router:
+            first = router.client()
+            admin = ClientConnection(router.state, Listener({}, forwards=False))
+            operator = MemoryTransport(admin)
+            assert not operator.writes
+            assert router.client().writes
+            assert not first.writes
+
     def test_write_limit(self, router):
         assert router.client().high == WRITE_HIGH_BYTES
 
@@ -281,4 +321,8 @@ def test_refused_client_is_let_go(router):
 
 
 def test_repr(router):
-    assert repr(router.client("1.2.3.4").protocol) == "<ClientConnection b'1.2.3.4' BETWEEN None>"
+    client = router.client("1.2.3.4")
+    router.pool.ready()
+    assert repr(client.protocol) == "<ClientConnection b'1.2.3.4' BETWEEN None>"
+    client.feed(GET)
+    assert "WAITING server=http://server-0:8000>" in repr(client.protocol)

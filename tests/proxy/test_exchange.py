@@ -1,6 +1,8 @@
 """Connecting to a server, and what is tried again when it fails before it answers."""
 
 import asyncio
+import errno
+import os
 
 import pytest
 
@@ -104,6 +106,17 @@ class TestConnecting:
             client.feed(GET)
             await until(lambda: client.writes)
             assert own_error(client) == (502, "the server failed: no connection within 0.01 s")
+
+    @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL])
+    async def test_our_own_limits(self, two, number):
+        """No server is to blame for them, and another would fare no better."""
+        two.pools[0].failures.append(OSError(number, os.strerror(number)))
+        client = two.client()
+        client.feed(GET)
+        await until(lambda: client.writes)
+        assert own_error(client)[0] == 503
+        assert not two.observed
+        assert two.count("started") == 1
 
     async def test_name_that_cannot_be_looked_up(self, router):
         router.pool.failures.append(UnicodeError("label too long"))

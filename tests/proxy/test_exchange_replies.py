@@ -7,6 +7,7 @@ import pytest
 
 from fastroute.messages import Observation
 from fastroute.proxy.exchange import MAX_HELD_BYTES
+from fastroute.score_table import ServerState
 from tests.support.judge import judge_replies, judge_requests
 from tests.support.memory_router import memory_router, own_error
 
@@ -181,6 +182,15 @@ class TestCounts:
         assert router.count("bytes_out") == len(client.written())
         assert len(client.writes) == 4, "each event left as it came"
 
+    async def test_the_request_is_let_go(self, router):
+        """Once nothing will be tried again, a long stream does not hold a body of megabytes."""
+        client, upstream = router.client(), router.pool.ready()
+        client.feed(POST)
+        exchange = client.protocol._exchange
+        assert exchange._body == b"body"
+        upstream.feed(CHUNKED)
+        assert exchange._body == b""
+
     async def test_success_is_told_after_a_failure_only(self, two):
         for answer in (reply(502), OK, OK):
             client, upstream = two.client(), two.pools[0].ready()
@@ -189,6 +199,22 @@ class TestCounts:
             upstream.feed(answer)
             client.lose(None)
         assert [o.kind for o in two.observed] == [Observation.FAILED, Observation.OK]
+
+    @pytest.mark.parametrize(
+        ("answer", "told"),
+        [
+            pytest.param(CHUNKED, Observation.OK, id="head-of-a-stream"),
+            pytest.param(reply(404), Observation.OK, id="404"),
+            pytest.param(reply(501), Observation.FAILED, id="501"),
+        ],
+    )
+    async def test_a_server_on_trial(self, two, answer, told):
+        """Its first answer is told, and not at the end of a stream: others wait for the outcome."""
+        two.pools[0].state = ServerState.TRIAL
+        client, upstream = two.client(), two.pools[0].ready()
+        client.feed(GET)
+        upstream.feed(answer)
+        assert [observed.kind for observed in two.observed][:1] == [told]
 
     async def test_request_ids(self, router, caplog):
         """The client's own, or one that no other request has."""

@@ -106,6 +106,13 @@ class TestIdle:
             router.pool.give_back(router.pool.open(), 100.0)
             assert router.pool.take_idle(100.0) is None
 
+    def test_a_removed_server(self, router):
+        """Nobody will take the connection, and nobody would look at its age."""
+        router.pool.state = ServerState.FREE
+        router.pool.give_back(router.pool.open(), 100.0)
+        assert router.pool.upstreams[0].end is End.ABORTED
+        assert router.pool.take_idle(100.0) is None
+
     def test_repr(self, router):
         router.pool.give_back(router.pool.open(), 100.0)
         assert repr(router.pool) == "<ServerPool http://server-0:8000 row=0 idle=1>"

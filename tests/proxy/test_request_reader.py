@@ -125,6 +125,8 @@ class TestKnownHeads:
             pytest.param(POST[:-1], id="cut-off"),
             pytest.param(GET + b"\r\n", id="line-end-behind"),
             pytest.param(b"\r\n" + GET, id="line-end-first"),
+            pytest.param(b"\r\n\r\n" + GET, id="two-line-ends-first"),
+            pytest.param(b"\r\n\r\n", id="nothing-but-line-ends"),
             pytest.param(GET + BAD, id="bad-one-behind"),
             pytest.param(GET + b"\0", id="byte-behind"),
             pytest.param(CLOSE, id="close"),
@@ -138,7 +140,7 @@ class TestKnownHeads:
     def test_no_difference(self, data):
         fresh = read(data)
         known: KnownHeads = KnownHeads(10)
-        for before in (GET, POST, CLOSE, CHUNKED, data, data):
+        for before in (GET, POST, CLOSE, CHUNKED, b"\r\n\r\n" + GET, data, data):
             read(before, known=known)
         again = read(data, known=known)
         assert again.state is fresh.state

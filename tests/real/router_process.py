@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 START_TIMEOUT = 20.0
 STOP_TIMEOUT = 40.0
@@ -52,10 +53,18 @@ class RouterProcess:
         """Requests it tried again, over all servers."""
         return self._sum("retries")
 
-    def _sum(self, name: str) -> int:
+    def load_stats(self) -> dict[str, Any]:
+        """What /load-stats says."""
         with urllib.request.urlopen(f"{self.url}/load-stats", timeout=5) as reply:
-            document = json.load(reply)
-        return sum(server[name] for server in document["servers"])
+            document: dict[str, Any] = json.load(reply)
+        return document
+
+    def server(self, url: str) -> dict[str, Any]:
+        """What /load-stats says of one server; empty if it is not listed."""
+        return next((s for s in self.load_stats()["servers"] if s["url"] == url), {})
+
+    def _sum(self, name: str) -> int:
+        return sum(server[name] for server in self.load_stats()["servers"])
 
     def is_running(self) -> bool:
         return self._process.poll() is None
@@ -81,3 +90,19 @@ class RouterProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             return self._process.wait()
+
+
+def servers_toml(entries: list[str], **settings: object) -> str:
+    """The text of a servers.toml.
+
+    Args:
+        entries: A URL each; what follows it, such as `, drain = true`, goes into its table.
+        settings: Of section [config], as they are to stand there.
+    """
+    tables = []
+    for entry in entries:
+        url, _, rest = entry.partition(",")
+        more = f", {rest.strip()}" if rest else ""
+        tables.append(f'{{ url = "{url}", max_concurrent_requests = 16{more} }}')
+    lines = [f"{name} = {value}" for name, value in settings.items()]
+    return "\n".join(["[servers]", f"servers = [{', '.join(tables)}]", "[config]", *lines, ""])

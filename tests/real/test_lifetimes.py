@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.router_process import RouterProcess
+from tests.real.router_process import RouterProcess, servers_toml
 from tests.real.tap import Tap
 from tests.real.vllm_server import VllmServer
 from tests.real.waiting import wait_until
@@ -36,11 +36,8 @@ def statuses_with_gaps(port: int, gap: float) -> list[int]:
 
 
 def config_file(folder: Path, urls: list[str], **settings: float) -> str:
-    listed = ", ".join(f'{{ url = "{url}", max_concurrent_requests = 16 }}' for url in urls)
-    lines = ["[servers]", f"servers = [{listed}]", "[config]"]
-    lines += [f"{name} = {value}" for name, value in settings.items()]
     path = folder / "servers.toml"
-    path.write_text("\n".join([*lines, ""]))
+    path.write_text(servers_toml(urls, **settings))
     return str(path)
 
 

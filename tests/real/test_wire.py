@@ -44,7 +44,6 @@ REQUESTS = [
     pytest.param(post("/tokenize", {"model": "tiny", "prompt": "Hi there"}), id="tokenize"),
     pytest.param(post("/detokenize", {"model": "tiny", "tokens": [50, 60, 70]}), id="detokenize"),
     pytest.param(post("/v1/embeddings", {"model": "tiny", "input": "Hi"}), id="embeddings-404"),
-    pytest.param(request_bytes("GET", "/v1/models"), id="models"),
     pytest.param(request_bytes("GET", "/version"), id="version"),
     pytest.param(request_bytes("GET", "/ping"), id="empty-body"),
     pytest.param(request_bytes("GET", "/no/such/path?a=1&b=%20"), id="unknown-path-404"),
@@ -52,7 +51,6 @@ REQUESTS = [
     pytest.param(request_bytes("OPTIONS", "/v1/chat/completions"), id="options-405"),
     pytest.param(request_bytes("POST", "/v1/chat/completions", b"{broken"), id="not-json-400"),
     pytest.param(request_bytes("POST", "/v1/chat/completions", b""), id="no-body-400"),
-    pytest.param(post("/v1/chat/completions", CHAT | {"model": "absent"}), id="no-model-404"),
     pytest.param(post("/v1/chat/completions", CHAT | {"max_tokens": 10**6}), id="too-long-400"),
     pytest.param(
         post("/v1/chat/completions", CHAT | STREAM | {"max_tokens": 10**6}), id="stream-400"
@@ -101,8 +99,9 @@ def test_bytes_are_those_the_server_sent(spawn_router, servers: list[VllmServer]
 
 
 def tapped(tap: Tap) -> TappedConnection:
-    """The one connection fastroute used."""
-    used = [connection for connection in tap.connections if connection.request]
+    """The one connection that a client's request went over; fastroute asks on others itself."""
+    own = b"User-Agent: fastroute"
+    used = [c for c in tap.connections if c.request and own not in c.request]
     assert len(used) == 1, [bytes(c.request[:80]) for c in used]
     return used[0]
 
@@ -156,7 +155,7 @@ def test_expect_100_continue(router: RouterProcess):
 
 def test_head_is_answered_without_a_body(router: RouterProcess, servers: list[VllmServer]):
     """A HEAD with a Content-Length must not make the connection wait for a body."""
-    request = request_bytes("HEAD", "/v1/models")
+    request = request_bytes("HEAD", "/version")
     expected = exchange(servers[0].port, request, has_body=False)
     with WireConnection(router.port) as connection:
         connection.send(request)

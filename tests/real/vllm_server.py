@@ -20,8 +20,10 @@ SLOTS = 16
 START_TIMEOUT = 300.0
 STOP_TIMEOUT = 20.0
 ARGUMENTS = (
-    f"--served-model-name {MODEL_NAME} --enforce-eager --max-model-len 8192 "
-    f"--max-num-seqs {SLOTS} --seed 0 --enable-auto-tool-choice --tool-call-parser hermes"
+    f"--enforce-eager --max-model-len 8192 --max-num-seqs {SLOTS} --seed 0 "
+    "--enable-auto-tool-choice --tool-call-parser hermes "
+    # After SIGTERM it finishes what it has for so many seconds, and takes nothing new.
+    "--shutdown-timeout 20"
 ).split()
 ENVIRONMENT = {
     "VLLM_TARGET_DEVICE": "cpu",
@@ -48,12 +50,17 @@ class VllmServer:
         self.log_path: Path = CACHE / f"server-{port}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Spawn the server; `wait_until_healthy` must follow."""
+    def start(self, *model_names: str) -> None:
+        """Spawn the server; `wait_until_healthy` must follow.
+
+        Args:
+            model_names: What its one model is called; MODEL_NAME if none is given.
+        """
         assert self.is_ours, "somebody else's server"
         assert self._process is None, "started twice"
         command = [PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", MODEL]
         command += ["--host", "127.0.0.1", "--port", str(self.port), *ARGUMENTS]
+        command += ["--served-model-name", *(model_names or (MODEL_NAME,))]
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(
                 command,
@@ -125,6 +132,24 @@ class VllmServer:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
+
+    def terminate(self) -> None:
+        """SIGTERM, as from whoever looks after the server; `stop` must follow."""
+        assert self._process is not None
+        self._process.terminate()
+
+    def has_ended(self) -> bool:
+        """Whether its API server is gone."""
+        return self._process is None or self._process.poll() is not None
+
+    def engine_pid(self) -> int:
+        """The process of its engine, a child of the API server's."""
+        assert self._process is not None
+        for children in Path(f"/proc/{self._process.pid}/task").glob("*/children"):
+            for pid in children.read_text().split():
+                if Path(f"/proc/{pid}/comm").read_text().startswith("VLLM::EngineCor"):
+                    return int(pid)
+        raise AssertionError(f"{self.url} has no engine")
 
     def stop(self) -> None:
         """End the server and all it started."""

@@ -22,8 +22,6 @@ class Terminal:
         size = ("-x", str(width), "-y", str(height))
         shell = f"env PS1={PROMPT} TERM=screen-256color sh -i"
         self.tmux("-f", "/dev/null", "new-session", "-d", *size, shell)
-        self.tmux("set-option", "-g", "history-limit", "2000")
-        self.wait_for(PROMPT)
 
     def tmux(self, *arguments: str) -> str:
         done = subprocess.run(
@@ -87,6 +85,7 @@ def terminal(width: int = 80, height: int = 24) -> Iterator[Terminal]:
     with tempfile.TemporaryDirectory(prefix="fastroute-") as folder:
         shell = Terminal(Path(folder, "tmux"), width, height)
         try:
+            shell.wait_for(PROMPT)
             yield shell
         finally:
             shell.tmux("kill-server")

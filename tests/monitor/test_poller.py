@@ -1,0 +1,126 @@
+import asyncio
+import contextlib
+
+import pytest
+
+from fastroute.errors import ConfigError
+from fastroute.monitor.poller import NoAnswer, Poller, target
+from tests.support.reports import EXAMPLE
+from tests.support.standins import standin
+
+
+@pytest.mark.parametrize(
+    ("url", "full"),
+    [
+        ("http://router:8888", "http://router:8888"),
+        ("router:8888", "http://router:8888"),
+        ("https://router/", "https://router"),
+        ("[::1]:8888", "http://[::1]:8888"),
+    ],
+)
+def test_target(url, full):
+    assert target(url)[0] == full
+
+
+@pytest.mark.parametrize("url", ["", "ftp://x", "http://x/load-stats", "http://x:99999", "a b"])
+def test_wrong_target(url):
+    with pytest.raises(ConfigError, match="must be"):
+        target(url)
+
+
+@contextlib.contextmanager
+def poller_of(port: int):
+    poller = Poller(*target(f"127.0.0.1:{port}"))
+    try:
+        yield poller
+    finally:
+        poller.close()
+
+
+async def test_a_fastroute(start_router):
+    async with standin() as server:
+        router = await start_router(server.url)
+        with poller_of(router.port) as poller:
+            await poller.poll()
+            await poller.poll()
+            picture = poller.picture(["line"])
+    assert [each.url for each in picture.report.servers] == [server.url]
+    assert picture.rates[server.url].requests == 0
+    assert (picture.trouble, picture.unrouted, list(picture.log)) == ("", 0, ["line"])
+    assert poller.body.startswith(b'{"servers":')
+
+
+async def test_contact_is_lost_and_found():
+    with poller_of(1) as poller:
+        with pytest.raises(NoAnswer, match="Connection refused"):
+            await poller.poll()
+        assert poller.picture().trouble == "cannot connect: Connection refused"
+        assert poller.picture().report is None
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        pytest.param(
+            b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+            "this is no fastroute: /load-stats answered 404; if it has an admin_port, ask there",
+            id="404",
+        ),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+            "this is no fastroute: /load-stats answered something else",
+            id="other-json",
+        ),
+        pytest.param(b"SSH-2.0-OpenSSH\r\n", "the reply breaks HTTP", id="no-http"),
+    ],
+)
+async def test_something_else(reply, message):
+    async def answer(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(reply)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        with poller_of(server.sockets[0].getsockname()[1]) as poller:
+            with pytest.raises(NoAnswer, match=message):
+                await poller.poll()
+
+
+class Scripted(Poller):
+    """Answers with given counts in place of a fastroute."""
+
+    def __init__(self, *answers: tuple[float, float, int]) -> None:
+        self._answers = iter(answers)
+        self._now = 0.0
+        super().__init__(*target("router:1"), clock=lambda: self._now)
+
+    async def _get(self, path, kind):
+        from fastroute.views.report import ModelsReport
+        from tests.support.reports import report, server
+
+        if kind is ModelsReport:
+            return b"", ModelsReport(servers=())
+        self._now, uptime, started = next(self._answers)
+        return b"", report(server(1, requests={"started": started}), uptime_seconds=uptime)
+
+
+@pytest.mark.parametrize(
+    ("answers", "rate"),
+    [
+        pytest.param([(0, 10, 0)], None, id="one-answer"),
+        pytest.param([(0, 10, 0), (1, 11, 8)], 8, id="two"),
+        pytest.param([(n, 10 + n, 0) for n in range(9)] + [(9, 20, 50)], 10, id="of-5-seconds"),
+        pytest.param([(0, 10, 100), (1, 0.5, 0), (2, 1.5, 3)], 3, id="restarted"),
+    ],
+)
+async def test_rates(answers, rate):
+    poller = Scripted(*answers)
+    for _ in answers:
+        await poller.poll()
+    (known,) = [r.requests for r in poller.picture().rates.values()] or [None]
+    assert known == rate
+
+
+def test_the_example_is_one():
+    assert EXAMPLE["servers"]
