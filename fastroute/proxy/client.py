@@ -198,8 +198,10 @@ class ClientConnection(asyncio.Protocol):
             worker.cells.process.requests_local[0] += 1
             self._reply(local)
             return
+        # The reader keeps the last request, for as long as the client is there.
+        body, request.body = request.body, b""
         try:
-            group, body = worker.router.find(head.target, head.content_type, request.body)
+            group, body = worker.router.find(head.target, head.content_type, body)
         except UnknownModel as unknown:
             worker.cells.process.unknown_models[0] += 1
             self._reply(unknown_model(unknown.model, unknown.known))

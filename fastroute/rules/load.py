@@ -1,4 +1,4 @@
-"""A server's load: read from the text of its /metrics, and turned into the score of a choice.
+"""A server's load: read from the text of its /metrics, and what of it is not ours.
 
 The text is Prometheus' format 0.0.4 with vLLM's names, newer and older. Only the lines with the
 names needed are read: one search over the bytes finds them, about 0.05 ms for the 64 KB of a busy
@@ -150,17 +150,6 @@ def decayed(foreign: float, age: float, interval: float) -> float:
     """
     stale_intervals = age / interval - 3
     return foreign if stale_intervals <= 0 else foreign * 0.5**stale_intervals
-
-
-def score(foreign: float, own_in_flight: int, capacity: int) -> float:
-    """Return how busy a server is: 0 idle, 1 as many requests as it can work on, more if queued.
-
-    Args:
-        foreign: Load that others cause, in requests.
-        own_in_flight: Requests that all workers have with it now.
-        capacity: Its max_concurrent_requests.
-    """
-    return (foreign + own_in_flight) / capacity
 
 
 def _read_samples(text: bytes) -> Samples:

@@ -1,4 +1,4 @@
-"""Metrics texts give the load that is in them, or are refused; the score follows from it."""
+"""Metrics texts give the load that is in them, or are refused; the foreign load follows from it."""
 
 import math
 import time
@@ -18,7 +18,6 @@ from fastroute.rules.load import (
     foreign_load,
     is_filtered,
     parse_metrics,
-    score,
 )
 
 TESTS = Path(__file__).parent.parent
@@ -341,7 +340,7 @@ def test_near_metrics_never_crash(pieces):
     assert 0 <= report.waiting <= MAX_REQUESTS
 
 
-# The score.
+# The foreign load.
 
 
 @pytest.mark.parametrize(
@@ -371,7 +370,3 @@ def test_foreign_load(running, waiting, weight, own, expected):
 )
 def test_decayed(age, expected):
     assert decayed(8.0, age, 2.0) == expected
-
-
-def test_score():
-    assert score(2.0, 2, 8) == 0.5
