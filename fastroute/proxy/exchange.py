@@ -394,7 +394,7 @@ class Exchange:
         elapsed = monotonic() - self._started_at
         worker.cells.duration.buckets[bisect_left(DURATION_BOUNDS, elapsed)][server.row] += 1
         worker.cells.duration.sum_us[server.row] += int(elapsed * 1e6)
-        if reply.status >= 429 or worker.failing:
+        if reply.status >= 429 or worker.failing or server.state is TRIAL:
             self._observe_reply(server, reply)
         status_class = min(reply.status // 100, 9)
         self._release(

@@ -86,8 +86,12 @@ def test_a_hung_engine(start):
             assert server.state()["mode"] == "hung"
             assert "its engine makes no progress: no token for 1 s, requests: 1" in router.stderr()
             server.set(hung=False)
-            wait_for_state(router, server, "up", seconds=5)
+            wait_for_state(router, server, "trial", seconds=5)
             assert client.recv(4096).startswith(b"HTTP/1.1 200 OK\r\n")
+        # Its checks were good while it hung: only a request proves it well.
+        with router.connect() as client:
+            client.sendall(REQUEST)
+            wait_for_state(router, server, "up", seconds=5)
 
 
 def test_a_slow_stream_is_no_hung_engine(start):
