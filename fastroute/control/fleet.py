@@ -23,6 +23,9 @@ ROW_GRACE = 2.0
 """Seconds that a removed server keeps its row at least: workers learn of it by message, and until
 then they may send requests there."""
 
+SETTLING = 1.0
+"""Seconds from the start in which servers tell their models; until then any is asked for any."""
+
 log = logging.getLogger("supervisor")
 
 
@@ -43,8 +46,10 @@ class Fleet:
 
     __slots__ = (
         "_around",
+        "_born",
         "_by_row",
         "_free_rows",
+        "_is_settled",
         "_model_slots",
         "_started_at",
         "leaving",
@@ -75,6 +80,8 @@ class Fleet:
         self._by_row: dict[int, FleetServer] = {}
         self._model_slots: list[str] = []
         self._started_at = unix_clock()
+        self._born = clock()
+        self._is_settled = False
         self.servers: dict[ServerAddress, FleetServer] = {}
         self.leaving: dict[ServerAddress, FleetServer] = {}
         self.apply(config)
@@ -129,6 +136,9 @@ class Fleet:
         now = self._around.clock()
         for server in self.servers.values():
             server.tick(now)
+        if not self._is_settled and self._models_are_settled():
+            if any(server.models is not None for server in self.servers.values()):
+                self._around.changed()
         for address, server in list(self.leaving.items()):
             assert server.left_at is not None, "set when it left"
             if now - server.left_at >= ROW_GRACE and server.own_in_flight() == 0:
@@ -141,6 +151,9 @@ class Fleet:
         """Return what workers must know from now on."""
         servers = list(self.servers.values())
         routed = tuple(server.routed() for server in servers)
+        if not self._models_are_settled():
+            # Else the first server to tell its models would get all requests at the start.
+            routed = tuple(msgspec.structs.replace(server, models=None) for server in routed)
         known = [models for server in servers if (models := server.models) is not None]
         for models in known:
             self._give_slots(models)
@@ -157,6 +170,13 @@ class Fleet:
         """Return what the health checks have found, for workers."""
         reports = {server.config.url: server.health_report() for server in self.servers.values()}
         return Health(servers=reports)
+
+    def _models_are_settled(self) -> bool:
+        """Whether all servers have told their models, or have had the time to, since the start."""
+        if not self._is_settled:
+            time_is_up = self._around.clock() - self._born >= SETTLING
+            self._is_settled = time_is_up or all(s.has_told for s in self.servers.values())
+        return self._is_settled
 
     def _configured(self, config: ServerConfig) -> FleetServer:
         """Return the server of an entry: the one that was there, or a new one."""

@@ -251,7 +251,14 @@ class FleetServer:
         self._listed = models
         self._around.changed()
 
+    @property
+    def has_told(self) -> bool:
+        """Whether it has told its models, or that it does not."""
+        return self.model_names is not None or self._listing_error is not None
+
     def listing_failed(self, reason: str) -> None:
+        if self._listing_error is None:
+            self._around.changed()
         if reason == self._listing_error or self.model_names is not None:
             return
         self._listing_error = reason

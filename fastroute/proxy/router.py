@@ -66,6 +66,7 @@ class Router:
         "_all",
         "_groups",
         "_loop",
+        "_names",
         "_names_matter",
         "_policy",
         "_policy_named",
@@ -88,6 +89,7 @@ class Router:
         self._groups: dict[str, Group] = {}
         self._all = Group()
         self._unlisted = Group()  # asked for models that no server is known to have
+        self._names: tuple[str, ...] = ()  # in the servers' own order
         self._names_matter = False
         self._rows = 0
         self.servers: tuple[ServerPool, ...] = ()
@@ -133,6 +135,7 @@ class Router:
             group = self._groups.setdefault(name, Group())
             group.slot = slots.get(name, 0)
             group.update(having)
+        self._names = tuple(by_name)
         self._names_matter = bool(by_name or self._aliases)
 
     def find(
@@ -162,7 +165,7 @@ class Router:
         group = self._groups.get(model)
         if group is None:
             if all(pool.models is not None for pool in self.servers):
-                raise UnknownModel(model, sorted({*self._groups, *self._aliases}))
+                raise UnknownModel(model, list(dict.fromkeys((*self._names, *self._aliases))))
             group = self._unlisted
         return group, body
 

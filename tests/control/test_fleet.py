@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from fastroute.config import Config, ServerConfig
-from fastroute.control.fleet import ROW_GRACE, Fleet
+from fastroute.control.fleet import ROW_GRACE, SETTLING, Fleet
 from fastroute.control.models import parse_models
 from fastroute.control.prober import Probe
 from fastroute.errors import ConfigError
@@ -144,12 +144,30 @@ class TestApply:
         fleet.apply(b(), a())
         assert [server.url for server in fleet.routed()] == ["http://b", "http://a"]
 
+    @pytest.mark.parametrize("how", ["told", "failed", "late"])
+    def test_models_count_when_all_have_told(self, how, make):
+        """Else the first to tell its models would get all requests at the start."""
+        fleet = make(a(), b())
+        fleet.server("http://a").models_listed(listing("m"))
+        assert [server.models for server in fleet.routed()] == [None, None]
+        changes = fleet.changes
+        if how == "told":
+            fleet.server("http://b").models_listed(listing("n"))
+        elif how == "failed":
+            fleet.server("http://b").listing_failed("it does not say")
+        else:
+            fleet.pass_time(SETTLING)
+        assert fleet.changes > changes
+        others = ("n",) if how == "told" else None
+        assert [server.models for server in fleet.routed()] == [("m",), others]
+
     def test_what_is_known_is_kept(self, make):
         fleet = make()
         before = fleet.server()
         for _ in range(3):
             before.probed(REFUSED)
         before.models_listed(listing("m"))
+        fleet.pass_time(SETTLING)
         comings = fleet.apply(ServerConfig(url="HTTP://A:80/", max_concurrent_requests=99), b())
         assert comings.removed == ()
         (first, _) = fleet.routed()

@@ -121,7 +121,7 @@ class TestUnknown:
             )
             answer = await ask(router.port, chat(model="x"))
         assert answer.json()["error"] == {
-            "message": "The model `x` does not exist. Valid aliases: a, b, c, gpt.",
+            "message": "The model `x` does not exist. Valid aliases: b, a, c, gpt.",
             "type": "NotFoundError",
             "param": "model",
             "code": 404,

@@ -109,7 +109,9 @@ class TestModels:
         with pytest.raises(UnknownModel) as raised:
             routing.find("x")
         assert raised.value.model == "x"
-        assert list(raised.value.known) == ["a", "b", "c", "gpt-4o"]
+        assert list(raised.value.known) == ["b", "a", "c", "gpt-4o"], (
+            "in the servers' order, as vLLM names them"
+        )
 
     def test_empty_name_is_no_name(self, routing):
         routing.configure(server(0, models=("a",)))
