@@ -136,9 +136,9 @@ class Fleet:
         now = self._around.clock()
         for server in self.servers.values():
             server.tick(now)
-        if not self._is_settled and self._models_are_settled():
-            if any(server.models is not None for server in self.servers.values()):
-                self._around.changed()
+        was_settled = self._is_settled
+        if self._models_are_settled() and not was_settled and self._any_models():
+            self._around.changed()
         for address, server in list(self.leaving.items()):
             assert server.left_at is not None, "set when it left"
             if now - server.left_at >= ROW_GRACE and server.own_in_flight() == 0:
@@ -170,6 +170,9 @@ class Fleet:
         """Return what the health checks have found, for workers."""
         reports = {server.config.url: server.health_report() for server in self.servers.values()}
         return Health(servers=reports)
+
+    def _any_models(self) -> bool:
+        return any(server.models is not None for server in self.servers.values())
 
     def _models_are_settled(self) -> bool:
         """Whether all servers have told their models, or have had the time to, since the start."""
