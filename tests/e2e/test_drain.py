@@ -164,5 +164,6 @@ async def test_clients_that_come_and_go_all_the_while_see_no_broken_answer(tmp_p
                 await until(lambda: outcomes.get("whole", 0) > 100)
                 router.signal(signal.SIGTERM)
             assert await exit_code(router) == 0
-        # Those whose next request crossed the closing of their connection, at most one each.
-        assert outcomes.get("not answered", 0) <= 30
+        # Those whose next request crossed the closing of their connection, and whose next
+        # connection was made in that very moment: at most two each.
+        assert outcomes.get("not answered", 0) <= 60
