@@ -257,10 +257,10 @@ class FleetServer:
         return self.model_names is not None or self._listing_error is not None
 
     def listing_failed(self, reason: str) -> None:
-        if self._listing_error is None:
-            self._around.changed()
         if reason == self._listing_error or self.model_names is not None:
             return
+        if self._listing_error is None:
+            self._around.changed()
         self._listing_error = reason
         level = logging.WARNING if self.health.is_healthy else logging.DEBUG
         log.log(level, "server %s: its models are not known: %s", self.config.url, reason)
