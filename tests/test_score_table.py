@@ -8,8 +8,10 @@ import pytest
 from fastroute.score_table import (
     COUNTERS,
     HISTOGRAMS,
+    MODEL_COUNTERS,
     PROCESS_CELLS,
     SERVER_COLUMNS,
+    WORKER_COLUMNS,
     ScoreTable,
     ServerState,
 )
@@ -117,6 +119,18 @@ class TestAttach:
         with pytest.raises(ValueError, match=message):
             ScoreTable.attach(fd)
         os.close(fd)
+
+
+def test_grids_are_the_same_cells(make_table):
+    table = make_table(rows=3, workers=2)
+    cells = table.worker_cells(1)
+    cells.grid[WORKER_COLUMNS.index("retries_busy"), 2] += 5
+    cells.grid[WORKER_COLUMNS.index("duration_sum_us"), 0] += 7
+    cells.model_grid[MODEL_COUNTERS.index("failed"), 4] += 9
+    assert cells.retries_busy.tolist() == [0, 0, 5]
+    assert cells.duration.sum_us.tolist() == [7, 0, 0]
+    assert cells.models.failed[4] == 9
+    assert sum(map(sum, (getattr(table.worker_cells(0), name) for name in COUNTERS))) == 0
 
 
 class TestClose:

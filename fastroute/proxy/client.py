@@ -7,11 +7,18 @@ import asyncio
 import logging
 import socket
 import struct
-from collections.abc import Callable
+from typing import Final
 
 from fastroute.errors import BadRequest
-from fastroute.proxy.exchange import Exchange
-from fastroute.proxy.local import Listener, LocalReply, own_error, own_reply, unknown_model
+from fastroute.proxy.exchange import Client, Exchange
+from fastroute.proxy.local import (
+    OWN_PREFIX,
+    Listener,
+    LocalReply,
+    own_error,
+    own_reply,
+    unknown_model,
+)
 from fastroute.proxy.request_reader import BETWEEN, BODY, HEAD, REFUSED, Request, RequestReader
 from fastroute.proxy.router import UnknownModel
 from fastroute.proxy.worker_state import WorkerState
@@ -21,27 +28,28 @@ log = logging.getLogger(__name__)
 
 # Bytes the transport may hold for a client before the server is no longer read. A read brings
 # 256 KiB at most (uvloop), so a slow client holds less than this and one read.
-WRITE_HIGH_BYTES = 65536
+WRITE_HIGH_BYTES: Final = 65536
 # How long we go on reading, and throwing away, what a refused client still sends: closing with
 # unread bytes would reset the connection and destroy the answer on its way.
-LINGER_S = 2.0
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_NEVER = float("inf")
+LINGER_S: Final = 2.0
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_NEVER: Final = float("inf")
 
 
-class ClientConnection(asyncio.Protocol):
+class ClientConnection(Client):
     """The protocol of one accepted connection.
 
-    Attributes:
-        address: The client's IP address.
-        write: The transport's write.
+    It has the methods of an asyncio.Protocol but not that base: compiled classes take none that is
+    not compiled.
     """
 
     __slots__ = (
         "_advancing",
         "_deadline",
+        "_endpoints",
         "_exchange",
+        "_forwards",
         "_head_in_hand",
         "_is_uncounted",
         "_listener",
@@ -50,17 +58,16 @@ class ClientConnection(asyncio.Protocol):
         "_unsent",
         "_worker",
         "_write_paused",
-        "address",
-        "write",
     )
 
     _transport: asyncio.Transport
-    write: Callable[[bytes], None]
 
     def __init__(self, worker: WorkerState, listener: Listener) -> None:
         # Connection
         self._worker = worker
         self._listener = listener
+        self._endpoints = listener.endpoints
+        self._forwards = listener.forwards
         self._reader = RequestReader(worker.known_requests)
         self._write_paused = False
         self._deadline = worker.stamp + worker.config.client_idle_timeout
@@ -193,7 +200,7 @@ class ClientConnection(asyncio.Protocol):
         worker, head = self._worker, request.head
         assert head is not None, "a request was queued unchecked"
         self._head_in_hand = head
-        local = self._listener.answer(head.method, head.target)
+        local = self._answer(head)
         if local is not None:
             worker.cells.process.requests_local[0] += 1
             self._reply(local)
@@ -210,6 +217,14 @@ class ClientConnection(asyncio.Protocol):
         self._exchange = Exchange(worker, self, head, body, group)
         self._exchange.start()
 
+    def _answer(self, head: RequestHead) -> LocalReply | None:
+        """Return fastroute's own answer, or None where it is a server's to answer."""
+        # Nearly all requests are for servers: see that with little ado.
+        path = head.path
+        if self._forwards and path not in self._endpoints and not path.startswith(OWN_PREFIX):
+            return None
+        return self._listener.answer(head.method, head.target)
+
     def _invite_body(self) -> None:
         """Send 100 Continue where the client waits for it and no other reply is due."""
         request = self._reader.request
@@ -218,7 +233,7 @@ class ClientConnection(asyncio.Protocol):
             self.write(_CONTINUE)
         request.continued = True
 
-    def exchange_done(self, *, keep_alive: bool) -> None:
+    def exchange_done(self, keep_alive: bool) -> None:
         """Go on with the next request, or close."""
         self._exchange = None
         if keep_alive and not self._worker.draining:
@@ -233,7 +248,7 @@ class ClientConnection(asyncio.Protocol):
         self._reply(own_error(status, message))
         self._advance()
 
-    def exchange_broken(self, *, reset: bool) -> None:
+    def exchange_broken(self, reset: bool) -> None:
         """End the connection so that a part of a reply is not taken for a whole one."""
         self._exchange = None
         if reset:

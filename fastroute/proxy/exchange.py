@@ -10,60 +10,105 @@ import logging
 from bisect import bisect_left
 from collections.abc import Callable
 from time import monotonic
-from typing import Protocol
+from typing import Final
 
 from fastroute.messages import Observation
 from fastroute.proxy.pool import ServerPool
 from fastroute.proxy.router import Group
-from fastroute.proxy.upstream import UpstreamConnection
+from fastroute.proxy.upstream import ReplySink, UpstreamConnection
 from fastroute.proxy.worker_state import WorkerState
 from fastroute.rules.framing import Body, Unwrapper
 from fastroute.rules.message import ReplyHead, RequestHead
 from fastroute.rules.retry import Next, Phase, Verdict, after_failure, is_shutting_down, judge
-from fastroute.score_table import DURATION_BOUNDS, FIRST_BYTE_BOUNDS, ServerState
+from fastroute.score_table import (
+    COUNTERS,
+    DURATION_BOUNDS,
+    FIRST_BYTE_BOUNDS,
+    MODEL_COUNTERS,
+    WORKER_COLUMNS,
+    ServerState,
+)
 
 log = logging.getLogger(__name__)
 
 # Through their classes each costs 60 ns on Python 3.11, and a request looks at some sixteen.
-CONNECTING, WAITING, REPLYING = Phase
-FINE, BUSY, FAILED, UNCLEAR = Verdict
-CHUNKED, NO_BODY, UNTIL_CLOSE = Body.CHUNKED, Body.NONE, Body.UNTIL_CLOSE
-TRIAL = ServerState.TRIAL
+CONNECTING: Final = Phase.CONNECTING
+WAITING: Final = Phase.WAITING
+REPLYING: Final = Phase.REPLYING
+FINE: Final = Verdict.FINE
+BUSY: Final = Verdict.BUSY
+UNCLEAR: Final = Verdict.UNCLEAR
+CHUNKED: Final = Body.CHUNKED
+UNTIL_CLOSE: Final = Body.UNTIL_CLOSE
+TRIAL: Final = ServerState.TRIAL
+# Columns of the score table.
+IN_FLIGHT: Final = WORKER_COLUMNS.index("in_flight")
+STARTED: Final = WORKER_COLUMNS.index("started")
+FINISHED_2XX: Final = WORKER_COLUMNS.index("finished_2xx")
+FAILED: Final = WORKER_COLUMNS.index("failed")
+ABORTED: Final = WORKER_COLUMNS.index("aborted")
+RETRIES: Final = WORKER_COLUMNS.index("retries")
+RETRIES_CONNECT: Final = WORKER_COLUMNS.index("retries_connect")
+RETRIES_RESET: Final = WORKER_COLUMNS.index("retries_reset")
+RETRIES_BUSY: Final = WORKER_COLUMNS.index("retries_busy")
+RETRIES_FAILED: Final = WORKER_COLUMNS.index("retries_failed")
+ABORTS_WAITING: Final = WORKER_COLUMNS.index("aborts_waiting")
+ABORTS_REPLYING: Final = WORKER_COLUMNS.index("aborts_replying")
+CONNECTIONS_NEW: Final = WORKER_COLUMNS.index("connections_new")
+CONNECTIONS_REUSED: Final = WORKER_COLUMNS.index("connections_reused")
+BYTES_IN: Final = WORKER_COLUMNS.index("bytes_in")
+BYTES_OUT: Final = WORKER_COLUMNS.index("bytes_out")
+EVENTS: Final = WORKER_COLUMNS.index("events")
+FIRST_BYTE: Final = WORKER_COLUMNS.index("first_byte_0")
+FIRST_BYTE_SUM: Final = WORKER_COLUMNS.index("first_byte_sum_us")
+DURATION: Final = WORKER_COLUMNS.index("duration_0")
+DURATION_SUM: Final = WORKER_COLUMNS.index("duration_sum_us")
+assert COUNTERS[FINISHED_2XX : FINISHED_2XX + len(MODEL_COUNTERS)] == MODEL_COUNTERS, (
+    "an outcome has the same place among a server's and a model's counters"
+)
+# A compiled module looks other modules' functions up by name at each call.
+now: Final = monotonic
+bucket_of: Final = bisect_left
 
 # Ours, not the server's: descriptors, ports and memory.
-OUR_LIMITS = frozenset(
+OUR_LIMITS: Final = frozenset(
     (errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM)
 )
 # How much of a refusal is held back while another server is tried; vLLM's are below 1 KiB.
-MAX_HELD_BYTES = 65536
+MAX_HELD_BYTES: Final = 65536
 
 
-class Client(Protocol):
-    """The client's side of an exchange."""
+class Client:
+    """The client's side of an exchange.
 
-    @property
-    def address(self) -> bytes:
-        """IP address, for X-Forwarded-For."""
+    Attributes:
+        address: IP address, for X-Forwarded-For.
+        write: Sends bytes of the reply.
+    """
 
-    @property
-    def write(self) -> Callable[[bytes], None]:
-        """Sends bytes of the reply."""
+    __slots__ = ("address", "write")
 
-    def exchange_done(self, *, keep_alive: bool) -> None:
+    address: bytes
+    write: Callable[[bytes], None]
+
+    def exchange_done(self, keep_alive: bool) -> None:
         """Note that the reply is whole."""
+        raise NotImplementedError
 
     def exchange_refused(self, status: int, message: str) -> None:
         """Answer with an error of our own; no byte of a reply has been written."""
+        raise NotImplementedError
 
-    def exchange_broken(self, *, reset: bool) -> None:
+    def exchange_broken(self, reset: bool) -> None:
         """End the connection so that the part of a reply it got is not taken for a whole one.
 
         Args:
             reset: Whether only a reset tells the client, since the close is the reply's end to it.
         """
+        raise NotImplementedError
 
 
-class Exchange:
+class Exchange(ReplySink):
     """A request on its way, from the choice of a server to the last byte of the reply."""
 
     _attempt_at: float
@@ -111,7 +156,6 @@ class Exchange:
         "_verdict",
         "_worker",
         "_write",
-        "method",
     )
 
     def __init__(
@@ -177,11 +221,10 @@ class Exchange:
         """Stop at once, in whatever phase: the client is gone and vLLM need not generate on."""
         if self._server is None:
             return
-        cells = self._worker.cells
-        phase = cells.aborts_replying if self._phase is REPLYING else cells.aborts_waiting
-        phase[self._server.row] += 1
+        when = ABORTS_REPLYING if self._phase is REPLYING else ABORTS_WAITING
+        self._worker.counts[when, self._server.row] += 1
         self._drop_upstream()
-        self._release(cells.aborted, self._worker.cells.models.aborted)
+        self._release(ABORTED, ended=True)
 
     def sweep(self, now: float) -> None:
         """Fail if the server has been silent for too long. A client's own pause does not count."""
@@ -197,7 +240,7 @@ class Exchange:
         """Note the first byte."""
         self._phase = REPLYING
         self._heard_at = self._worker.stamp
-        self._first_byte = monotonic() - self._attempt_at
+        self._first_byte = now() - self._attempt_at
 
     def reply_head(self, head: ReplyHead, raw: bytes) -> None:
         """Take a head; it is written with what came together with it, or held if it refuses."""
@@ -241,7 +284,7 @@ class Exchange:
         worker = self._worker
         self._heard_at = worker.stamp
         assert self._server is not None, "a reply from no server"
-        worker.cells.events[self._server.row] += 1
+        worker.counts[EVENTS, self._server.row] += 1
         if self._unwrapper is not None:
             data = self._unwrapper.feed(data)
         if self._held is None:
@@ -253,7 +296,7 @@ class Exchange:
         if self._held_bytes > MAX_HELD_BYTES:
             self._flush()
 
-    def reply_complete(self, *, reusable: bool) -> None:
+    def reply_complete(self, reusable: bool) -> None:
         """Give the connection back, then count the request and tell the client, or try again."""
         server, upstream = self._server, self._upstream
         assert server is not None, "a reply from no server"
@@ -286,14 +329,14 @@ class Exchange:
         self._unwrapper = None
         self._held = None
         self._bytes_out = 0
-        self._attempt_at = monotonic()
+        self._attempt_at = now()
         if not self._started_at:
             self._started_at = self._attempt_at
-        worker.cells.started[server.row] += 1
-        worker.cells.in_flight[server.row] += 1
+        worker.counts[STARTED, server.row] += 1
+        worker.counts[IN_FLIGHT, server.row] += 1
         upstream = server.take_idle(worker.stamp)
         if upstream is not None:
-            worker.cells.connections_reused[server.row] += 1
+            worker.counts[CONNECTIONS_REUSED, server.row] += 1
             self._send(upstream)
         else:
             self._phase = CONNECTING
@@ -319,7 +362,7 @@ class Exchange:
         if not upstream.is_idle():
             self._failed("the connection ended as soon as it was made", silent=False)
             return
-        self._worker.cells.connections_new[server.row] += 1
+        self._worker.counts[CONNECTIONS_NEW, server.row] += 1
         self._send(upstream)
 
     def _send(self, upstream: UpstreamConnection) -> None:
@@ -336,7 +379,7 @@ class Exchange:
             self._request_id,
             len(body),
         )
-        self._worker.cells.bytes_in[server.row] += len(head) + len(body)
+        self._worker.counts[BYTES_IN, server.row] += len(head) + len(body)
         upstream.send(self, head, body)
         if self._paused:
             upstream.transport.pause_reading()
@@ -357,20 +400,20 @@ class Exchange:
         assert reply is not None, "a refusal without a head"
         if held is None:
             return False  # it was too long to hold and is the client's already
-        counter = self._worker.cells.retries_failed
+        counter = RETRIES_FAILED
         if self._verdict is UNCLEAR:
             self._stopping = is_shutting_down(b"".join(held))
             if not self._stopping:
                 return False
         elif self._verdict is BUSY:
-            counter = self._worker.cells.retries_busy
+            counter = RETRIES_BUSY
         other = self._another(server)
         if other is None:
             return False
         self._held = None
         self._observe_reply(server, reply)
-        self._release(self._worker.by_status_class[min(reply.status // 100, 9)], None)
-        counter[other.row] += 1
+        self._release(finished_column(reply.status), ended=False)
+        self._worker.counts[counter, other.row] += 1
         self._attempt(other)
         return True
 
@@ -384,22 +427,20 @@ class Exchange:
         if other is not None:
             self._retries_left -= 1
             worker.retries += 1
-            worker.cells.retries[other.row] += 1
+            worker.counts[RETRIES, other.row] += 1
         return other
 
     def _finish(self, server: ServerPool) -> None:
         """Count a request that was answered."""
         worker, reply = self._worker, self._reply
         assert reply is not None, "an end without a head"
-        elapsed = monotonic() - self._started_at
-        worker.cells.duration.buckets[bisect_left(DURATION_BOUNDS, elapsed)][server.row] += 1
-        worker.cells.duration.sum_us[server.row] += int(elapsed * 1e6)
+        elapsed = now() - self._started_at
+        counts, row = worker.counts, server.row
+        counts[DURATION + bucket_of(DURATION_BOUNDS, elapsed), row] += 1
+        counts[DURATION_SUM, row] += int(elapsed * 1e6)
         if reply.status >= 429 or worker.failing or server.state is TRIAL:
             self._observe_reply(server, reply)
-        status_class = min(reply.status // 100, 9)
-        self._release(
-            worker.by_status_class[status_class], worker.models_by_status_class[status_class]
-        )
+        self._release(finished_column(reply.status), ended=True)
         self._client.exchange_done(keep_alive=self._keep_alive)
 
     def _observe_reply(self, server: ServerPool, reply: ReplyHead) -> None:
@@ -414,7 +455,7 @@ class Exchange:
         else:
             self._worker.observe(server, Observation.FAILED, detail)
 
-    def _failed(self, reason: str, *, silent: bool) -> None:
+    def _failed(self, reason: str, silent: bool) -> None:
         """Count and log an attempt without a whole reply, then do what the retry rules say."""
         worker, server, phase = self._worker, self._server, self._phase
         assert server is not None, "a failure of no server"
@@ -431,28 +472,27 @@ class Exchange:
             follow.value,
         )
         if follow is Next.SAME_SERVER_FRESH:
-            self._release(worker.cells.failed, None)
-            worker.cells.retries[server.row] += 1
-            worker.cells.retries_reset[server.row] += 1
+            self._release(FAILED, ended=False)
+            worker.counts[RETRIES, server.row] += 1
+            worker.counts[RETRIES_RESET, server.row] += 1
             server.close_idle()  # they are as old or older, and as likely to be closed
             self._attempt(server)
             return
         worker.observe(server, Observation.FAILED, f"{phase.value}: {reason}")
         other = self._another(server) if follow is Next.OTHER_SERVER else None
         if other is None:
-            self._release(worker.cells.failed, worker.cells.models.failed)
+            self._release(FAILED, ended=True)
             self._give_up(reason, silent=silent)
             return
-        self._release(worker.cells.failed, None)
+        self._release(FAILED, ended=False)
         connecting = phase is CONNECTING
-        counter = worker.cells.retries_connect if connecting else worker.cells.retries_reset
-        counter[other.row] += 1
+        worker.counts[RETRIES_CONNECT if connecting else RETRIES_RESET, other.row] += 1
         self._attempt(other)
 
     def _out_of_means(self, error: OSError) -> None:
         """Answer that it is we who cannot serve now: no server is to blame, none is tried."""
         log.error("no connection can be made: %s; raise the limit (ulimit -n)", error.strerror)
-        self._release(self._worker.cells.failed, self._worker.cells.models.failed)
+        self._release(FAILED, ended=True)
         self._client.exchange_refused(503, "fastroute is at its limits; try again shortly")
 
     def cut(self) -> None:
@@ -460,13 +500,13 @@ class Exchange:
         if self._server is None:
             return
         self._drop_upstream()
-        self._release(self._worker.cells.failed, self._worker.cells.models.failed)
+        self._release(FAILED, ended=True)
         if self._sent:
             self._client.exchange_broken(reset=self._reply_body is UNTIL_CLOSE)
         else:
             self._client.exchange_refused(503, "fastroute is stopping; try again shortly")
 
-    def _give_up(self, reason: str, *, silent: bool) -> None:
+    def _give_up(self, reason: str, silent: bool) -> None:
         if self._sent:
             self._client.exchange_broken(reset=self._reply_body is UNTIL_CLOSE)
         elif silent:
@@ -487,9 +527,9 @@ class Exchange:
             # It answers: others need not wait until this stream ends.
             self._observe_reply(self._server, reply)
         # Counted only now: a refusal that is tried elsewhere is no answer.
-        histogram, elapsed = self._worker.cells.first_byte, self._first_byte
-        histogram.buckets[bisect_left(FIRST_BYTE_BOUNDS, elapsed)][self._server.row] += 1
-        histogram.sum_us[self._server.row] += int(elapsed * 1e6)
+        counts, row, elapsed = self._worker.counts, self._server.row, self._first_byte
+        counts[FIRST_BYTE + bucket_of(FIRST_BYTE_BOUNDS, elapsed), row] += 1
+        counts[FIRST_BYTE_SUM, row] += int(elapsed * 1e6)
         data = held[0] if len(held) == 1 else b"".join(held)
         self._bytes_out += self._held_bytes
         self._write(data)
@@ -502,19 +542,26 @@ class Exchange:
             self._upstream.cancel()
             self._upstream = None
 
-    def _release(self, outcome: memoryview, of_model: memoryview | None) -> None:
+    def _release(self, outcome: int, ended: bool) -> None:
         """Take the request off its server's in-flight count; once for each attempt.
 
         Args:
-            outcome: The server's counter for how the attempt ended.
-            of_model: The model's counter, where the request ended with it.
+            outcome: The column that counts how the attempt ended.
+            ended: Whether the request ended with it.
         """
         server = self._server
         assert server is not None, "an attempt was released twice"
         self._server = None
-        cells, row = self._worker.cells, server.row
-        cells.in_flight[row] -= 1
-        cells.bytes_out[row] += self._bytes_out
-        outcome[row] += 1
-        if of_model is not None:
-            of_model[self._group.slot] += 1
+        counts, row = self._worker.counts, server.row
+        counts[IN_FLIGHT, row] -= 1
+        counts[BYTES_OUT, row] += self._bytes_out
+        counts[outcome, row] += 1
+        if ended:
+            self._worker.model_counts[outcome - FINISHED_2XX, self._group.slot] += 1
+
+
+def finished_column(status: int) -> int:
+    """Return the score table's column that counts replies of that status."""
+    if status < 300:
+        return FINISHED_2XX
+    return FINISHED_2XX + min(status // 100, 5) - 2

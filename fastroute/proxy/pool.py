@@ -2,19 +2,22 @@
 
 import asyncio
 import ssl
+from typing import Final, cast
 
 from fastroute.config import Config, ServerAddress
 from fastroute.messages import RoutedServer
 from fastroute.proxy.upstream import UpstreamConnection
 from fastroute.rules.known_heads import KnownHeads
-from fastroute.rules.message import ReplyHead
+from fastroute.rules.policy import Candidate
 from fastroute.score_table import ServerState
 
 # Heads of replies differ by the date: this is a minute of one kind.
-KNOWN_REPLIES = 64
+KNOWN_REPLIES: Final = 64
+# Through the class it costs 60 ns on Python 3.11.
+FREE: Final = ServerState.FREE
 
 
-class ServerPool:
+class ServerPool(Candidate):
     """One server as a worker sees it.
 
     Newest first: the most recently used connection is the least likely to be closed by the server
@@ -42,11 +45,9 @@ class ServerPool:
         "_tls",
         "authority",
         "authorization",
-        "capacity",
         "generation",
         "known_replies",
         "models",
-        "row",
         "state",
         "url",
     )
@@ -60,7 +61,7 @@ class ServerPool:
     ) -> None:
         self._loop = loop
         self._idle: list[UpstreamConnection] = []
-        self.known_replies: KnownHeads[ReplyHead] = KnownHeads(KNOWN_REPLIES)
+        self.known_replies: KnownHeads = KnownHeads(KNOWN_REPLIES)
         self.url = server.url
         self._address = ServerAddress.from_url(server.url)
         self.authority = self._address.authority.encode()
@@ -90,13 +91,13 @@ class ServerPool:
         """
         host = self._address.host
         _, upstream = await self._loop.create_connection(
-            lambda: UpstreamConnection(self, self._max_head_bytes),
+            lambda: cast(asyncio.Protocol, UpstreamConnection(self, self._max_head_bytes)),
             host,
             self._address.port,
             ssl=self._tls,
             server_hostname=host if self._tls else None,
         )
-        return upstream
+        return cast(UpstreamConnection, upstream)
 
     def take_idle(self, now: float) -> UpstreamConnection | None:
         """Take the newest idle connection that the server will not have closed yet, or None."""
@@ -111,7 +112,7 @@ class ServerPool:
 
     def give_back(self, upstream: UpstreamConnection, now: float) -> None:
         """Keep a connection for the next request, if there can be one."""
-        if self.state is ServerState.FREE:
+        if self.state is FREE:
             upstream.cancel()
             return
         upstream.reused = True

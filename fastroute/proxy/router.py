@@ -64,14 +64,15 @@ class Router:
     __slots__ = (
         "_aliases",
         "_all",
+        "_foreign",
         "_groups",
+        "_in_flight",
         "_loop",
         "_names",
         "_names_matter",
         "_policy",
         "_policy_named",
         "_rng",
-        "_rows",
         "_table",
         "_tls",
         "_unlisted",
@@ -91,14 +92,18 @@ class Router:
         self._unlisted = Group()  # asked for models that no server is known to have
         self._names: tuple[str, ...] = ()  # in the servers' own order
         self._names_matter = False
-        self._rows = 0
+        self._foreign = table.servers.foreign_milli[:0]
+        self._in_flight = [column[:0] for column in table.in_flight_columns]
         self.servers: tuple[ServerPool, ...] = ()
 
     def configure(self, configured: Configure) -> None:
         """Put settings and servers in force; exchanges under way keep the server they have."""
         config = configured.config
         self._take_servers(configured)
-        self._rows = max((pool.row + 1 for pool in self.servers), default=0)
+        # Only the rows in use, and as lists: to read the cells one by one took 0.1 us for each.
+        rows = max((pool.row + 1 for pool in self.servers), default=0)
+        self._foreign = self._table.servers.foreign_milli[:rows]
+        self._in_flight = [column[:rows] for column in self._table.in_flight_columns]
         named = (config.policy, config.busy_threshold)
         if named != self._policy_named:
             self._policy_named = named
@@ -164,14 +169,14 @@ class Router:
             body, model = replace_model(content_type, bytes(body), real), real
         group = self._groups.get(model)
         if group is None:
-            if all(pool.models is not None for pool in self.servers):
+            if None not in [pool.models for pool in self.servers]:
                 raise UnknownModel(model, list(dict.fromkeys((*self._names, *self._aliases))))
             group = self._unlisted
         return group, body
 
     def choose(self, group: Group, tried: Sequence[ServerPool]) -> ServerPool | None:
         """Choose a server that has not been tried yet for this request, or None."""
-        in_flight = self._table.in_flight_now(self._rows)
+        in_flight = self._in_flight_now()
         candidates = without(group.up, tried)
         if group.on_trial:
             free = [s for s in without(group.on_trial, tried) if not in_flight[s.row]]
@@ -181,5 +186,11 @@ class Router:
             candidates = without(group.cooling, tried) or without(group.on_trial, tried)
             if not candidates:
                 return None
-        foreign = self._table.servers.foreign_milli[: self._rows].tolist()
-        return self._policy(candidates, foreign, in_flight, self._rng)
+        return self._policy(candidates, self._foreign.tolist(), in_flight, self._rng)
+
+    def _in_flight_now(self) -> list[int]:
+        """Return our requests in flight by row, over all workers."""
+        if len(self._in_flight) == 1:
+            return self._in_flight[0].tolist()
+        columns = [column.tolist() for column in self._in_flight]
+        return list(map(sum, zip(*columns, strict=True)))

@@ -7,7 +7,7 @@ watches for the end (54 ns for an event, against 115 with `on_body`).
 
 import asyncio
 import enum
-from typing import Protocol
+from typing import Final, Protocol
 
 import httptools
 
@@ -17,13 +17,11 @@ from fastroute.rules.known_heads import KnownHeads
 from fastroute.rules.message import ReplyHead
 
 # Enough to see the end of a chunked body in: its last byte that is no line end, and 2 line ends.
-_TAIL_BYTES = 5
-
-
+_TAIL_BYTES: Final = 5
 # Informational replies and the answer; more is no server's honest doing.
-_MAX_HEADS = 100
+_MAX_HEADS: Final = 100
 # Up to this, copying a body behind its head is cheaper than a vectored write.
-_JOIN_BYTES = 65536
+_JOIN_BYTES: Final = 65536
 
 
 class State(enum.Enum):
@@ -37,49 +35,69 @@ class State(enum.Enum):
 
 
 # Through the class each costs 60 ns on Python 3.11, and every event looks at some.
-IDLE, AWAITING_HEAD, READING_HEAD, READING_BODY, CLOSED = State
-CHUNKED, LENGTH, NONE, UNTIL_CLOSE = Body.CHUNKED, Body.LENGTH, Body.NONE, Body.UNTIL_CLOSE
+IDLE: Final = State.IDLE
+AWAITING_HEAD: Final = State.AWAITING_HEAD
+READING_HEAD: Final = State.READING_HEAD
+READING_BODY: Final = State.READING_BODY
+CLOSED: Final = State.CLOSED
+CHUNKED: Final = Body.CHUNKED
+LENGTH: Final = Body.LENGTH
+NONE: Final = Body.NONE
+UNTIL_CLOSE: Final = Body.UNTIL_CLOSE
 
 
-class ReplySink(Protocol):
-    """Who gets the reply: the exchange."""
+class ReplySink:
+    """Who gets the reply: the exchange.
 
-    @property
-    def method(self) -> bytes:
-        """Method of the request, which decides whether the reply has a body."""
+    Attributes:
+        method: Method of the request, which decides whether the reply has a body.
+    """
+
+    __slots__ = ("method",)
+
+    method: bytes
 
     def reply_started(self) -> None:
         """Note that the first byte of the reply came."""
+        raise NotImplementedError
 
     def reply_head(self, head: ReplyHead, raw: bytes) -> None:
         """Take a head, read and as it came; informational ones (1xx) come before the answer's."""
+        raise NotImplementedError
 
     def reply_head_sent(self) -> None:
         """Note that what came together with the head has been handed over."""
+        raise NotImplementedError
 
     def reply_bytes(self, data: bytes) -> None:
         """Take body bytes as they came, with their chunked coding."""
+        raise NotImplementedError
 
-    def reply_complete(self, *, reusable: bool) -> None:
+    def reply_complete(self, reusable: bool) -> None:
         """Note the end of the reply. The caller must now pool the connection or close it."""
+        raise NotImplementedError
 
     def reply_failed(self, reason: str) -> None:
         """Note that nothing more will come; the connection is closed already."""
+        raise NotImplementedError
 
 
 class IdleOwner(Protocol):
     """Who keeps the connection while it is idle: the pool."""
 
     @property
-    def known_replies(self) -> KnownHeads[ReplyHead]:
+    def known_replies(self) -> KnownHeads:
         """Heads of this server's replies."""
 
     def idle_lost(self, upstream: "UpstreamConnection") -> None:
         """Forget an idle connection that ended by itself."""
 
 
-class UpstreamConnection(asyncio.Protocol):
+class UpstreamConnection:
     """The protocol of one connection to a server; it carries one exchange at a time.
+
+    It has the methods of an asyncio.Protocol but not that base: compiled classes take none that is
+    not compiled.
 
     Attributes:
         reused: Whether it carried another exchange before the present one.
@@ -179,6 +197,12 @@ class UpstreamConnection(asyncio.Protocol):
             self._owner.idle_lost(self)
             self._close()
 
+    def pause_writing(self) -> None:
+        """Nothing to do: a request is written once and whole."""
+
+    def resume_writing(self) -> None:
+        """Nothing to do."""
+
     def eof_received(self) -> None:
         """Note that the server ended the connection in order; TLS says so with close_notify."""
         self._ended = True
@@ -197,7 +221,7 @@ class UpstreamConnection(asyncio.Protocol):
             else:
                 sink.reply_failed(f"connection lost: {exc}" if exc else "connection closed")
         # The parser holds our bound methods: without this only the collector would free us.
-        del self._parser
+        self._parser = None  # type: ignore[assignment]
 
     # From the parser: these only record
 
@@ -287,7 +311,8 @@ class UpstreamConnection(asyncio.Protocol):
         return ReplyHead(method, self._parser.get_status_code(), version, self._fields)
 
     def _start_reply(self) -> None:
-        self._fields = []
+        if self._fields:
+            self._fields = []  # the head that was read keeps the old ones
         self._head_read = False
         self._complete = False
 
@@ -344,7 +369,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._sink.reply_bytes(data[: len(data) - surplus] if surplus else data)
         self._finish(surplus=surplus)
 
-    def _finish(self, *, surplus: int) -> None:
+    def _finish(self, surplus: int) -> None:
         """End the exchange; a connection that said more than it owed is not to be trusted."""
         sink = self._sink
         if sink is None:

@@ -4,9 +4,10 @@ import asyncio
 import gc
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic_ns
+from typing import cast
 
 from fastroute.messages import (
     Configure,
@@ -156,9 +157,9 @@ class Worker:
         if state.draining:
             return
         for sock, listener in self._listening:
-            server = await loop.create_server(
-                partial(ClientConnection, state, listener), sock=sock, backlog=BACKLOG
-            )
+            # It has the methods of a Protocol, if not that base.
+            made = cast(Callable[[], asyncio.Protocol], partial(ClientConnection, state, listener))
+            server = await loop.create_server(made, sock=sock, backlog=BACKLOG)
             self._servers.append(server)
         # What exists now lives as long as the process: the collector need not look at it again.
         gc.collect()

@@ -10,6 +10,7 @@ import enum
 import re
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
+from typing import Final
 
 import httptools
 
@@ -26,7 +27,7 @@ class Body(enum.Enum):
 
 
 # RFC 3986 host and port as they may stand in Host: no userinfo, path, spaces or controls.
-_AUTHORITY = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
+_AUTHORITY: Final = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 
 
 @lru_cache(256)  # clients name the same few hosts: 0.1 us in place of 0.6

@@ -6,29 +6,33 @@ their length. The rest of the bytes being the same, so is all that was found in 
 """
 
 import re
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Final
 
 # Only the form that everybody writes; another is remembered with its digits.
-_LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,15})\r\n")
-MAX_HEAD_BYTES = 4096
+_LENGTH: Final = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,15})\r\n")
+_MAX_DIGITS: Final = 15
+_ZERO: Final = ord("0")
+_NINE: Final = ord("9")
+MAX_HEAD_BYTES: Final = 4096
 """Longer heads are not remembered, so that the memory this takes is bounded."""
 
 
-class Head(Protocol):
-    """A checked head."""
+class Head:
+    """A checked head.
 
-    @property
-    def content_length(self) -> int:
-        """Of the body in bytes; 0 where there is none."""
+    Attributes:
+        content_length: Of the body in bytes; 0 where there is none.
+    """
+
+    __slots__ = ("content_length",)
+
+    content_length: int
 
 
-H = TypeVar("H", bound=Head)
+class KnownHeads:
+    """A bounded memory of heads by their bytes; those of one kind, which `find` returns again."""
 
-
-class KnownHeads(Generic[H]):
-    """A bounded memory of heads by their bytes."""
-
-    __slots__ = ("_any_length", "_exact", "_limit")
+    __slots__ = ("_after", "_any_length", "_before", "_exact", "_latest", "_limit")
 
     def __init__(self, limit: int) -> None:
         """Remember nothing yet.
@@ -37,30 +41,59 @@ class KnownHeads(Generic[H]):
             limit: How many heads are remembered at the most; then it starts anew.
         """
         self._limit = limit
-        self._any_length: dict[bytes, H] = {}
-        self._exact: dict[bytes, H] = {}
+        self._any_length: dict[bytes, Head] = {}
+        self._exact: dict[bytes, Head] = {}
+        # The one found last, which mostly comes again: its bytes before and after the digits.
+        self._latest: Head | None = None
+        self._before = b""
+        self._after = b""
 
-    def find(self, data: bytes) -> tuple[H, int, int] | None:
+    def find(self, data: bytes) -> tuple[Any, int, int] | None:
         """Find the head that `data` begins with.
 
         Returns:
             The head, where its body begins, and the length of the body in bytes; or None if it is
             not known. The head's own `content_length` is that of the first of its kind.
         """
+        if self._latest is not None and data.startswith(self._before):
+            found = self._find_latest(self._latest, data)
+            if found is not None:
+                return found
         end = data.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)
         if end < 0:
             return None
         match = _LENGTH.search(data, 0, end + 2)
         if match is None:
             head = self._exact.get(data[:end])
-            return None if head is None else (head, end + 4, head.content_length)
+            if head is None:
+                return None
+            self._latest, self._before, self._after = head, data[: end + 4], b""
+            return head, end + 4, head.content_length
         start, stop = match.span(1)
         head = self._any_length.get(data[:start] + data[stop:end])
         length = int(match[1])
         # Without a body a message can be of another kind.
-        return None if head is None or not length else (head, end + 4, length)
+        if head is None or not length:
+            return None
+        self._latest, self._before, self._after = head, data[:start], data[stop : end + 4]
+        return head, end + 4, length
 
-    def remember(self, data: bytes, head: H) -> None:
+    def _find_latest(self, head: Head, data: bytes) -> tuple[Head, int, int] | None:
+        """See whether all of `data`'s head but the digits is as it was; the beginning is."""
+        start = len(self._before)
+        if not self._after:
+            return head, start, head.content_length
+        length = 0
+        stop = start
+        end = min(len(data), start + _MAX_DIGITS)
+        while stop < end and _ZERO <= data[stop] <= _NINE:
+            length = length * 10 + data[stop] - _ZERO
+            stop += 1
+        if not length or not data.startswith(self._after, stop):
+            return None
+        return head, stop + len(self._after), length
+
+    def remember(self, data: bytes, head: Head) -> None:
         """Remember the head that `data` begins with.
 
         The caller vouches that it is whole, that all that matters is in its bytes, and that its

@@ -2,6 +2,7 @@
 
 import re
 from itertools import islice
+from typing import Final
 from urllib.parse import parse_qs
 
 import msgspec
@@ -14,20 +15,20 @@ class _Body(msgspec.Struct):
 
 
 # Skips all other fields without making objects of them.
-_DECODER = msgspec.json.Decoder(_Body)
+_DECODER: Final = msgspec.json.Decoder(_Body)
 # What matters for where in a JSON text one is: strings, brackets, and the colon behind a key.
 # The loop over a string is unrolled: 2 ns a byte, and 115 as `(?:[^"\\]|\\.)*`.
-_JSON_PART = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*")(\s*:\s*)?|([{\[])|[}\]]', re.DOTALL)
-_MODEL = re.compile(rb'"model"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")', re.DOTALL)
-_MAX_GUESSES = 4
+_JSON_PART: Final = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*")(\s*:\s*)?|([{\[])|[}\]]', re.DOTALL)
+_MODEL: Final = re.compile(rb'"model"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")', re.DOTALL)
+_MAX_GUESSES: Final = 4
 # The scan of a text in Python takes up to 250 ns a byte, and the streams wait meanwhile.
-_MAX_SCANNED_BYTES = 262_144
-_BOUNDARY = re.compile(rb'boundary="?([^";,]+)', re.IGNORECASE)
+_MAX_SCANNED_BYTES: Final = 262_144
+_BOUNDARY: Final = re.compile(rb'boundary="?([^";,]+)', re.IGNORECASE)
 # The line of a form part's head that names its field, and that line's parameters. A quoted value is
 # taken whole, so that nothing in a file's name looks like a parameter.
-_DISPOSITION = re.compile(rb"\r\ncontent-disposition:([^\r\n]*)", re.IGNORECASE)
-_PARAMETER = re.compile(rb';[ \t]*([\w*-]+)=("[^"]*"|[^";]*)')
-_MAX_PART_HEAD_BYTES = 4096
+_DISPOSITION: Final = re.compile(rb"\r\ncontent-disposition:([^\r\n]*)", re.IGNORECASE)
+_PARAMETER: Final = re.compile(rb';[ \t]*([\w*-]+)=("[^"]*"|[^";]*)')
+_MAX_PART_HEAD_BYTES: Final = 4096
 
 
 def requested_model(
@@ -125,7 +126,9 @@ def _is_model(key: bytes) -> bool:
 
 
 def _is_form(content_type: bytes | None) -> bool:
-    return content_type is not None and content_type[:10].lower() == b"multipart/"
+    if content_type is None or content_type == b"application/json":
+        return False
+    return content_type[:10].lower() == b"multipart/"
 
 
 def _form_span(content_type: bytes | None, body: bytes | bytearray) -> tuple[int, int] | None:

@@ -6,26 +6,28 @@ burst to the server that looked idle a second ago, nor counts our requests twice
 """
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 Rng = Callable[[], float]
 """Returns a number from 0 up to, not including, 1."""
 
 
-class Candidate(Protocol):
-    """What a policy needs to know of a server."""
+class Candidate:
+    """What a policy needs to know of a server.
 
-    @property
-    def row(self) -> int:
-        """Where its numbers stand in the score table."""
+    Attributes:
+        row: Where its numbers stand in the score table.
+        capacity: How many requests it can work on at once, times its weight.
+    """
 
-    @property
-    def capacity(self) -> float:
-        """How many requests it can work on at once, times its weight."""
+    __slots__ = ("capacity", "row")
+
+    row: int
+    capacity: float
 
 
 C = TypeVar("C", bound=Candidate)
-Counts = Sequence[int]
+Counts = list[int]
 """Numbers by row: requests in flight from us, or load from elsewhere in thousandths."""
 
 Policy = Callable[[Sequence[C], Counts, Counts, Rng], C]
@@ -64,7 +66,7 @@ def least_inflight(
 
     For servers whose metrics cannot be read, or that get all their traffic from here.
     """
-    return load(candidates, _Zeros(), in_flight, rng)
+    return load(candidates, [0] * len(in_flight), in_flight, rng)
 
 
 def random(candidates: Sequence[C], foreign_milli: Counts, in_flight: Counts, rng: Rng) -> C:
@@ -137,13 +139,3 @@ POLICIES = ("load", "least_inflight", "power_of_two", "round_robin", "random")
 def without(candidates: Sequence[C], excluded: Collection[C]) -> Sequence[C]:
     """Return the candidates that are not excluded; the same object where none is."""
     return [c for c in candidates if c not in excluded] if excluded else candidates
-
-
-class _Zeros(Sequence[int]):
-    """A count that is 0 in every row."""
-
-    def __getitem__(self, row: object) -> int:  # type: ignore[override]
-        return 0
-
-    def __len__(self) -> int:
-        return 0

@@ -2,6 +2,7 @@
 
 import enum
 from collections import deque
+from typing import Final
 
 
 class Phase(enum.Enum):
@@ -30,16 +31,16 @@ class Verdict(enum.Enum):
     UNCLEAR = enum.auto()
 
 
-RETRY_REASONS = ("connect", "reset", "429", "502", "503", "504")
+RETRY_REASONS: Final = ("connect", "reset", "429", "502", "503", "504")
 """What `retry_on` may name."""
 
 # What vLLM 0.32 answers to every new request between SIGTERM and its end: nothing was started.
-SHUTTING_DOWN = b"cannot schedule new futures after shutdown"
+SHUTTING_DOWN: Final = b"cannot schedule new futures after shutdown"
 
-BUDGET_WINDOW = 10.0
+BUDGET_WINDOW: Final = 10.0
 """Seconds."""
-BUDGET_SHARE = 0.2
-BUDGET_MIN_RATE = 3.0
+BUDGET_SHARE: Final = 0.2
+BUDGET_MIN_RATE: Final = 3.0
 """Retries a second that are always allowed."""
 
 

@@ -7,6 +7,8 @@ import os
 import pytest
 
 from fastroute.messages import Observation
+from fastroute.proxy.exchange import finished_column
+from fastroute.score_table import WORKER_COLUMNS
 from tests.support.judge import judge_replies, judge_requests
 from tests.support.memory_router import memory_router, own_error
 from tests.support.memory_transport import End
@@ -16,6 +18,23 @@ GET = b"GET /v1/x HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /v1/x HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "counter"),
+    [
+        (101, "finished_2xx"),
+        (200, "finished_2xx"),
+        (299, "finished_2xx"),
+        (307, "finished_3xx"),
+        (404, "finished_4xx"),
+        (500, "finished_5xx"),
+        (599, "finished_5xx"),
+        (999, "finished_5xx"),
+    ],
+)
+def test_finished_column(status, counter):
+    assert WORKER_COLUMNS[finished_column(status)] == counter
 
 
 def started(**options):

@@ -79,15 +79,6 @@ async def test_request_ids(state, table):
     assert all(len(request_id) == 25 for request_id in ids)
 
 
-async def test_by_status_class(state):
-    cells = state.cells
-    expected = {1: cells.finished_2xx, 2: cells.finished_2xx, 3: cells.finished_3xx}
-    expected |= {4: cells.finished_4xx, 5: cells.finished_5xx, 9: cells.finished_5xx}
-    for status_class, counter in expected.items():
-        assert state.by_status_class[status_class] is counter
-    assert state.models_by_status_class[4] is cells.models.finished_4xx
-
-
 async def test_retry_budget(state):
     state.requests, state.retries = 1000, 200
     assert not state.may_retry(), "a fifth of them is enough"

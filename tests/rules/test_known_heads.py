@@ -13,8 +13,8 @@ GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\nX: y\r\n\r\n"
 
 
-def knowing(data: bytes, length: int, limit: int = 10) -> tuple[KnownHeads[Head], Head]:
-    known: KnownHeads[Head] = KnownHeads(limit)
+def knowing(data: bytes, length: int, limit: int = 10) -> tuple[KnownHeads, Head]:
+    known: KnownHeads = KnownHeads(limit)
     head = Head(length)
     known.remember(data, head)
     return known, head
@@ -97,7 +97,7 @@ def test_longest(size):
 
 def test_bounded():
     """It starts anew when it is full: who comes often is soon known again."""
-    known: KnownHeads[Head] = KnownHeads(3)
+    known: KnownHeads = KnownHeads(3)
     heads = [GET.replace(b"/x", b"/%d" % index) for index in range(4)]
     for data in heads:
         known.remember(data, Head(0))

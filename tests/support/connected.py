@@ -46,7 +46,7 @@ class Owner:
 
     def __init__(self) -> None:
         self.lost: list[UpstreamConnection] = []
-        self.known_replies: KnownHeads[ReplyHead] = KnownHeads(10)
+        self.known_replies: KnownHeads = KnownHeads(10)
 
     def idle_lost(self, upstream: UpstreamConnection) -> None:
         self.lost.append(upstream)
