@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 DEV_INSTALLED := $(VENV)/.dev-installed
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-real check style lint types bench bench-quick bench-micro lock clean
+.PHONY: help demo test test-compiled test-real check style lint types bench bench-quick bench-micro lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -32,6 +32,16 @@ demo: $(INSTALLED)  ## Run the router in front of three stand-in servers
 
 test: $(DEV_INSTALLED)  ## Run all tests but those that need real vLLM
 	$(BIN)/python -m pytest
+
+# A copy, since compiled modules beside the sources would be taken in place of them.
+COMPILED := .cache/compiled
+test-compiled: $(DEV_INSTALLED)  ## Test the data plane as wheels have it: compiled
+	@echo "compiling the hot path in $(COMPILED)"
+	@rm -rf $(COMPILED) && mkdir -p $(COMPILED)
+	@git ls-files -co --exclude-standard -z | xargs -0 cp --parents -t $(COMPILED)
+	$(BIN)/python hatch_build.py $(COMPILED)
+	cd $(COMPILED) && FASTROUTE_COMPILED=1 PYTHONPATH=$$PWD $(CURDIR)/$(BIN)/python -m pytest \
+	  tests/test_compiled.py tests/rules tests/proxy tests/e2e tests/test_score_table.py
 
 test-real: $(DEV_INSTALLED)  ## Install vLLM for the CPU, run two servers, test through fastroute
 	$(BIN)/python -m tests.real.setup_vllm

@@ -1,12 +1,12 @@
-from typing import NamedTuple
-
 import pytest
 
+from fastroute.rules import known_heads
 from fastroute.rules.known_heads import MAX_HEAD_BYTES, KnownHeads
 
 
-class Head(NamedTuple):
-    content_length: int
+class Head(known_heads.Head):
+    def __init__(self, content_length: int) -> None:
+        self.content_length = content_length
 
 
 GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -1,7 +1,6 @@
 from collections import Counter
 from itertools import cycle, pairwise
 from random import Random
-from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +8,7 @@ from hypothesis import strategies as st
 
 from fastroute.rules.policy import (
     POLICIES,
+    Candidate,
     least_inflight,
     load,
     make_policy,
@@ -20,9 +20,10 @@ from fastroute.rules.policy import (
 )
 
 
-class Server(NamedTuple):
-    row: int
-    capacity: float
+class Server(Candidate):
+    def __init__(self, row: int, capacity: float) -> None:
+        self.row = row
+        self.capacity = capacity
 
 
 def servers(*capacities: float) -> list[Server]:

@@ -1,12 +1,12 @@
 """A connection to a server without an exchange or a pool: what it says of a reply is recorded."""
 
-from fastroute.proxy.upstream import UpstreamConnection
+from fastroute.proxy.upstream import ReplySink, UpstreamConnection
 from fastroute.rules.known_heads import KnownHeads
 from fastroute.rules.message import ReplyHead
 from tests.support.memory_transport import MemoryTransport
 
 
-class Recorder:
+class Recorder(ReplySink):
     """Takes a reply and writes down what it was told, in order."""
 
     def __init__(self, method: bytes = b"GET") -> None:

@@ -1,0 +1,31 @@
+from fastroute.proxy.exchange cimport Client, Exchange
+from fastroute.proxy.request_reader cimport Request, RequestReader
+from fastroute.proxy.worker_state cimport WorkerState
+from fastroute.rules.message cimport RequestHead
+
+cdef object BETWEEN, HEAD, BODY, REFUSED
+cdef double _NEVER
+cdef bytes OWN_PREFIX
+
+
+cdef class ClientConnection(Client):
+    cdef public WorkerState _worker
+    cdef public object _listener
+    cdef public object _endpoints
+    cdef public bint _forwards
+    cdef public RequestReader _reader
+    cdef public bint _write_paused
+    cdef public double _deadline
+    cdef public Py_ssize_t _unsent
+    cdef public bint _is_uncounted
+    cdef public Exchange _exchange
+    cdef public RequestHead _head_in_hand
+    cdef public bint _advancing
+    cdef public object _transport
+
+    cpdef data_received(self, bytes data)
+    cpdef sweep(self, double now)
+    cdef _advance(self)
+    cdef object _answer(self, RequestHead head)
+    cdef _serve(self, Request request)
+    cdef _set_deadline(self)

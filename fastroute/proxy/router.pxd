@@ -1,0 +1,30 @@
+from fastroute.proxy.pool cimport ServerPool
+
+
+cdef class Group:
+    cdef public tuple up
+    cdef public tuple on_trial
+    cdef public tuple cooling
+    cdef public Py_ssize_t slot
+
+
+cdef class Router:
+    cdef public tuple servers
+    cdef public dict _aliases
+    cdef public Group _all
+    cdef public dict _groups
+    cdef public object _loop
+    cdef public tuple _names
+    cdef public bint _names_matter
+    cdef public object _policy
+    cdef public tuple _policy_named
+    cdef public object _rng
+    cdef public object _foreign
+    cdef public list _in_flight
+    cdef public object _table
+    cdef public object _tls
+    cdef public Group _unlisted
+
+    cpdef tuple find(self, bytes target, bytes content_type, body)
+    cdef list _in_flight_now(self)
+    cpdef ServerPool choose(self, Group group, tried)

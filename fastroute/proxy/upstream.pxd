@@ -1,0 +1,54 @@
+from fastroute.rules.message cimport ReplyHead
+
+cdef object IDLE, AWAITING_HEAD, READING_HEAD, READING_BODY, CLOSED
+cdef object CHUNKED, LENGTH, NONE, UNTIL_CLOSE
+cdef Py_ssize_t _TAIL_BYTES, _JOIN_BYTES
+
+
+cdef class ReplySink:
+    cdef public bytes method
+
+    cpdef reply_started(self)
+    cpdef reply_head(self, ReplyHead head, bytes raw)
+    cpdef reply_head_sent(self)
+    cpdef reply_bytes(self, bytes data)
+    cpdef reply_complete(self, bint reusable)
+    cpdef reply_failed(self, str reason)
+
+
+cdef class UpstreamConnection:
+    cdef public object transport
+    cdef public bint reused
+    cdef public double idle_since
+    cdef public object _owner
+    cdef public Py_ssize_t _max_head_bytes
+    cdef public object _parser
+    cdef public object _state
+    cdef public ReplySink _sink
+    cdef public bytes _head_bytes
+    cdef public list _fields
+    cdef public bint _head_read
+    cdef public object _body
+    cdef public Py_ssize_t _body_left
+    cdef public bint _keep_alive
+    cdef public bint _complete
+    cdef public bint _surplus
+    cdef public bint _ended
+    cdef public bytes _tail
+
+    cpdef bint is_idle(self)
+    cpdef send(self, ReplySink sink, bytes head, body)
+    cpdef cancel(self)
+    cpdef data_received(self, bytes data)
+    cdef _read_head(self, bytes data)
+    cdef ReplyHead _take_head(self, bytes raw)
+    cdef _remember(self, bytes data, ReplyHead head)
+    cdef bint _read_known_head(self, bytes data) except -1
+    cdef ReplyHead _parse_head(self, bytes raw, bytes method)
+    cdef _start_reply(self)
+    cdef _start_body(self, ReplyHead head, bytes data)
+    cdef _relay(self, bytes data)
+    cdef _end_chunked(self, bytes data)
+    cdef _finish(self, Py_ssize_t surplus)
+    cdef _fail(self, str reason)
+    cdef _close(self)

@@ -1,0 +1,22 @@
+cimport cython
+
+cdef Py_ssize_t _MAX_DIGITS
+cdef unsigned char _ZERO, _NINE
+
+
+cdef class Head:
+    cdef public Py_ssize_t content_length
+
+
+cdef class KnownHeads:
+    cdef Py_ssize_t _limit
+    cdef dict _any_length
+    cdef dict _exact
+    cdef Head _latest
+    cdef bytes _before
+    cdef bytes _after
+
+    cpdef tuple find(self, bytes data)
+    @cython.locals(start=Py_ssize_t, stop=Py_ssize_t, end=Py_ssize_t, length=Py_ssize_t)
+    cdef tuple _find_latest(self, Head head, bytes data)
+    cpdef remember(self, bytes data, Head head)

@@ -1,0 +1,131 @@
+"""Compiles the hot path for wheels: `MODULES`, by Cython, typed by the `.pxd` files beside them.
+
+The same modules run uncompiled, too: in an editable installation, where there is no C compiler, and
+where FASTROUTE_PURE=1 is set. FASTROUTE_COMPILED=1 makes the want of a compiler an error.
+
+    python hatch_build.py TREE    # compile in place, in a copy of the sources, as the tests do
+"""
+
+import os
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+ROOT = Path(__file__).parent
+MODULES = (
+    "fastroute.rules.known_heads",
+    "fastroute.rules.message",
+    "fastroute.rules.model_name",
+    "fastroute.rules.policy",
+    "fastroute.proxy.upstream",
+    "fastroute.proxy.pool",
+    "fastroute.proxy.router",
+    "fastroute.proxy.worker_state",
+    "fastroute.proxy.request_reader",
+    "fastroute.proxy.exchange",
+    "fastroute.proxy.client",
+)
+"""What a request, a reply and an event pass through."""
+
+DIRECTIVES = {
+    "language_level": 3,
+    # The types are those of the .pxd files; annotations are mypy's.
+    "annotation_typing": False,
+    # Plain C functions: bound ones cost more at each call.
+    "binding": False,
+}
+
+
+class CompiledModules(BuildHookInterface):  # type: ignore[type-arg]
+    """Adds the compiled modules to a wheel, beside their sources."""
+
+    PLUGIN_NAME = "custom"
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compile, unless this wheel is to be pure.
+
+        Raises:
+            CompileError: There is no working C compiler, and FASTROUTE_COMPILED=1 asks for one.
+        """
+        if version == "editable" or os.environ.get("FASTROUTE_PURE") == "1":
+            return
+        from setuptools.errors import BaseError
+
+        # Hatchling reads the files after this hook has returned.
+        self._directory = tempfile.TemporaryDirectory(prefix="fastroute-build-")
+        try:
+            built = compiled(Path(self.root), Path(self._directory.name))
+        except BaseError as error:
+            if os.environ.get("FASTROUTE_COMPILED") == "1":
+                raise
+            self.app.display_warning(
+                f"the hot path is not compiled, and a request costs twice the CPU: {error}; "
+                "install a C compiler (apt-get install gcc python3-dev) and build again"
+            )
+            return
+        build_data["pure_python"] = False
+        build_data["infer_tag"] = True
+        build_data["force_include"].update(built)
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """Remove what was made on the way."""
+        if hasattr(self, "_directory"):
+            self._directory.cleanup()
+
+
+def compiled(root: Path, directory: Path) -> dict[str, str]:
+    """Compile `MODULES`.
+
+    Args:
+        root: The project's directory.
+        directory: Where everything is written.
+
+    Returns:
+        The path of each compiled module, and its place in the wheel.
+    """
+    from Cython.Build import cythonize
+    from setuptools import Distribution, Extension
+    from setuptools.command.build_ext import build_ext
+
+    jobs = len(os.sched_getaffinity(0))
+    before = Path.cwd()
+    # Cython finds a .pxd file beside its module only by the way the module's name says.
+    os.chdir(root)
+    try:
+        extensions = cythonize(
+            [
+                Extension(name, [name.replace(".", "/") + ".py"], extra_compile_args=["-g0"])
+                for name in MODULES
+            ],
+            build_dir=str(directory / "c"),
+            compiler_directives=DIRECTIVES,
+            nthreads=jobs,
+            quiet=True,
+        )
+        command = build_ext(Distribution({"name": "fastroute", "ext_modules": extensions}))
+        command.build_lib = str(directory / "lib")
+        command.build_temp = str(directory / "o")
+        command.parallel = jobs
+        command.ensure_finalized()
+        command.run()
+    finally:
+        os.chdir(before)
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    places = [name.replace(".", "/") + suffix for name in MODULES]
+    return {str(directory / "lib" / place): place for place in places}
+
+
+def main() -> None:
+    """Compile in place, in the tree named on the command line."""
+    tree = Path(sys.argv[1]).resolve()
+    with tempfile.TemporaryDirectory(prefix="fastroute-build-") as directory:
+        for path, place in compiled(tree, Path(directory)).items():
+            (tree / place).write_bytes(Path(path).read_bytes())
+
+
+if __name__ == "__main__":
+    main()
