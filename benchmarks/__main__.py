@@ -1,0 +1,224 @@
+"""fastroute beside nginx, HAProxy, vllm-router and smg, and against its targets, in one run.
+
+    python -m benchmarks                                # all of it, about 20 minutes
+    python -m benchmarks --quick                        # the same, shorter: under 3 minutes
+    python -m benchmarks --peer nginx --peer fastroute-checkout --scenario streams-256 --part rounds
+
+Each proxy runs with one worker in front of the same four stand-in servers. Rounds are interleaved
+(direct, nginx, haproxy, ..., direct, ...), so that whatever else the machine does hits all. Every
+answer is checked to the byte; a wrong one is an error of that proxy, and the exit code is 1.
+
+Raw figures, tables and plots go to .bench/results/, with --publish to benchmarks/results/ and
+into the README. What is not installed is: from Debian (as root), from PyPI, from this checkout.
+
+Exit codes: 0 all answers were right; 1 some were wrong; 2 it could not run; 130 interrupted.
+"""
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from benchmarks import raw as raw_file
+from benchmarks import report, tables
+from benchmarks.comparison import environments, measuring, processes
+from benchmarks.comparison.measuring import Timing
+from benchmarks.comparison.peers import PEERS, SUBJECT, Peer, allow_open_files, chosen_peers
+from benchmarks.comparison.scenarios import SCENARIOS
+from benchmarks.comparison.stage import Cores, Stage
+from benchmarks.raw import Raw
+from benchmarks.studies import choosing, many_streams, scraping, startup, workers
+
+PARTS = ("rounds", "choosing", "starts", "workers", "scraping", "streams")
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """How much is measured."""
+
+    timing: Timing
+    studies: Timing
+    """Of the parts that fastroute has alone."""
+    streams: many_streams.Size
+    starts: int
+
+
+FULL = Plan(
+    timing=Timing(rounds=5, warmup=0.8, seconds=4.0),
+    studies=Timing(rounds=3, warmup=0.8, seconds=4.0),
+    streams=many_streams.Size(first=1000, streams=10_000, seconds=10.0),
+    starts=3,
+)
+QUICK = Plan(
+    timing=Timing(rounds=2, warmup=0.3, seconds=0.8),
+    studies=Timing(rounds=1, warmup=0.3, seconds=1.5),
+    streams=many_streams.Size(first=500, streams=2000, seconds=3.0),
+    starts=1,
+)
+
+
+def installed(peers: Sequence[Peer]) -> tuple[list[Peer], dict[str, str]]:
+    """Install what is missing; return the proxies that are here, and why others are not."""
+    here, missing = [], {}
+    for peer in peers:
+        try:
+            peer.install()
+        except environments.InstallFailed as error:
+            print(f"{peer.name} is left out: {error}", file=sys.stderr)
+            missing[peer.name] = str(error)
+        else:
+            here.append(peer)
+    return here, missing
+
+
+def subject_of(peers: Sequence[Peer]) -> Peer | None:
+    """Return the fastroute that the targets are about: the wheel's, or the only one there is."""
+    own = [peer for peer in peers if peer.name.startswith(SUBJECT)]
+    return own[0] if own else None
+
+
+def run(raw: Raw, peers: Sequence[Peer], plan: Plan, chosen: argparse.Namespace) -> None:
+    """Measure what was chosen, and put it into `raw`."""
+    subject = subject_of(peers)
+    with processes.scratch_directory() as directory:
+        stage = Stage(directory, raw.cores)
+        if "rounds" in chosen.part:
+            _rounds(raw, peers, plan, stage, chosen.scenario)
+        if "starts" in chosen.part:
+            raw.starts = startup.run(stage, peers, plan.starts)
+        if subject is None:
+            return
+        raw.subject = subject.name
+        if "choosing" in chosen.part:
+            python = subject.version[0]
+            raw.choosing = choosing.run(python, directory, raw.cores.proxy)
+        if "workers" in chosen.part:
+            raw.workers = workers.run(stage, subject, plan.studies)
+        if "scraping" in chosen.part:
+            raw.scraping = scraping.run(stage, subject, plan.studies)
+        if "streams" in chosen.part:
+            raw.many_streams = many_streams.run(stage, [subject], plan.streams)
+
+
+def _rounds(
+    raw: Raw, peers: Sequence[Peer], plan: Plan, stage: Stage, scenarios: Sequence[str]
+) -> None:
+    chosen = [one for one in SCENARIOS if not scenarios or one.name in scenarios]
+    with stage.servers() as servers, stage.all_proxies(peers, servers) as (targets, failed):
+        for name, reason in failed.items():
+            print(f"{name} is left out: {reason}", file=sys.stderr)
+        raw.left_out |= failed
+        raw.rounds = measuring.run_rounds(chosen, targets, plan.timing, stage.cores)
+
+
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--quick", action="store_true", help="few short rounds, fewer streams")
+    parser.add_argument("--rounds", type=int, help="how many, in place of the plan's")
+    parser.add_argument("--seconds", type=float, help="length of one measurement")
+    parser.add_argument(
+        "--part", action="append", choices=PARTS, help="only this; may be given many times"
+    )
+    parser.add_argument(
+        "--peer",
+        action="append",
+        choices=[peer.name for peer in PEERS],
+        help="only this; may be given many times",
+    )
+    parser.add_argument(
+        "--pure", action="store_true", help="fastroute without compiled modules as well"
+    )
+    parser.add_argument(
+        "--scenario",
+        action="append",
+        choices=[one.name for one in SCENARIOS],
+        help="of the part `rounds` only this; may be given many times",
+    )
+    parser.add_argument(
+        "--patience",
+        type=int,
+        default=0,
+        help="how often a measurement that other work disturbed is repeated",
+    )
+    parser.add_argument(
+        "--unpinned",
+        action="store_true",
+        help="let the scheduler place the processes; else the proxy has a core of its own",
+    )
+    parser.add_argument("--name", help="of the files in .bench/results/")
+    parser.add_argument(
+        "--publish", action="store_true", help="write benchmarks/results/ and the README instead"
+    )
+    chosen = parser.parse_args(arguments)
+    chosen.part = chosen.part or list(PARTS)
+    return chosen
+
+
+def planned(chosen: argparse.Namespace) -> Plan:
+    """Return the plan, with what was said in other words."""
+    plan = QUICK if chosen.quick else FULL
+    changes = {"patience": chosen.patience}
+    changes |= {"rounds": chosen.rounds} if chosen.rounds else {}
+    changes |= {"seconds": chosen.seconds} if chosen.seconds else {}
+    return msgspec.structs.replace(
+        plan,
+        timing=msgspec.structs.replace(plan.timing, **changes),
+        studies=msgspec.structs.replace(plan.studies, **changes),
+    )
+
+
+def written(raw: Raw, chosen: argparse.Namespace) -> Path:
+    """Write everything; return where the raw figures are."""
+    directory = report.RESULTS if chosen.publish else environments.CACHE / "results"
+    name = chosen.name or ("bench" if chosen.publish else "quick" if chosen.quick else "run")
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"{name}.json"
+    raw_file.save(raw, path)
+    plots = report.write(raw, directory, name)
+    if chosen.publish:
+        readme = report.README.read_text()
+        report.README.write_text(report.with_block(readme, report.readme_block(raw, plots)))
+    return path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    chosen = options(arguments)
+    wanted = chosen_peers([*(chosen.peer or ())])
+    if chosen.pure and chosen.peer is None:
+        wanted += [peer for peer in PEERS if peer.name == f"{SUBJECT}-pure"]
+    # SIGTERM as Ctrl-C: both unwind the stacks, which ends what we started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    allow_open_files()
+    plan = planned(chosen)
+    begun = time.monotonic()
+    try:
+        peers, missing = installed(wanted)
+        raw = Raw(
+            machine=raw_file.machine(peers),
+            cores=Cores.chosen(pinned=not chosen.unpinned),
+            timing=plan.timing,
+            left_out=missing,
+        )
+        run(raw, peers, plan, chosen)
+    except processes.StartFailed as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; everything started has been ended", file=sys.stderr)
+        return 130
+    raw.seconds = time.monotonic() - begun
+    path = written(raw, chosen)
+    print(tables.document(raw))
+    print(f"{raw.seconds:.0f} s; raw figures in {path}", file=sys.stderr)
+    return 1 if raw.errors() else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
