@@ -31,9 +31,9 @@ from benchmarks.comparison.peers import PEERS, SUBJECT, Peer, allow_open_files, 
 from benchmarks.comparison.scenarios import SCENARIOS
 from benchmarks.comparison.stage import Cores, Stage
 from benchmarks.raw import Raw
-from benchmarks.studies import choosing, many_streams, scraping, startup, workers
+from benchmarks.studies import choosing, cross_check, many_streams, scraping, startup, workers
 
-PARTS = ("rounds", "choosing", "starts", "workers", "scraping", "streams")
+PARTS = ("rounds", "cross-check", "choosing", "starts", "workers", "scraping", "streams")
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,9 +53,9 @@ FULL = Plan(
     starts=3,
 )
 QUICK = Plan(
-    timing=Timing(rounds=2, warmup=0.3, seconds=0.8),
-    studies=Timing(rounds=1, warmup=0.3, seconds=1.5),
-    streams=many_streams.Size(first=500, streams=2000, seconds=3.0),
+    timing=Timing(rounds=2, warmup=0.2, seconds=0.7),
+    studies=Timing(rounds=1, warmup=0.2, seconds=1.0),
+    streams=many_streams.Size(first=300, streams=1000, seconds=2.0),
     starts=1,
 )
 
@@ -85,8 +85,7 @@ def run(raw: Raw, peers: Sequence[Peer], plan: Plan, chosen: argparse.Namespace)
     subject = subject_of(peers)
     with processes.scratch_directory() as directory:
         stage = Stage(directory, raw.cores)
-        if "rounds" in chosen.part:
-            _rounds(raw, peers, plan, stage, chosen.scenario)
+        _beside_each_other(raw, peers, plan, stage, chosen)
         if "starts" in chosen.part:
             raw.starts = startup.run(stage, peers, plan.starts)
         if subject is None:
@@ -103,15 +102,22 @@ def run(raw: Raw, peers: Sequence[Peer], plan: Plan, chosen: argparse.Namespace)
             raw.many_streams = many_streams.run(stage, [subject], plan.streams)
 
 
-def _rounds(
-    raw: Raw, peers: Sequence[Peer], plan: Plan, stage: Stage, scenarios: Sequence[str]
+def _beside_each_other(
+    raw: Raw, peers: Sequence[Peer], plan: Plan, stage: Stage, chosen: argparse.Namespace
 ) -> None:
-    chosen = [one for one in SCENARIOS if not scenarios or one.name in scenarios]
+    """Run what has all proxies up at once."""
+    if not {"rounds", "cross-check"} & set(chosen.part):
+        return
+    scenarios = [one for one in SCENARIOS if not chosen.scenario or one.name in chosen.scenario]
     with stage.servers() as servers, stage.all_proxies(peers, servers) as (targets, failed):
         for name, reason in failed.items():
             print(f"{name} is left out: {reason}", file=sys.stderr)
         raw.left_out |= failed
-        raw.rounds = measuring.run_rounds(chosen, targets, plan.timing, stage.cores)
+        if "rounds" in chosen.part:
+            raw.rounds = measuring.run_rounds(scenarios, targets, plan.timing, stage.cores)
+        if "cross-check" in chosen.part:
+            seconds = plan.studies.seconds
+            raw.wrk = cross_check.run(targets, stage.directory, seconds, stage.cores.others)
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -197,9 +203,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     allow_open_files()
     plan = planned(chosen)
-    begun = time.monotonic()
     try:
         peers, missing = installed(wanted)
+        environments.install_if_allowed("wrk")
+        begun = time.monotonic()
         raw = Raw(
             machine=raw_file.machine(peers),
             cores=Cores.chosen(pinned=not chosen.unpinned),

@@ -15,6 +15,7 @@ from benchmarks.comparison.measuring import Timing
 from benchmarks.comparison.peers import SUBJECT, Peer
 from benchmarks.comparison.spec import LoadResult
 from benchmarks.comparison.stage import Cores
+from benchmarks.studies.cross_check import Check
 from benchmarks.studies.startup import Start
 from benchmarks.studies.workers import Result as WorkersResult
 
@@ -46,6 +47,7 @@ class Raw(msgspec.Struct, kw_only=True):
     """Proxies that could not be installed or started, and why."""
     rounds: dict[str, Rounds] = {}
     """Scenario -> who -> one result a round."""
+    wrk: dict[str, Check] = {}
     many_streams: dict[str, LoadResult] = {}
     workers: WorkersResult | None = None
     scraping: dict[str, list[LoadResult]] = {}

@@ -18,10 +18,11 @@ _LATENCY_COLUMNS = ("p50", "p99", "late p99")
 
 def targets(raw: Raw) -> str:
     """Return the table of the targets and what was measured."""
-    lines = [_row(("what", "target", "measured", "met")), _row(["---"] * 4)]
+    lines = [_row(("what", "target", "stretch goal", "measured", "met")), _row(["---"] * 5)]
     for target in TARGETS:
         verdict = target.verdict(raw)
-        lines.append(_row((target.what, target.target, verdict.measured, met(verdict))))
+        goals = (target.target, target.stretch or "-")
+        lines.append(_row((target.what, *goals, verdict.measured, met(verdict))))
     return "\n".join(lines) + "\n"
 
 
@@ -131,6 +132,29 @@ def _growth(who: str, result: LoadResult) -> str:
     return "; ".join(f"{size / 1e3:.1f} KB up to {count:,}" for count, size in steps)
 
 
+def _cross_check(raw: Raw) -> str:
+    if not raw.wrk:
+        return ""
+    lines = [
+        "### JSON, saturated, the load made by wrk",
+        "",
+        "Once, as a check of our own load by one that is not ours; CPU in us per request",
+        "",
+        _head(("", "CPU", "CPU by our load", "rate/s", "rate/s by our load", "wrong")),
+    ]
+    rounds = raw.rounds.get("json-saturated", {})
+    for who, check in raw.wrk.items():
+        ours = [one for one in rounds.get(who, ()) if one.units]
+        cells = [
+            f"{check.cpu_seconds * 1e6:.1f}",
+            _median(ours, lambda one, who=who: figures.cpu_per_unit(one, who), "{:.1f}"),
+            f"{check.requests_per_second:,.0f}",
+            _median(ours, figures.rate, "{:,.0f}"),
+        ]
+        lines.append(_row((who, *cells, check.wrong or "-")))
+    return "\n".join(lines) + "\n"
+
+
 def _workers(raw: Raw) -> str:
     found = raw.workers
     if found is None:
@@ -195,7 +219,7 @@ def _starts(raw: Raw) -> str:
     return "\n".join(lines) + "\n"
 
 
-_STUDIES = (_streams, _workers, _scraping, _starts)
+_STUDIES = (_cross_check, _streams, _workers, _scraping, _starts)
 
 
 def _head(columns: Sequence[str]) -> str:
@@ -251,7 +275,7 @@ def _two(values: list[float], form: str) -> tuple[str, str]:
 
 
 def _median(results: Sequence[LoadResult], value: Callable[[LoadResult], float], form: str) -> str:
-    return form.format(median_of(results, value))
+    return form.format(median_of(results, value)) if results else "-"
 
 
 def _cores(cores: set[int]) -> str:

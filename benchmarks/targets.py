@@ -99,6 +99,8 @@ def _latency(raw: Raw) -> Verdict:
     own, nginx = medians.get(raw.subject), medians.get("nginx")
     if own is None or nginx is None:
         return _verdict(texts, None, False)
+    if min(min(both) for both in medians.values()) < 0:
+        return _verdict([*texts, "less than direct: other work disturbed"], None, False)
     # nginx's p50 and p99 with so much on top; half of the two routers'.
     limits = [(nginx[0] + 30, nginx[1] + 200)]
     routers = [medians[name] for name in ("vllm-router", "smg") if name in medians]

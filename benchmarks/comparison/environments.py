@@ -52,6 +52,14 @@ def debian(package: str) -> Callable[[], None]:
     return install
 
 
+def install_if_allowed(package: str) -> None:
+    """Install a Debian package that can be done without."""
+    try:
+        debian(package)()
+    except InstallFailed as error:
+        print(error, file=sys.stderr)
+
+
 def pypi(environment: str, requirement: str) -> Callable[[], None]:
     """Return what makes an environment with one requirement from PyPI in it."""
 
