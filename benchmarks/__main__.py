@@ -158,7 +158,13 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="let the scheduler place the processes; else the proxy has a core of its own",
     )
-    parser.add_argument("--name", help="of the files in .bench/results/")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=environments.CACHE / "results",
+        metavar="DIR",
+        help="where to write raw figures, tables and plots (default: .bench/results)",
+    )
     parser.add_argument(
         "--publish", action="store_true", help="write benchmarks/results/ and the README instead"
     )
@@ -182,12 +188,11 @@ def planned(chosen: argparse.Namespace) -> Plan:
 
 def written(raw: Raw, chosen: argparse.Namespace) -> Path:
     """Write everything; return where the raw figures are."""
-    directory = report.RESULTS if chosen.publish else environments.CACHE / "results"
-    name = chosen.name or ("bench" if chosen.publish else "quick" if chosen.quick else "run")
+    directory = report.RESULTS if chosen.publish else chosen.output
     directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"{name}.json"
+    path = directory / "bench.json"
     raw_file.save(raw, path)
-    plots = report.write(raw, directory, name)
+    plots = report.write(raw, path)
     if chosen.publish:
         readme = report.README.read_text()
         report.README.write_text(report.with_block(readme, report.readme_block(raw, plots)))

@@ -1,11 +1,12 @@
 """From the raw file of a run to tables, plots and the README: `python -m benchmarks.report`.
 
 python -m benchmarks.report                      # from benchmarks/results/bench.json
-python -m benchmarks.report .bench/results/quick.json --no-readme
+python -m benchmarks.report .bench/results/bench.json --no-readme
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -96,32 +97,37 @@ def _latency_bars(raw: Raw, which: str) -> dict[str, float]:
     return {who: max(0.0, spread.median) for who, spread in spreads.items() if spread}
 
 
-def write(raw: Raw, directory: Path, name: str) -> list[str]:
+def write(raw: Raw, path: Path) -> list[str]:
     """Write tables and plots beside the raw file; return the names of the plots."""
-    (directory / f"{name}.md").write_text(tables.document(raw))
+    path.with_suffix(".md").write_text(tables.document(raw))
     made = charts(raw)
     for file, chart in made.items():
-        (directory / file).write_text(chart.svg())
+        (path.parent / file).write_text(chart.svg())
     return list(made)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("raw", nargs="?", type=Path, default=RESULTS / "bench.json")
     parser.add_argument("--no-readme", action="store_true", help="leave README.md as it is")
-    options = parser.parse_args()
+    parser.add_argument("--readme", type=Path, default=README, help="the file with the block")
+    options = parser.parse_args(arguments)
     try:
         raw = raw_file.load(options.raw)
-        plots = write(raw, options.raw.parent, options.raw.stem)
+        plots = write(raw, options.raw)
         if not options.no_readme:
-            README.write_text(with_block(README.read_text(), readme_block(raw, plots)))
+            text = options.readme.read_text()
+            options.readme.write_text(with_block(text, readme_block(raw, plots)))
     except OSError as error:
         print(f"{error.filename}: {error.strerror}", file=sys.stderr)
         return 2
-    except (msgspec.DecodeError, NoBlock) as error:
+    except msgspec.DecodeError as error:
         print(f"{options.raw}: {error}", file=sys.stderr)
+        return 2
+    except NoBlock as error:
+        print(f"{options.readme}: {error}", file=sys.stderr)
         return 2
     print(tables.targets(raw))
     return 0

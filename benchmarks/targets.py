@@ -50,7 +50,7 @@ def _cpu(scenario: str, limits: Mapping[str, Limit]) -> Callable[[Raw], Verdict]
         found = {
             base: spread_of(figures.ratios(rounds, raw.subject, base))
             for base in limits
-            if base in raw.machine.versions
+            if base in rounds
         }
         wrong = sum(figures.errors(rounds.get(raw.subject, ())).values())
         texts = [f"{_ratio(spread)} x {base}" for base, spread in found.items()]
