@@ -16,9 +16,10 @@ Exit codes: 0 all answers were right; 1 some were wrong; 2 it could not run; 130
 
 import argparse
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -86,20 +87,39 @@ def run(raw: Raw, peers: Sequence[Peer], plan: Plan, chosen: argparse.Namespace)
     with processes.scratch_directory() as directory:
         stage = Stage(directory, raw.cores)
         _beside_each_other(raw, peers, plan, stage, chosen)
-        if "starts" in chosen.part:
-            raw.starts = startup.run(stage, peers, plan.starts)
-        if subject is None:
-            return
-        raw.subject = subject.name
-        if "choosing" in chosen.part:
-            python = subject.version[0]
-            raw.choosing = choosing.run(python, directory, raw.cores.proxy)
-        if "workers" in chosen.part:
-            raw.workers = workers.run(stage, subject, plan.studies)
-        if "scraping" in chosen.part:
-            raw.scraping = scraping.run(stage, subject, plan.studies)
-        if "streams" in chosen.part:
-            raw.many_streams = many_streams.run(stage, [subject], plan.streams)
+        studies: dict[str, tuple[str, Callable[[], object]]] = {
+            "starts": ("starts", lambda: startup.run(stage, peers, plan.starts))
+        }
+        if subject is not None:
+            raw.subject = subject.name
+            studies |= _studies_of(subject, stage, plan)
+        for part in PARTS:
+            if part in chosen.part and part in studies:
+                field, study = studies[part]
+                _put(raw, field, study)
+
+
+def _studies_of(
+    subject: Peer, stage: Stage, plan: Plan
+) -> dict[str, tuple[str, Callable[[], object]]]:
+    """Return part -> the field of `Raw` that it fills, and what fills it."""
+    timing = plan.studies
+    python, cores = subject.version[0], stage.cores.proxy
+    return {
+        "choosing": ("choosing", lambda: choosing.run(python, stage.directory, cores)),
+        "workers": ("workers", lambda: workers.run(stage, subject, timing)),
+        "scraping": ("scraping", lambda: scraping.run(stage, subject, timing)),
+        "streams": ("many_streams", lambda: many_streams.run(stage, [subject], plan.streams)),
+    }
+
+
+def _put(raw: Raw, field: str, study: Callable[[], object]) -> None:
+    """Put what a study found into `raw`; one that fails must not cost what was measured before."""
+    try:
+        setattr(raw, field, study())
+    except (processes.StartFailed, subprocess.SubprocessError, OSError, RuntimeError) as error:
+        print(f"{field} is left out: {error}", file=sys.stderr)
+        raw.leave_out(field, str(error))
 
 
 def _beside_each_other(
@@ -112,7 +132,7 @@ def _beside_each_other(
     with stage.servers() as servers, stage.all_proxies(peers, servers) as (targets, failed):
         for name, reason in failed.items():
             print(f"{name} is left out: {reason}", file=sys.stderr)
-        raw.left_out |= failed
+            raw.leave_out(name, reason)
         if "rounds" in chosen.part:
             raw.rounds = measuring.run_rounds(scenarios, targets, plan.timing, stage.cores)
         if "cross-check" in chosen.part:
@@ -216,8 +236,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             machine=raw_file.machine(peers),
             cores=Cores.chosen(pinned=not chosen.unpinned),
             timing=plan.timing,
-            left_out=missing,
         )
+        for name, reason in missing.items():
+            raw.leave_out(name, reason)
         run(raw, peers, plan, chosen)
     except processes.StartFailed as error:
         print(error, file=sys.stderr)

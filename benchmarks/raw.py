@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from benchmarks.comparison import figures
+from benchmarks.comparison import environments, figures
 from benchmarks.comparison.figures import Rounds
 from benchmarks.comparison.measuring import Timing
 from benchmarks.comparison.peers import SUBJECT, Peer
@@ -44,7 +44,7 @@ class Raw(msgspec.Struct, kw_only=True):
     subject: str = SUBJECT
     """The proxy whose figures the targets are about."""
     left_out: dict[str, str] = {}
-    """Proxies that could not be installed or started, and why."""
+    """What could not be installed, started or measured, and why."""
     rounds: dict[str, Rounds] = {}
     """Scenario -> who -> one result a round."""
     wrk: dict[str, Check] = {}
@@ -55,6 +55,10 @@ class Raw(msgspec.Struct, kw_only=True):
     starts: dict[str, list[Start]] = {}
     seconds: float = 0.0
     """How long the run took."""
+
+    def leave_out(self, what: str, reason: str) -> None:
+        """Note that something could not be measured, without the names of our folders."""
+        self.left_out = {**self.left_out, what: reason.replace(str(environments.ROOT), ".")}
 
     def errors(self) -> dict[str, int]:
         """Return all wrong answers, by reason."""

@@ -5,6 +5,7 @@ Everything is installed once and kept; `rm -r .bench` starts anew.
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".bench"
 RUNTIME_LOCK = ROOT / "deploy" / "image" / "requirements.lock"
+# What no wheel is made of; hidden files too.
+_NO_SOURCE = re.compile(
+    r"\.|__pycache__$|.*\.(pyc|so)$|(benchmarks|build|deploy|dist|docs|tests)$|requirements.*"
+)
 # A fastroute of the interpreter only, where the wheel would have compiled modules.
 _PURE = {"FASTROUTE_PURE": "1"}
 _INSTALL_SECONDS = 900
@@ -84,13 +89,22 @@ def wheel(environment: str, *, pure: bool) -> Callable[[], None]:
     return install
 
 
+def sources() -> list[Path]:
+    """Return the files of this checkout that a wheel may be made of, relative to it."""
+    found = []
+    for directory, names, files in os.walk(ROOT):
+        names[:] = sorted(name for name in names if not _NO_SOURCE.match(name))
+        found += [Path(directory, file) for file in files if not _NO_SOURCE.match(file)]
+    return sorted(path.relative_to(ROOT) for path in found)
+
+
 def sources_digest() -> str:
-    """Return a digest of all that a wheel of this checkout is made of."""
+    """Return a digest of all that a wheel of this checkout is made of, but for its texts."""
     digest = hashlib.sha256()
-    sources = [*ROOT.glob("*.toml"), *ROOT.glob("*.py"), *(ROOT / "fastroute").rglob("*")]
-    for path in sorted(sources):
-        if path.is_file() and path.suffix not in (".pyc", ".so"):
-            digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes() + b"\0")
+    for path in sources():
+        if path.suffix == ".md":
+            continue  # A published run changes the README, and would have the wheel built again.
+        digest.update(f"{path}\0".encode() + (ROOT / path).read_bytes() + b"\0")
     return digest.hexdigest()
 
 
@@ -125,11 +139,18 @@ def _make(
 
 
 def _built_wheel(directory: Path, *, pure: bool) -> str:
-    """Build the wheel of this checkout as a release would be, with the tools of this Python."""
+    """Build the wheel of this checkout as a release would be, with the tools of this Python.
+
+    It is built of a copy: what a compiler leaves beside the sources must not be taken for them.
+    """
     shutil.rmtree(directory, ignore_errors=True)
+    for path in sources():
+        copy = directory / "source" / path
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / path, copy)
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "wheel"]
-    options = ["--no-deps", "--no-build-isolation", "--wheel-dir", str(directory), str(ROOT)]
-    _run([*command, *options], _PURE if pure else {})
+    where = ["--wheel-dir", str(directory), str(directory / "source")]
+    _run([*command, "--no-deps", "--no-build-isolation", *where], _PURE if pure else {})
     (built,) = directory.glob("*.whl")
     return str(built)
 

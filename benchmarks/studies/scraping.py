@@ -41,10 +41,11 @@ def run(stage: Stage, peer: Peer, timing: Timing) -> dict[str, list[LoadResult]]
                     time.sleep(_SECONDS_TO_SETTLE)
                     result = _measure(stage, proxy, timing)
             results[kind].append(result)
+            p99 = result.latencies.get("p99", 0) * 1e6
+            wrong = f", WRONG {result.errors}" if result.errors else ""
             print(
                 f"{number}/{timing.rounds} scraping {kind:11} supervisor "
-                f"{supervisor_share(result):.1%} of a core, p99 {result.latencies['p99'] * 1e6:.0f}"
-                f" us{f', WRONG {result.errors}' if result.errors else ''}",
+                f"{supervisor_share(result):.1%} of a core, p99 {p99:,.0f} us{wrong}",
                 file=sys.stderr,
             )
     return results
@@ -66,9 +67,14 @@ def _measure(stage: Stage, proxy: Target, timing: Timing) -> LoadResult:
 
 
 def supervisor_pid(pid: int) -> int:
-    """Return the process that has the workers: what was started, or what that has become."""
+    """Return the process that has the worker.
+
+    Raises:
+        RuntimeError: There are other processes than these two.
+    """
     tree = cpu.tree(pid)
-    assert len(tree) == 2, f"a supervisor and one worker were expected, not {len(tree)} processes"
+    if len(tree) != 2:
+        raise RuntimeError(f"a supervisor and one worker were expected, not {len(tree)} processes")
     return tree[0]
 
 

@@ -2,6 +2,7 @@ import msgspec
 import pytest
 
 from benchmarks import raw as raw_file
+from benchmarks.comparison.environments import ROOT
 from benchmarks.studies.cross_check import Check
 from benchmarks.studies.startup import Start
 from benchmarks.studies.workers import Result
@@ -42,3 +43,9 @@ def test_errors_of_all_parts_are_added():
     run.scraping["off"][0].errors = wrong
     assert run.errors() == {"status 502": 4}
     assert full().errors() == {}
+
+
+def test_what_is_left_out_does_not_name_where_the_checkout_is():
+    run = full()
+    run.leave_out("fastroute", f"{ROOT}/.bench/pip failed")
+    assert run.left_out == {"smg": "no wheel", "fastroute": "./.bench/pip failed"}
