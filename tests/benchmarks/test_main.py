@@ -28,7 +28,7 @@ def bench(directory, *arguments: str):
 
 
 def test_rounds(tmp_path):
-    scenarios = ("json-saturated", "json-2000")
+    scenarios = ("json-saturated", "prompts-100k")
     chosen = [word for name in scenarios for word in ("--scenario", name)]
     run = bench(tmp_path, "--part", "rounds", "--rounds", "1", "--seconds", "0.4", *chosen)
     assert set(run.rounds) == set(scenarios)
@@ -39,7 +39,6 @@ def test_rounds(tmp_path):
             assert one.checked >= one.units
             assert one.errors == {}
             assert one.cpu_seconds["servers" if who == "direct" else who] > 0
-    assert {"p50", "p99"} < set(run.rounds["json-2000"][PEER][0].latencies)
     document = (tmp_path / "bench.md").read_text()
     assert f"| {PEER} |" in document
     assert (tmp_path / "bench.json").exists()
