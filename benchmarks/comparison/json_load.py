@@ -104,6 +104,9 @@ class JsonLoad:
             await asyncio.sleep(0.1)
             self.reconnect(port)
             return
+        if self.ended:
+            connection.transport.abort()
+            return
         self.open.add(connection)
         self.connected(connection)
 
@@ -135,6 +138,8 @@ class JsonLoad:
     def end(self) -> None:
         """Close every connection; what happens from here on is no error."""
         self.ended = True
+        for task in self.tasks:
+            task.cancel()
         for connection in self.open:
             connection.transport.abort()
 

@@ -33,9 +33,11 @@ def spec(kind, port, **fields) -> LoadSpec:
 async def answering(reply, run, delay=lambda number: 0.0):
     """Run a load at a server that answers each request with `reply`; return the load's result."""
     asked = 0
+    writers = []
 
     async def serve(reader, writer):
         nonlocal asked
+        writers.append(writer)
         try:
             while True:
                 head = await reader.readuntil(traffic.HEAD_END)
@@ -48,7 +50,11 @@ async def answering(reply, run, delay=lambda number: 0.0):
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
-        return await run(server.sockets[0].getsockname()[1])
+        result = await run(server.sockets[0].getsockname()[1])
+        # uvloop's close() waits for connections that are still open, for ever.
+        for writer in writers:
+            writer.transport.abort()
+        return result
 
 
 def closed(port):
