@@ -7,10 +7,11 @@ INSTALLED := $(VENV)/.installed
 DEV_INSTALLED := $(VENV)/.dev-installed
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-compiled test-real check style lint types bench bench-quick bench-micro lock clean
+.PHONY: help demo test test-compiled test-real check style lint types bench bench-quick bench-micro \
+	bench-micro-save lock clean
 
 help:  ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
 $(VENV)/bin/python:
 	@echo "making $(VENV) with $$($(PYTHON) --version)"
@@ -62,14 +63,17 @@ lint: $(DEV_INSTALLED)
 types: $(DEV_INSTALLED)
 	$(BIN)/mypy
 
-bench-micro: $(DEV_INSTALLED)  ## Time the pieces of the hot path
-	$(BIN)/python -m pytest benchmarks -o python_files='bench_*.py' --benchmark-only
+bench: $(DEV_INSTALLED)  ## Measure beside nginx, HAProxy, vllm-router and smg; renew the README's table
+	$(BIN)/python -m benchmarks --publish
 
-bench: $(DEV_INSTALLED)  ## Measure CPU and latency beside nginx and HAProxy (Debian's packages)
-	$(BIN)/python -m benchmarks.side_by_side
+bench-quick: $(DEV_INSTALLED)  ## The same in under 3 minutes, into .bench/results only
+	$(BIN)/python -m benchmarks --quick
 
-bench-quick: $(DEV_INSTALLED)  ## The same in under 3 minutes
-	$(BIN)/python -m benchmarks.side_by_side --quick
+bench-micro: $(DEV_INSTALLED)  ## Time the pieces; fail if one is 20 % slower than the baseline
+	$(BIN)/python -m benchmarks.micro
+
+bench-micro-save: $(DEV_INSTALLED)  ## Time the pieces and keep that as the baseline
+	$(BIN)/python -m benchmarks.micro --save
 
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
 	--no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
@@ -86,4 +90,4 @@ lock: $(DEV_INSTALLED)  ## Renew the locks of tests and image from pyproject.tom
 	  --output-file deploy/image/build.lock -
 
 clean:  ## Remove what was made, the virtual environment too
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) .bench dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -68,3 +68,12 @@ def resident_bytes(pid: int) -> int:
         except (FileNotFoundError, ProcessLookupError):
             continue
     return total * os.sysconf("SC_PAGE_SIZE")
+
+
+def proportional_bytes(pid: int) -> int:
+    """Return the resident memory of a process, shared pages in part; 0 when it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except (OSError, ProcessLookupError):
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))

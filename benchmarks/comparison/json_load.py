@@ -7,7 +7,7 @@ from collections import Counter, deque
 from benchmarks.comparison import replies, traffic
 from benchmarks.comparison.pace import Ticker
 from benchmarks.comparison.spec import LoadResult, LoadSpec
-from benchmarks.comparison.window import Window, percentile
+from benchmarks.comparison.window import Window, percentile, spread
 
 _OK = b"HTTP/1.1 200 "
 
@@ -104,6 +104,9 @@ class JsonLoad:
             await asyncio.sleep(0.1)
             self.reconnect(port)
             return
+        if self.ended:
+            connection.transport.abort()
+            return
         self.open.add(connection)
         self.connected(connection)
 
@@ -135,6 +138,8 @@ class JsonLoad:
     def end(self) -> None:
         """Close every connection; what happens from here on is no error."""
         self.ended = True
+        for task in self.tasks:
+            task.cancel()
         for connection in self.open:
             connection.transport.abort()
 
@@ -234,12 +239,7 @@ class PacedLoad(JsonLoad):
                 self.failed("no answer within a second of the end")
 
     def latency_figures(self) -> dict[str, float]:
-        ordered = sorted(self.latencies)
-        if not ordered:
+        if not self.latencies:
             return {}
-        return {
-            "p50": percentile(ordered, 0.5),
-            "p99": percentile(ordered, 0.99),
-            "max": ordered[-1],
-            "sent_late_p99": percentile(sorted(self.lateness), 0.99),
-        }
+        late = percentile(sorted(self.lateness), 0.99)
+        return {**spread(self.latencies), "sent_late_p99": late}

@@ -1,40 +1,51 @@
 """The proxies that are compared. One more is one more entry in PEERS (and perhaps a template)."""
 
+import contextlib
 import resource
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import NamedTuple
 
+from benchmarks.comparison import environments
+
 TEMPLATES = Path(__file__).parent.parent / "peers"
 _MOST_OPEN_FILES = 65536
+# So many requests a server takes at once, as it is told to fastroute.
+_CAPACITY = 64
 
 
 class Place(NamedTuple):
-    """Where a proxy is to run: its port, its servers' ports, and a directory of its own."""
+    """Where a proxy is to run: its ports, its servers' ports, and a directory of its own."""
 
     port: int
+    metrics_port: int
+    """Of those that serve their own metrics at a port of its own and cannot be told not to."""
     server_ports: Sequence[int]
     directory: Path
+
+    @property
+    def server_urls(self) -> list[str]:
+        return [f"http://127.0.0.1:{port}" for port in self.server_ports]
 
 
 class Peer(NamedTuple):
     name: str
     command: Callable[[Place], list[str]]
     """Prepares the place and returns what to run; it stays in the foreground until SIGTERM."""
-    version: tuple[str, ...]
+    version: Sequence[str]
     """A command whose first line of output names the version."""
-    package: str
-    """What to install where it is missing."""
-
-    def is_installed(self) -> bool:
-        return shutil.which(self.version[0]) is not None
+    install: Callable[[], None]
+    """Installs it where it is missing; raises InstallFailed."""
+    environ: Mapping[str, str] = {}
+    only_if_asked_for: bool = False
 
     def version_line(self) -> str:
-        done = subprocess.run(self.version, capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run(
+            self.version, capture_output=True, text=True, timeout=30, check=False, cwd="/"
+        )
         lines = (done.stdout + done.stderr).strip().splitlines()
         return lines[0] if lines else "unknown"
 
@@ -42,6 +53,11 @@ class Peer(NamedTuple):
 def allow_open_files() -> int:
     """Raise this process's limit of open files, which the proxies inherit; return the limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < _MOST_OPEN_FILES:
+        # Root may; anybody else keeps the limit, and then there are fewer streams.
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (_MOST_OPEN_FILES, _MOST_OPEN_FILES))
+            return _MOST_OPEN_FILES
     limit = _MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_OPEN_FILES)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
     return limit
@@ -81,23 +97,108 @@ def _haproxy(place: Place) -> list[str]:
     return ["haproxy", "-db", "-f", str(_filled("haproxy.cfg.template", servers, place))]
 
 
-def _fastroute(place: Place) -> list[str]:
-    servers = [
-        part for port in place.server_ports for part in ("--server", f"http://127.0.0.1:{port}")
+def _vllm_router(place: Place) -> list[str]:
+    return [
+        str(environments.program("vllm-router", "vllm-router")),
+        *("--worker-urls", *place.server_urls),
+        *("--host", "127.0.0.1", "--port", str(place.port)),
+        # Its default, cache_aware, keeps the text of all prompts in a tree: dearer, and not asked
+        # of the others. A choice in turn is the cheapest it has.
+        *("--policy", "round_robin"),
+        # It takes `warning` and `warn` for `info`, and then writes lines about requests.
+        *("--log-level", "error"),
+        *("--prometheus-port", str(place.metrics_port)),
     ]
-    own = ["--host", "127.0.0.1", "--port", str(place.port), "--workers", "1", "--max-load", "64"]
-    return [sys.executable, "-m", "fastroute", "run", *servers, *own]
 
+
+def _smg(place: Place) -> list[str]:
+    return [
+        str(environments.program("smg", "smg")),
+        "launch",
+        *("--worker-urls", *place.server_urls),
+        *("--host", "127.0.0.1", "--port", str(place.port)),
+        *("--policy", "round_robin"),
+        *("--log-level", "error"),
+        *("--prometheus-port", str(place.metrics_port)),
+        # No bound on the requests at once; the default is enough here, the others have none.
+        *("--max-concurrent-requests", "0"),
+        # Its servers keep idle connections: 3 s would add reconnects to the measurement.
+        *("--upstream-pool-idle-timeout-secs", "60"),
+    ]
+
+
+def _fastroute_of(python: Callable[[], Path | str]) -> Callable[[Place], list[str]]:
+    def command(place: Place) -> list[str]:
+        servers = [part for url in place.server_urls for part in ("--server", url)]
+        own = ["--host", "127.0.0.1", "--port", str(place.port)]
+        capacity = ["--workers", "1", "--max-load", str(_CAPACITY)]
+        return [str(python()), "-m", "fastroute", "run", *servers, *own, *capacity]
+
+    return command
+
+
+def _fastroute(
+    name: str,
+    python: Callable[[], Path | str],
+    install: Callable[[], None],
+    *,
+    only_if_asked_for: bool = False,
+) -> Peer:
+    return Peer(
+        name,
+        _fastroute_of(python),
+        (str(python()), "-c", environments.DESCRIBE_FASTROUTE),
+        install,
+        only_if_asked_for=only_if_asked_for,
+    )
+
+
+# One thread for what they do, as the others have; they would take one for each core they may use.
+_ONE_THREAD = {"TOKIO_WORKER_THREADS": "1"}
 
 # The order is that of the table and of the runs. Ratios are to BASELINE.
 PEERS = (
-    Peer("nginx", _nginx, ("nginx", "-v"), "apt-get install nginx"),
-    Peer("haproxy", _haproxy, ("haproxy", "-v"), "apt-get install haproxy"),
+    Peer("nginx", _nginx, ("nginx", "-v"), environments.debian("nginx")),
+    Peer("haproxy", _haproxy, ("haproxy", "-v"), environments.debian("haproxy")),
     Peer(
+        "vllm-router",
+        _vllm_router,
+        environments.describe("vllm-router"),
+        environments.pypi("vllm-router", "vllm-router==0.1.17"),
+        _ONE_THREAD,
+    ),
+    Peer(
+        "smg",
+        _smg,
+        environments.describe("smg"),
+        environments.pypi("smg", "smg==1.13.0"),
+        _ONE_THREAD,
+    ),
+    _fastroute(
         "fastroute",
-        _fastroute,
-        (sys.executable, "-c", "import fastroute; print('fastroute', fastroute.__version__)"),
-        "make install",
+        lambda: environments.program("fastroute", "python"),
+        environments.wheel("fastroute", pure=False),
+    ),
+    _fastroute(
+        "fastroute-pure",
+        lambda: environments.program("fastroute-pure", "python"),
+        environments.wheel("fastroute-pure", pure=True),
+        only_if_asked_for=True,
+    ),
+    # This checkout as it stands, for a quick look while working on it.
+    _fastroute(
+        "fastroute-checkout",
+        lambda: sys.executable,
+        lambda: None,
+        only_if_asked_for=True,
     ),
 )
 BASELINE = "nginx"
+SUBJECT = "fastroute"
+
+
+def chosen_peers(names: Sequence[str] = ()) -> list[Peer]:
+    """Return the proxies of these names, in the order of the table; without names, the usual."""
+    if names:
+        return [peer for peer in PEERS if peer.name in names]
+    return [peer for peer in PEERS if not peer.only_if_asked_for]

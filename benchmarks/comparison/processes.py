@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,13 +47,23 @@ def _prepare(cores: set[int]) -> None:
 
 
 @contextmanager
-def running(command: list[str], log: Path, cores: set[int]):
+def running(
+    command: list[str],
+    log: Path,
+    cores: set[int],
+    *,
+    environ: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+):
     """Run a command in a process group of its own, output to `log`; end the group on leaving.
 
     Args:
         command: What to run.
         log: A file for its output.
         cores: Where it and its children may run.
+        environ: More variables of its environment.
+        directory: Where it runs. Not this checkout for an installed fastroute: `python -m` would
+            take the modules from there.
 
     Yields:
         The subprocess.Popen; standard input is a pipe, kept open as long as the block runs.
@@ -65,6 +76,8 @@ def running(command: list[str], log: Path, cores: set[int]):
             stderr=subprocess.STDOUT,
             start_new_session=True,
             preexec_fn=lambda: _prepare(cores),
+            env=os.environ | dict(environ or {}),
+            cwd=directory,
         )
     try:
         yield process
@@ -72,7 +85,7 @@ def running(command: list[str], log: Path, cores: set[int]):
         _stop(process)
 
 
-def output_of(command: list[str], timeout: float, cores: set[int]) -> bytes:
+def output_of(command: list[str], timeout: float, cores: set[int], directory: Path) -> bytes:
     """Return what a command writes; it is killed after `timeout` seconds or with us.
 
     Raises:
@@ -85,6 +98,7 @@ def output_of(command: list[str], timeout: float, cores: set[int]) -> bytes:
         check=False,
         start_new_session=True,
         preexec_fn=lambda: _prepare(cores),
+        cwd=directory,
     )
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}")

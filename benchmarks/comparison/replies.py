@@ -38,20 +38,51 @@ def read_reply(data: bytes) -> Reply | None:
 
 def _read_chunked(data: bytes, status: int, position: int) -> Reply | None:
     parts = []
-    while True:
-        line_end = data.find(b"\r\n", position)
-        if line_end < 0:
-            return None
-        size = int(data[position:line_end], 16)
-        start = line_end + 2
-        position = start + size + 2
-        if len(data) < position:
-            return None
-        if data[position - 2 : position] != b"\r\n":
-            raise ValueError("a chunk that does not end where it says")
-        if size == 0:
+    while (chunk := _chunk_at(data, position)) is not None:
+        part, position = chunk
+        if not part:
             return Reply(status, b"".join(parts), position)
-        parts.append(data[start : start + size])
+        parts.append(part)
+    return None
+
+
+def read_beginning(data: bytes) -> Reply | None:
+    """Return what has come of a chunked reply that goes on; None before its head is whole.
+
+    Only whole chunks count; `end` is where the first one that is not whole begins.
+
+    Raises:
+        ValueError: when the bytes are no chunked reply.
+    """
+    head_end = data.find(traffic.HEAD_END)
+    if head_end < 0:
+        return None
+    head = data[: head_end + 2]
+    if not head.startswith(b"HTTP/1.1 "):
+        raise ValueError("not an HTTP/1.1 reply")
+    status = int(head[9:12])
+    if b"\r\ntransfer-encoding: chunked\r\n" not in head.lower():
+        return Reply(status, data[head_end + 4 :], len(data))
+    parts = []
+    position = head_end + 4
+    while (chunk := _chunk_at(data, position)) is not None and chunk[0]:
+        parts.append(chunk[0])
+        position = chunk[1]
+    return Reply(status, b"".join(parts), position)
+
+
+def _chunk_at(data: bytes, position: int) -> tuple[bytes, int] | None:
+    """Return the chunk that begins there and where the next one does; None if it is not whole."""
+    line_end = data.find(b"\r\n", position)
+    if line_end < 0:
+        return None
+    start = line_end + 2
+    end = start + int(data[position:line_end], 16)
+    if len(data) < end + 2:
+        return None
+    if data[end : end + 2] != b"\r\n":
+        raise ValueError("a chunk that does not end where it says")
+    return data[start:end], end + 2
 
 
 def why_wrong(reply: Reply, expected_body: bytes) -> str | None:

@@ -40,4 +40,18 @@ SCENARIOS = (
         kind="streams",
         connections=256,
     ),
+    Scenario(
+        "latency-1000",
+        "JSON, 1 KB in, 0.8 KB out, 64 connections, 1,000 requests/s",
+        kind="paced",
+        connections=64,
+        rate=1000.0,
+    ),
+    Scenario(
+        "prompts-100k",
+        "JSON, 100 KB in, 0.8 KB out, 32 connections, as fast as it goes",
+        kind="closed",
+        connections=32,
+        request_bytes=100 * 1024,
+    ),
 )

@@ -8,7 +8,7 @@ import msgspec
 class LoadSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One measurement. Times in seconds."""
 
-    kind: Literal["closed", "paced", "streams"]
+    kind: Literal["closed", "paced", "streams", "many"]
     ports: tuple[int, ...]
     """Connections are spread over these ports of 127.0.0.1 in turn; a proxy has one."""
     connections: int
@@ -16,18 +16,22 @@ class LoadSpec(msgspec.Struct, frozen=True, kw_only=True):
     rate: float = 0.0
     """Requests per second of kind `paced`."""
     tick: float = 0.0
-    """Time between two events of kind `streams`; the stand-in servers know it too."""
+    """Time between two events of a stream; the stand-in servers know it too."""
+    first_connections: int = 0
+    """Of kind `many`: how many streams run when resident memory is read the first time."""
     warmup: float
     seconds: float
     watched: dict[str, int]
     """Name -> process id: trees of processes whose CPU is counted over the window."""
+    alone: dict[str, int] = {}
+    """The same without their children, which are counted in one of the trees too."""
 
 
 class LoadResult(msgspec.Struct, kw_only=True):
     """What happened inside the window, and every error, inside the window or not."""
 
     units: int
-    """Answers, or events of kind `streams`."""
+    """Answers, or events of streams."""
     seconds: float
     cpu_seconds: dict[str, float]
     """Per watched tree, and `load` for the load process itself."""
@@ -35,7 +39,26 @@ class LoadResult(msgspec.Struct, kw_only=True):
     """Of everything else on the machine: what disturbed the measurement."""
     resident_bytes: dict[str, int]
     latencies: dict[str, float]
-    """Seconds: p50, p99, max, and `sent_late_p99`: how late requests left. Empty if untimed."""
+    """Seconds: p50, p99, max, and of kind `paced` `sent_late_p99`: how late requests left.
+
+    Of kind `many` they are the time from an event's sending to its arrival. Empty if untimed."""
     checked: int
     """Answers that were checked whole, over the entire run."""
     errors: dict[str, int]
+    resident_steps: list[tuple[int, dict[str, int]]] = []
+    """Of kind `many`: so many streams were open, and the resident bytes of each watched tree."""
+
+    @classmethod
+    def of_failure(cls, spec: LoadSpec, reason: str) -> "LoadResult":
+        """Return the result of a measurement that gave none."""
+        watched = (*spec.watched, *spec.alone, "load")
+        return cls(
+            units=0,
+            seconds=spec.seconds,
+            cpu_seconds=dict.fromkeys(watched, 0.0),
+            others_cpu_seconds=0.0,
+            resident_bytes={},
+            latencies={},
+            checked=0,
+            errors={reason: 1},
+        )

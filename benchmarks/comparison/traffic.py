@@ -1,6 +1,7 @@
 """What the comparison sends and expects back, in one place, so that both ends agree to the byte."""
 
 import re
+import time
 import zlib
 
 import orjson
@@ -10,7 +11,11 @@ CHAT_PATH = "/v1/chat/completions"
 REPLY_BYTES = 800
 EVENT_BYTES = 200
 HEAD_END = b"\r\n\r\n"
+EVENT_START = b"data: "
 LAST_CHUNK = b"0\r\n\r\n"
+# Where a stamped event carries the moment it was sent, in us of the monotonic clock.
+NO_STAMP = b"@00000000000000@"
+STAMP = re.compile(rb"@(\d{14})@")
 
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)[ \t]*\r\n", re.IGNORECASE)
 
@@ -98,14 +103,38 @@ def _reply_json(content: str) -> bytes:
     )
 
 
-def sse_event(index: int) -> bytes:
-    """Return event number `index` of a stream, EVENT_BYTES long; no two events are the same."""
-    return _padded(lambda content: _event_json(index, content), EVENT_BYTES)
+def sse_event(index: int, *, stamped: bool = False) -> bytes:
+    """Return event number `index` of a stream, EVENT_BYTES long; no two events are the same.
+
+    A stamped one has NO_STAMP in its id, for `stamp` to fill in.
+    """
+    identity = NO_STAMP.decode() if stamped else "96aceebf980cbf8e"
+    return _padded(lambda content: _event_json(index, content, identity), EVENT_BYTES)
 
 
-def _event_json(index: int, content: str) -> bytes:
+def now_us() -> int:
+    """Return the moment to stamp an event with; the same clock for all processes."""
+    return time.monotonic_ns() // 1000
+
+
+def stamp(event: bytes, sent_us: int) -> bytes:
+    """Write the moment of sending into a stamped event; its length stays."""
+    return event.replace(NO_STAMP, b"@%014d@" % sent_us, 1)
+
+
+def stamps(data: bytes) -> list[int]:
+    """Return the moments of sending, in us, of the events in a piece of a stream."""
+    return [int(digits) for digits in STAMP.findall(data)]
+
+
+def unstamped(data: bytes) -> bytes:
+    """Return a body as it was before its events were stamped."""
+    return STAMP.sub(NO_STAMP, data)
+
+
+def _event_json(index: int, content: str, identity: str) -> bytes:
     event = {
-        "id": "chatcmpl-96aceebf980cbf8e",
+        "id": f"chatcmpl-{identity}",
         "object": "chat.completion.chunk",
         "created": 1795426990,
         "model": MODEL,
@@ -126,9 +155,9 @@ def sse_end() -> bytes:
     return b"data: [DONE]\n\n"
 
 
-def sse_body(events: int) -> bytes:
+def sse_body(events: int, *, stamped: bool = False) -> bytes:
     """Return the whole body of a stream, without any chunk framing."""
-    return b"".join(map(sse_event, range(events))) + sse_end()
+    return b"".join(sse_event(index, stamped=stamped) for index in range(events)) + sse_end()
 
 
 def chunk(data: bytes) -> bytes:

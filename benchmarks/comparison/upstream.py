@@ -14,11 +14,13 @@ import asyncio
 import random
 import socket
 import sys
+from pathlib import Path
+from urllib.parse import parse_qsl
 
 import orjson
 import uvloop
 
-from benchmarks.comparison import traffic
+from benchmarks.comparison import replies, traffic
 from benchmarks.comparison.pace import Ticker
 
 JSON_HEAD = (
@@ -35,24 +37,48 @@ STREAM_HEAD = (
     b"content-type: text/event-stream; charset=utf-8\r\n"
     b"transfer-encoding: chunked\r\n\r\n"
 )
-REFUSAL = b"HTTP/1.1 400 Bad Request\r\ncontent-length: %d\r\ncontent-type: text/plain\r\n\r\n%b"
-# Phases of a tick; at 20 ms one is 100 us.
-SLOTS = 200
-METRICS = b"".join(
-    b'vllm:%b{engine="0",model_name="bench"} 0.0\n' % name
-    for name in (b"num_requests_running", b"num_requests_waiting", b"kv_cache_usage_perc")
-)
-MODELS = orjson.dumps({"object": "list", "data": [{"id": traffic.MODEL, "object": "model"}]})
+REFUSAL = b"HTTP/1.1 %b\r\ncontent-length: %d\r\ncontent-type: text/plain\r\n\r\n%b"
+BAD_REQUEST = b"400 Bad Request"
+NOT_FOUND = b"404 Not Found"
+# From one of the slots of a tick to the next.
+SLOT_SECONDS = 100e-6
+# What a real server said of itself when all its metrics were asked for: 64 KB.
+METRICS = Path(__file__).parents[2] / "tests" / "captures" / "metrics_name_filter.res"
 
 
 def whole_reply(body: bytes) -> bytes:
     return JSON_HEAD % len(body) + body
 
 
+def metrics_text() -> bytes:
+    """Return the captured metrics, of the model that the load asks for."""
+    reply = replies.read_reply(METRICS.read_bytes())
+    assert reply is not None, f"{METRICS} holds no whole reply"
+    return reply.body.replace(b'model_name="tiny"', b'model_name="%b"' % traffic.MODEL.encode())
+
+
+def filtered(text: bytes, names: set[bytes]) -> bytes:
+    """Return the families of a metrics text that have a sample of one of the names, as vLLM does.
+
+    A family's text is its HELP line, its TYPE line and its samples.
+    """
+    kept = []
+    for family in text.split(b"# HELP ")[1:]:
+        lines = family.splitlines(keepends=True)
+        samples = [line for line in lines if line.partition(b"{")[0] in names]
+        if samples:
+            kept += [b"# HELP ", *lines[:2], *samples]
+    return b"".join(kept)
+
+
+# As vLLM answers; routers find out by these what kind of server it is.
+MODELS = orjson.dumps(
+    {"object": "list", "data": [{"id": traffic.MODEL, "object": "model", "owned_by": "vllm"}]}
+)
 OWN_PATHS = {
     b"/health": whole_reply(b""),
-    b"/metrics": whole_reply(METRICS),
     b"/v1/models": whole_reply(MODELS),
+    b"/version": whole_reply(b'{"version":"0.32.0"}'),
 }
 JSON_REPLY = whole_reply(traffic.chat_reply())
 
@@ -84,14 +110,15 @@ class Wheel:
     """
 
     def __init__(self, tick: float) -> None:
-        self._slots: list[set[Stream]] = [set() for _ in range(SLOTS)]
-        self._period = tick / SLOTS
+        slots = max(1, round(tick / SLOT_SECONDS))
+        self._slots: list[set[Stream]] = [set() for _ in range(slots)]
+        self._period = tick / slots
         self._position = 0
         self._streams = 0
         self._ticker: Ticker | None = None
 
     def add(self, stream: "Stream") -> None:
-        stream.slot = random.randrange(SLOTS)
+        stream.slot = random.randrange(len(self._slots))
         self._slots[stream.slot].add(stream)
         self._streams += 1
         if self._ticker is None:
@@ -108,7 +135,7 @@ class Wheel:
 
     def _turn(self, ticks: int) -> None:
         for _ in range(ticks):
-            self._position = (self._position + 1) % SLOTS
+            self._position = (self._position + 1) % len(self._slots)
             due = self._slots[self._position]
             if due:
                 # A copy: a stream that ends takes itself out.
@@ -119,15 +146,31 @@ class Wheel:
 class Script:
     """The prepared bytes of every answer of one process, shared by its connections."""
 
-    def __init__(self, tick: float) -> None:
+    def __init__(self, tick: float, *, stamped: bool, filters: bool) -> None:
         self.wheel = Wheel(tick)
+        self.stamped = stamped
+        self._filters = filters
+        self._metrics = metrics_text()
+        self._own = OWN_PATHS | {b"/metrics": whole_reply(self._metrics)}
         self._chunks: list[bytes] = []
         self._wanted: dict[int, Wanted] = {}
+
+    def own_answer(self, target: bytes) -> bytes:
+        """Answer a GET, and remember the answer."""
+        answer = self._own.get(target)
+        if answer is None:
+            path, _, query = target.partition(b"?")
+            if path != b"/metrics/":
+                return refuse(b"unknown path " + path, NOT_FOUND)
+            names = {value for name, value in parse_qsl(query) if name == b"name[]"}
+            text = filtered(self._metrics, names) if names and self._filters else self._metrics
+            answer = self._own[target] = whole_reply(text)
+        return answer
 
     def chunks(self, events: int) -> list[bytes]:
         """Return the framed events of a stream; the list may be longer than `events`."""
         for index in range(len(self._chunks), events):
-            self._chunks.append(traffic.chunk(traffic.sse_event(index)))
+            self._chunks.append(traffic.chunk(traffic.sse_event(index, stamped=self.stamped)))
         return self._chunks
 
     def wanted(self, body: bytes) -> Wanted:
@@ -141,7 +184,7 @@ class Script:
 class Stream:
     """One running stream: an event each tick, in a phase of its own."""
 
-    __slots__ = ("chunks", "events", "index", "slot", "transport", "wheel")
+    __slots__ = ("chunks", "events", "index", "slot", "stamped", "transport", "wheel")
 
     def __init__(self, transport, script: Script, events: int) -> None:
         self.transport = transport
@@ -149,12 +192,14 @@ class Stream:
         self.events = events
         self.index = 0
         self.slot = 0
+        self.stamped = script.stamped
         self.wheel = script.wheel
         self.transport.write(STREAM_HEAD)
         self.wheel.add(self)
 
     def send_event(self) -> None:
-        self.transport.write(self.chunks[self.index])
+        chunk = self.chunks[self.index]
+        self.transport.write(traffic.stamp(chunk, traffic.now_us()) if self.stamped else chunk)
         self.index += 1
         if self.index == self.events:
             self.transport.write(traffic.chunk(traffic.sse_end()) + traffic.LAST_CHUNK)
@@ -192,8 +237,7 @@ class ServerConnection(asyncio.Protocol):
 
     def answer(self, data: bytes, body: bytes) -> None:
         if data.startswith(b"GET "):
-            path = data.split(b" ", 2)[1]
-            self.transport.write(OWN_PATHS.get(path) or refuse(b"unknown path " + path))
+            self.transport.write(self.script.own_answer(data.split(b" ", 2)[1]))
             return
         wanted = self.script.wanted(body)
         if wanted.refusal:
@@ -208,13 +252,12 @@ class ServerConnection(asyncio.Protocol):
             self.stream.wheel.discard(self.stream)
 
 
-def refuse(reason: bytes) -> bytes:
-    return REFUSAL % (len(reason), reason)
+def refuse(reason: bytes, status: bytes = BAD_REQUEST) -> bytes:
+    return REFUSAL % (status, len(reason), reason)
 
 
-async def serve(servers: int, tick: float) -> None:
+async def serve(servers: int, script: Script) -> None:
     loop = asyncio.get_running_loop()
-    script = Script(tick)
     listeners = [
         await loop.create_server(
             lambda: ServerConnection(script), "127.0.0.1", 0, family=socket.AF_INET, backlog=4096
@@ -233,8 +276,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--servers", type=int, default=4)
     parser.add_argument("--tick", type=float, default=0.02, help="seconds between two events")
+    parser.add_argument("--stamped", action="store_true", help="events say when they were sent")
+    parser.add_argument(
+        "--no-filter", action="store_true", help="all metrics are sent, whichever are asked for"
+    )
     options = parser.parse_args()
-    uvloop.run(serve(options.servers, options.tick))
+    script = Script(options.tick, stamped=options.stamped, filters=not options.no_filter)
+    uvloop.run(serve(options.servers, script))
 
 
 if __name__ == "__main__":
