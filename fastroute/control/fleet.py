@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from fastroute.config import Config, ServerAddress, ServerConfig
+from fastroute.config import Config, ServerConfig
 from fastroute.control.fleet_server import FleetServer, Surroundings
 from fastroute.control.models import merge
 from fastroute.errors import ConfigError
 from fastroute.messages import ConfigState, Configure, Health, Observed
 from fastroute.score_table import MODEL_SLOTS, ScoreTable
+from fastroute.server_address import ServerAddress
 
 ROW_GRACE = 2.0
 """Seconds that a removed server keeps its row at least: workers learn of it by message, and until

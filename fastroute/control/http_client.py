@@ -16,7 +16,7 @@ from typing import cast
 import h11
 import msgspec
 
-from fastroute.config import ServerAddress
+from fastroute.server_address import ServerAddress
 
 IDLE_TIMEOUT = 4.0
 """Seconds after which an idle connection is closed, unless told otherwise."""

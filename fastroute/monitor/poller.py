@@ -5,9 +5,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from fastroute.config import ServerAddress
 from fastroute.control.http_client import ClientError, ServerClient
 from fastroute.errors import ConfigError
+from fastroute.server_address import ServerAddress
 from fastroute.views.look import Picture
 from fastroute.views.rates import Moment, is_restart, rates
 from fastroute.views.report import ModelsReport, Report, read_answer

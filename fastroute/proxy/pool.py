@@ -3,12 +3,13 @@
 import asyncio
 import ssl
 
-from fastroute.config import Config, ServerAddress
+from fastroute.config import Config
 from fastroute.messages import RoutedServer
 from fastroute.proxy.upstream import UpstreamConnection
 from fastroute.rules.known_heads import KnownHeads
 from fastroute.rules.message import ReplyHead
 from fastroute.score_table import ServerState
+from fastroute.server_address import ServerAddress
 
 # Heads of replies differ by the date: this is a minute of one kind.
 KNOWN_REPLIES = 64

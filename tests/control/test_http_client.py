@@ -9,8 +9,8 @@ import ssl
 import pytest
 import trustme
 
-from fastroute.config import ServerAddress
 from fastroute.control.http_client import MAX_BODY_BYTES, ClientError, ServerClient
+from fastroute.server_address import ServerAddress
 from tests.support.scripted import read_request, replies, scripted
 from tests.support.standins import standin, until
 
