@@ -63,7 +63,11 @@ class ServerConfig(
 ):
     """One entry of `servers`."""
 
-    url: Annotated[str, _form(URL_FORM), _about("Where the server listens.")]
+    url: Annotated[
+        str,
+        _form(URL_FORM),
+        _about("Where the server listens; with +dns, a name each of whose addresses is a server."),
+    ]
     max_concurrent_requests: Annotated[
         int,
         _limits("requests", 1, 1_000_000),
@@ -94,11 +98,18 @@ class ServerConfig(
         _form("must be true or false"),
         _about("Whether it gets no new requests and only finishes those it has."),
     ] = False
+    discovered_from: str | None = None
+    """The URL, with +dns, of the entry it was made from; no key of the file."""
 
     @functools.cached_property
     def address(self) -> ServerAddress:
         """The URL taken apart."""
         return ServerAddress.from_url(self.url)
+
+    @functools.cached_property
+    def called(self) -> ServerAddress:
+        """What it is called to its face: in the Host field, and to check its certificate."""
+        return ServerAddress.from_url(self.discovered_from or self.url)
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -136,6 +147,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     models_refresh_interval: Annotated[
         Seconds,
         _about("Time between two questions to a server for its models."),
+    ] = 30.0
+    dns_interval: Annotated[
+        Annotated[float, Meta(ge=0.1, le=DAY, extra={"unit": "seconds"})],
+        _about("Time between two look-ups of a name that is followed (http+dns://)."),
+    ] = 5.0
+    dns_hold: Annotated[
+        SecondsOrZero,
+        _about("How long a name must have had no address until its last servers are removed."),
     ] = 30.0
     health_check_interval: Annotated[
         Seconds,
@@ -360,7 +379,9 @@ def _servers(entries: Any, source: str) -> tuple[ServerConfig, ...]:
     servers = []
     for number, entry in enumerate(entries, 1):
         server = _server(entry, f"{source}: server {number}:")
-        earlier = first_with.setdefault(server.address, number)
+        # The servers behind a name are not to be counted twice.
+        place = msgspec.structs.replace(server.address, follows_dns=False)
+        earlier = first_with.setdefault(place, number)
         if earlier != number:
             raise ConfigError(f"{source}: server {number}: url is that of server {earlier} too")
         servers.append(server)

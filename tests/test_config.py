@@ -237,6 +237,19 @@ class TestParse:
                 '{ url = "HTTP://GPU-1:8000/" }', "url is that of server 1 too", id="twice"
             ),
             pytest.param(
+                '{ url = "http+dns://gpu-1:8000" }', "url is that of server 1 too", id="name-twice"
+            ),
+            pytest.param(
+                '{ url = "http+dns://10.0.0.1:8000" }',
+                'url = "http+dns://10.0.0.1:8000": must be http+dns://name:port or',
+                id="address-as-name",
+            ),
+            pytest.param(
+                '{ url = "http://a", discovered_from = "b" }',
+                "unknown key discovered_from: known: url, ",
+                id="not-for-users",
+            ),
+            pytest.param(
                 '{ url = "http://a", models = [] }',
                 'models = []: must be a list of names such as [ "llama3.1:8b" ]',
                 id="no-models",
@@ -414,4 +427,5 @@ class TestExample:
                 url="http://gpu-server-3:8000", api_key="k", api_key_env="GPU_3_KEY", weight=2.0
             ),
             ServerConfig(url="http://gpu-server-4:8000", models=("llama3.1:8b",), drain=True),
+            ServerConfig(url="http+dns://vllm-headless:8000", max_concurrent_requests=16),
         )

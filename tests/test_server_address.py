@@ -26,7 +26,7 @@ class TestServerAddress:
         ],
     )
     def test_takes_a_url_apart(self, url, expected):
-        assert msgspec.structs.astuple(ServerAddress.from_url(url)) == expected
+        assert msgspec.structs.astuple(ServerAddress.from_url(url)) == (*expected, False)
 
     @pytest.mark.parametrize(
         ("url", "reason"),
@@ -60,3 +60,60 @@ class TestServerAddress:
         with pytest.raises(ConfigError) as caught:
             ServerAddress.from_url(url)
         assert f"must be http://host:port or https://host:port{reason}" in str(caught.value)
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        ("url", "expected"),
+        [
+            pytest.param("http+dns://vllm:8000", ("vllm", 8000, False, "vllm:8000"), id="http"),
+            pytest.param("https+dns://vllm/", ("vllm", 443, True, "vllm"), id="https"),
+            pytest.param("HTTP+DNS://VLLM.Lab:1", ("vllm.lab", 1, False, "vllm.lab:1"), id="case"),
+        ],
+    )
+    def test_are_taken_apart(self, url, expected):
+        address = ServerAddress.from_url(url)
+        assert msgspec.structs.astuple(address) == (*expected, True)
+
+    @pytest.mark.parametrize(
+        ("url", "reason"),
+        [
+            pytest.param("dns://vllm:8000", "must be http://host:port or", id="bare"),
+            pytest.param("dns+http://vllm:8000", "must be http://host:port or", id="turned"),
+            pytest.param("grpc+dns://vllm:1", "must be http+dns://name:port or", id="scheme"),
+            pytest.param("http+dns://", "must be http+dns://name:port or", id="no-name"),
+            pytest.param("http+dns://a:0", "with a port from 1 to 65535", id="port"),
+            pytest.param("http+dns://a/v1", "without path, query or fragment", id="path"),
+            pytest.param("http+dns://10.0.0.1:8000", "write http://", id="ipv4"),
+            pytest.param("https+dns://[::1]:8000", "write https://", id="ipv6"),
+        ],
+    )
+    def test_refuses(self, url, reason):
+        with pytest.raises(ConfigError) as caught:
+            ServerAddress.from_url(url)
+        assert reason in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("name", "host", "url"),
+        [
+            ("http+dns://vllm:8000", "10.0.0.7", "http://10.0.0.7:8000"),
+            ("http+dns://vllm", "10.0.0.7", "http://10.0.0.7:80"),
+            ("https+dns://vllm", "fd00::7", "https://[fd00::7]:443"),
+        ],
+    )
+    def test_a_server_at_one_of_its_addresses(self, name, host, url):
+        server = ServerAddress.from_url(name).at(host)
+        assert server.url == url
+        assert server == ServerAddress.from_url(url)
+
+    @pytest.mark.parametrize(
+        ("url", "name"),
+        [
+            ("http://vllm", None),
+            ("https://vllm.lab.:8000", "vllm.lab"),
+            ("https+dns://vllm:8000", "vllm"),
+            ("https://[::1]:1", "::1"),
+        ],
+    )
+    def test_the_name_a_certificate_must_have(self, url, name):
+        assert ServerAddress.from_url(url).tls_name == name

@@ -49,12 +49,14 @@ class Reply(msgspec.Struct, frozen=True):
 class ServerClient:
     """Asks one server, one request at a time. Close it when done."""
 
-    __slots__ = ("_address", "_connection", "_idle_timeout", "_requests", "_tls", "_token")
+    __slots__ = ("_address", "_called", "_connection", "_idle_timeout", "_requests", "_tls",
+                 "_token")  # fmt: skip
 
     def __init__(
         self,
         address: ServerAddress,
         *,
+        called: ServerAddress | None = None,
         api_key: str | None = None,
         tls: ssl.SSLContext | None = None,
         idle_timeout: float = IDLE_TIMEOUT,
@@ -63,11 +65,13 @@ class ServerClient:
 
         Args:
             address: Where the server listens.
+            called: What it is called to its face, where that is not its address.
             api_key: Sent as `Authorization: Bearer`.
             tls: For https; share one among clients, as making it reads all root certificates.
             idle_timeout: Seconds after which an idle connection is closed.
         """
         self._address = address
+        self._called = called or address
         self._idle_timeout = idle_timeout
         self._token = None if api_key is None else b"Bearer " + api_key.encode()
         self._tls: ssl.SSLContext | None = None
@@ -127,6 +131,7 @@ class ServerClient:
                 address.host,
                 address.port,
                 ssl=self._tls,
+                server_hostname=self._called.tls_name,
             )
         except TimeoutError:
             # Of the kernel or the TLS handshake; ours arrives as a cancellation.
@@ -137,7 +142,7 @@ class ServerClient:
 
     def _request(self, target: str) -> h11.Request:
         headers = [
-            (b"Host", self._address.authority.encode()),
+            (b"Host", self._called.authority.encode()),
             (b"User-Agent", b"fastroute"),
             # Packing costs vLLM's event loop more than the bytes cost the network.
             (b"Accept-Encoding", b"identity"),

@@ -59,7 +59,9 @@ class ServerWatch:
 
     def _begin(self, what: str, loop: Loop) -> None:
         entry = self._server.config
-        client = ServerClient(entry.address, api_key=entry.api_key, tls=self._tls)
+        client = ServerClient(
+            entry.address, called=entry.called, api_key=entry.api_key, tls=self._tls
+        )
         kept = keep_on(f"{what} server {entry.url}", lambda: loop(client), RESTART_DELAY)
         self._tasks.append(asyncio.get_running_loop().create_task(kept))
 
@@ -67,6 +69,7 @@ class ServerWatch:
 def _settings(server: FleetServer, config: Config) -> tuple[object, ...]:
     """Return what the loops are started with."""
     return (
+        server.config.called,
         server.config.api_key,
         config.scrape_interval,
         config.models_refresh_interval,

@@ -36,11 +36,13 @@ class ServerPool:
 
     __slots__ = (
         "_address",
+        "_discovered_from",
         "_idle",
         "_idle_timeout",
         "_loop",
         "_max_head_bytes",
         "_tls",
+        "_tls_name",
         "authority",
         "authorization",
         "capacity",
@@ -64,8 +66,8 @@ class ServerPool:
         self.known_replies: KnownHeads[ReplyHead] = KnownHeads(KNOWN_REPLIES)
         self.url = server.url
         self._address = ServerAddress.from_url(server.url)
-        self.authority = self._address.authority.encode()
         self._tls = tls if self._address.tls else None
+        self._call_it(server)
         self.row = server.row
         self.generation = server.generation
         self.configure(server, config)
@@ -77,8 +79,18 @@ class ServerPool:
         self.models = server.models
         key = server.api_key
         self.authorization = None if key is None else b"Bearer " + key.encode()
+        if server.discovered_from != self._discovered_from:
+            # To another name it might not be the same server.
+            self.close_idle()
+            self._call_it(server)
         self._idle_timeout = config.pool_idle_timeout
         self._max_head_bytes = config.max_header_bytes
+
+    def _call_it(self, server: RoutedServer) -> None:
+        self._discovered_from = server.discovered_from
+        called = ServerAddress.from_url(server.discovered_from or server.url)
+        self.authority = called.authority.encode()
+        self._tls_name = called.tls_name
 
     def __repr__(self) -> str:
         return f"<ServerPool {self.url} row={self.row} idle={len(self._idle)}>"
@@ -89,13 +101,12 @@ class ServerPool:
         Raises:
             OSError: No address, refused, unreachable, or TLS failed.
         """
-        host = self._address.host
         _, upstream = await self._loop.create_connection(
             lambda: UpstreamConnection(self, self._max_head_bytes),
-            host,
+            self._address.host,
             self._address.port,
             ssl=self._tls,
-            server_hostname=host if self._tls else None,
+            server_hostname=self._tls_name,
         )
         return upstream
 

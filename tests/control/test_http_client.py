@@ -324,6 +324,23 @@ async def test_tls():
                 assert (await client.get("/", 5)).body == b"ok"
 
 
+async def test_tls_by_the_name_that_it_is_called():
+    async with tls_server("vllm.example") as (port, trusting):
+        called = ServerAddress.from_url(f"https+dns://vllm.example:{port}")
+        address = ServerAddress.from_url(f"https://127.0.0.1:{port}")
+        client = ServerClient(address, called=called, tls=trusting)
+        with contextlib.closing(client):
+            assert (await client.get("/", 5)).body == b"ok"
+
+
+async def test_host_is_the_name_that_it_is_called():
+    async with standin() as server:
+        called = ServerAddress.from_url("http+dns://vllm:8000")
+        client = ServerClient(ServerAddress.from_url(server.url), called=called)
+        with contextlib.closing(client):
+            assert b'["Host","vllm:8000"]' in (await client.get("/standin/echo", 5)).body
+
+
 @pytest.mark.parametrize(
     ("name", "trusted", "reason"),
     [

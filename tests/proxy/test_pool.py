@@ -131,6 +131,10 @@ class TestServer:
     async def test_authority(self, url, authority):
         assert pool_for(url).authority == authority
 
+    async def test_one_that_dns_found_is_called_by_its_name(self):
+        pool = pool_for("http://10.0.0.1:8000", discovered_from="http+dns://vllm:8000")
+        assert (pool.url, pool.authority) == ("http://10.0.0.1:8000", b"vllm:8000")
+
     async def test_settings(self):
         pool = pool_for("http://a", weight=0.5, api_key="k", models=("m",), state=4)
         assert (pool.row, pool.generation, pool.url) == (3, 7, "http://a")
@@ -145,6 +149,20 @@ class TestServer:
         server = RoutedServer(row=3, generation=7, url="http://a", max_concurrent_requests=2)
         pool.configure(server, Config(servers=(), pool_idle_timeout=1.0))
         assert (pool.capacity, pool.authorization, pool.models) == (2, None, None)
+
+    async def test_found_by_another_name(self, router):
+        pool = router.pool
+        pool.give_back(pool.open(), 100.0)
+        fields = {"row": 0, "generation": 1, "url": pool.url, "max_concurrent_requests": 2}
+        named = RoutedServer(**fields, discovered_from="http+dns://vllm:8000")
+        for _ in range(2):
+            pool.configure(named, Config(servers=(), pool_idle_timeout=IDLE))
+            assert pool.authority == b"vllm:8000"
+            assert pool.upstreams[0].end is End.ABORTED
+            pool.give_back(pool.open(), 100.0)
+        assert pool.upstreams[-2].end is End.OPEN, "the same name again changes nothing"
+        pool.configure(RoutedServer(**fields), Config(servers=()))
+        assert pool.authority == b"server-0:8000"
 
 
 async def wait_for_end(reader, writer):
@@ -216,6 +234,18 @@ class TestTls:
         async with tls_server(authority, "other.example") as port:
             with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
                 await pool_for(f"https://localhost:{port}", trusting).connect()
+
+    async def test_one_that_dns_found_must_have_the_name(self):
+        authority = trustme.CA()
+        trusting = ssl.create_default_context()
+        authority.configure_trust(trusting)
+        async with tls_server(authority, "vllm.example") as port:
+            url = f"https://127.0.0.1:{port}"
+            found_by = f"https+dns://vllm.example:{port}"
+            upstream = await pool_for(url, trusting, discovered_from=found_by).connect()
+            upstream.cancel()
+            with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
+                await pool_for(url, trusting, discovered_from=f"https+dns://x:{port}").connect()
 
     async def test_a_server_without_tls(self):
         async def plain(reader, writer):
