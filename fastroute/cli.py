@@ -239,8 +239,8 @@ def check_config(*, config: ConfigOption = None) -> None:
 
     from fastroute.control.check_report import print_report, progress
     from fastroute.control.name_check import check_names
-    from fastroute.control.resolver import Resolver
     from fastroute.control.server_check import check_servers
+    from fastroute.resolver import Resolver
 
     try:
         settings = _watched(config).config
@@ -337,8 +337,8 @@ def _serve(
     from fastroute.control.descriptors import raise_descriptor_limit
     from fastroute.control.listeners import address_text, open_listeners
     from fastroute.control.logs import configure_logging
-    from fastroute.control.resolver import Resolver
     from fastroute.control.supervisor import Sockets, Supervisor
+    from fastroute.resolver import Resolver
 
     config = source.config
     sockets = Sockets(open_listeners(place.host, place.port, place.workers))
@@ -355,9 +355,8 @@ def _serve(
         ready.set()
 
     async def supervise() -> int:
-        resolve = Resolver().resolve
         supervisor = Supervisor(
-            source, sockets, resolve=resolve, log_level=log_level, announce=announce
+            source, sockets, resolver=Resolver(), log_level=log_level, announce=announce
         )
         return await supervisor.run()
 

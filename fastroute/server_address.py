@@ -35,6 +35,11 @@ class ServerAddress(msgspec.Struct, frozen=True):
     follows_dns: bool = False
 
     @property
+    def is_ip(self) -> bool:
+        """Whether it can be connected to without a look-up."""
+        return _is_ip_address(self.host)
+
+    @property
     def tls_name(self) -> str | None:
         """The name that SNI gives and its certificate must have, or None without TLS.
 

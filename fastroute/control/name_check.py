@@ -8,7 +8,7 @@ import msgspec
 from fastroute.config import Config, ServerConfig
 from fastroute.control.discovery import Expansion, chosen, expand, followed
 from fastroute.control.name_watch import PATIENCE
-from fastroute.control.resolver import Resolve, Unresolved
+from fastroute.resolver import Resolve, Unresolved
 
 
 class NameCheck(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from fastroute.config import Config, ServerConfig
 from fastroute.control.discovery import UNKNOWN, Known, answered, followed, news, not_answered
 from fastroute.control.keep_on import RESTART_DELAY, keep_on
 from fastroute.control.pause import pause
-from fastroute.control.resolver import Resolve, Unresolved
+from fastroute.resolver import Resolve, Unresolved
 from fastroute.server_address import ServerAddress
 
 PATIENCE = 5.0

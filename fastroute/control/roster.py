@@ -12,10 +12,10 @@ from fastroute.control.discovery import Expansion, expand, followed
 from fastroute.control.fleet import Fleet
 from fastroute.control.fleet_server import FleetServer
 from fastroute.control.name_watch import NameWatches
-from fastroute.control.resolver import Resolve
 from fastroute.control.server_watch import ServerWatch
 from fastroute.errors import ConfigError
 from fastroute.messages import FollowedName
+from fastroute.resolver import Resolver
 
 log = logging.getLogger("supervisor")
 
@@ -28,22 +28,23 @@ class Roster:
         names: What became of its names.
     """
 
-    __slots__ = ("_changed", "_fleet", "_left_out", "_names", "_refusal", "_tls", "_watches",
-                 "config", "names")  # fmt: skip
+    __slots__ = ("_changed", "_fleet", "_left_out", "_names", "_refusal", "_resolver", "_tls",
+                 "_watches", "config", "names")  # fmt: skip
 
-    def __init__(self, fleet: Fleet, config: Config, resolve: Resolve) -> None:
+    def __init__(self, fleet: Fleet, config: Config, resolver: Resolver) -> None:
         """Prepare, without watching anything.
 
         Args:
             fleet: Has the servers that are written out.
             config: As written.
-            resolve: Looks a name up.
+            resolver: Looks names up.
         """
         self.config = config
         self.names: tuple[FollowedName, ...] = ()
         self._fleet = fleet
         self._tls = ssl.create_default_context()
-        self._names = NameWatches(resolve, self._looked_up)
+        self._resolver = resolver
+        self._names = NameWatches(resolver.resolve, self._looked_up)
         self._watches: dict[FleetServer, ServerWatch] = {}
         self._left_out: Mapping[str, tuple[str, ...]] = {}
         self._refusal = ""
@@ -57,7 +58,7 @@ class Roster:
         """
         self._changed = changed
         for server in self._fleet.servers.values():
-            self._watches[server] = ServerWatch(server, self._tls, self._fleet.config)
+            self._watch(server)
         self._follow()
 
     def apply(self, config: Config) -> None:
@@ -120,7 +121,11 @@ class Roster:
         for watch in self._watches.values():
             watch.update(config)
         for server in comings.added:
-            self._watches[server] = ServerWatch(server, self._tls, config)
+            self._watch(server)
+
+    def _watch(self, server: FleetServer) -> None:
+        config = self._fleet.config
+        self._watches[server] = ServerWatch(server, self._tls, self._resolver, config)
 
     def _note_names(self, expansion: Expansion) -> None:
         names = tuple(self._name(entry, expansion) for entry in followed(self.config))

@@ -26,10 +26,10 @@ from fastroute.control.discovery import expand, followed
 from fastroute.control.fleet import Fleet
 from fastroute.control.keep_on import RESTART_DELAY, keep_on
 from fastroute.control.reload import FixedConfig, WatchedConfig
-from fastroute.control.resolver import Resolve
 from fastroute.control.roster import Roster
 from fastroute.control.worker_process import WorkerProcess, WorkerSpec, exit_text
 from fastroute.messages import Configure, Drain, Message
+from fastroute.resolver import Resolver
 from fastroute.score_table import ScoreTable
 
 MIN_ROWS = 256
@@ -117,7 +117,7 @@ class Supervisor:
         source: WatchedConfig | FixedConfig,
         sockets: Sockets,
         *,
-        resolve: Resolve,
+        resolver: Resolver,
         log_level: str,
         announce: Callable[[], None],
     ) -> None:
@@ -126,7 +126,7 @@ class Supervisor:
         Args:
             source: Servers and settings, and where changes of them come from.
             sockets: Where to listen; ours to close from now on.
-            resolve: Looks up the names that are followed.
+            resolver: Looks up the names of servers.
             log_level: Passed on to the workers.
             announce: Called once, when all workers accept clients.
         """
@@ -140,7 +140,7 @@ class Supervisor:
         ]
         self._heard: dict[int, tuple[int, int]] = {}
         self._fleet = Fleet(self._table, expand(source.config, {}).config)
-        self._roster = Roster(self._fleet, source.config, resolve)
+        self._roster = Roster(self._fleet, source.config, resolver)
         self._background: list[asyncio.Task[None]] = []
         self._workers: dict[int, WorkerProcess] = {}
         self._were_ready: set[int] = set()

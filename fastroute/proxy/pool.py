@@ -1,11 +1,13 @@
 """The connections to one vLLM server: a stack of idle ones, and how a new one is made."""
 
 import asyncio
+import contextlib
 import ssl
 
 from fastroute.config import Config
 from fastroute.messages import RoutedServer
 from fastroute.proxy.upstream import UpstreamConnection
+from fastroute.resolver import Resolver
 from fastroute.rules.known_heads import KnownHeads
 from fastroute.rules.message import ReplyHead
 from fastroute.score_table import ServerState
@@ -39,8 +41,10 @@ class ServerPool:
         "_discovered_from",
         "_idle",
         "_idle_timeout",
+        "_is_ip",
         "_loop",
         "_max_head_bytes",
+        "_resolver",
         "_tls",
         "_tls_name",
         "authority",
@@ -60,12 +64,15 @@ class ServerPool:
         config: Config,
         loop: asyncio.AbstractEventLoop,
         tls: ssl.SSLContext,
+        resolver: Resolver,
     ) -> None:
         self._loop = loop
+        self._resolver = resolver
         self._idle: list[UpstreamConnection] = []
         self.known_replies: KnownHeads[ReplyHead] = KnownHeads(KNOWN_REPLIES)
         self.url = server.url
         self._address = ServerAddress.from_url(server.url)
+        self._is_ip = self._address.is_ip
         self._tls = tls if self._address.tls else None
         self._call_it(server)
         self.row = server.row
@@ -95,15 +102,30 @@ class ServerPool:
     def __repr__(self) -> str:
         return f"<ServerPool {self.url} row={self.row} idle={len(self._idle)}>"
 
+    def look_up(self) -> None:
+        """Have its name looked up before anybody connects, so that nobody waits for that."""
+        if not self._is_ip:
+            self._resolver.begin(self._address.host)
+
     async def connect(self) -> UpstreamConnection:
-        """Open a connection.
+        """Open a connection, to the first address of its name that takes it.
 
         Raises:
             OSError: No address, refused, unreachable, or TLS failed.
         """
+        host = self._address.host
+        if self._is_ip:
+            return await self._connect(host)
+        *others, last = await self._resolver.locate(host)
+        for address in others:
+            with contextlib.suppress(OSError):
+                return await self._connect(address)
+        return await self._connect(last)
+
+    async def _connect(self, host: str) -> UpstreamConnection:
         _, upstream = await self._loop.create_connection(
             lambda: UpstreamConnection(self, self._max_head_bytes),
-            self._address.host,
+            host,
             self._address.port,
             ssl=self._tls,
             server_hostname=self._tls_name,

@@ -11,6 +11,7 @@ import trustme
 
 from fastroute.control.http_client import MAX_BODY_BYTES, ClientError, ServerClient
 from fastroute.server_address import ServerAddress
+from tests.support.names import Names
 from tests.support.scripted import read_request, replies, scripted
 from tests.support.standins import standin, until
 
@@ -286,6 +287,33 @@ async def test_cancelled_it_lets_go_of_the_connection():
             with pytest.raises(asyncio.CancelledError):
                 await task
             await until(lambda: ends == [b""])
+
+
+# Names.
+
+
+async def test_connects_to_the_first_address_that_takes_it():
+    async with standin() as server:
+        names = Names(vllm=("127.0.0.9", "127.0.0.1"))
+        url = server.url.replace("127.0.0.1", "vllm")
+        with client_of(url, resolver=names.resolver) as client:
+            assert (await client.get("/health", 5)).status == 200
+            assert names.asked == {"vllm": 1}
+
+
+async def test_no_such_name():
+    with client_of("http://vllm:9", resolver=Names().resolver) as client:
+        with pytest.raises(ClientError, match=r"^cannot connect: no such name$"):
+            await client.get("/", 5)
+
+
+async def test_a_look_up_that_hangs_is_not_waited_for():
+    names = Names()
+    names.hang()
+    with client_of("http://vllm:9", resolver=names.resolver) as client:
+        with pytest.raises(ClientError, match=r"^no answer within 0.05 s$"):
+            await client.get("/", 0.05)
+    names.go_on()
 
 
 # TLS.

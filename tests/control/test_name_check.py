@@ -1,6 +1,6 @@
 from fastroute.config import Config, ServerConfig
 from fastroute.control.name_check import NameCheck, check_names
-from fastroute.control.resolver import Unresolved
+from fastroute.resolver import Unresolved
 from tests.support.names import Names
 
 A = ServerConfig(url="http+dns://a:8000")

@@ -6,7 +6,7 @@ import pytest
 from fastroute.config import Config, ServerConfig
 from fastroute.control.discovery import UNKNOWN
 from fastroute.control.name_watch import NameWatch, NameWatches
-from fastroute.control.resolver import Unresolved
+from fastroute.resolver import Unresolved
 from tests.support.names import Names
 from tests.support.standins import until
 

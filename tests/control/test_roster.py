@@ -5,10 +5,10 @@ import pytest
 from fastroute.config import Config, ServerConfig
 from fastroute.control.discovery import expand
 from fastroute.control.fleet import Fleet
-from fastroute.control.resolver import Unresolved
 from fastroute.control.roster import Roster
 from fastroute.errors import ConfigError
 from fastroute.messages import FollowedName
+from fastroute.resolver import Unresolved
 from fastroute.score_table import ScoreTable
 from tests.support.names import Names
 from tests.support.standins import until
@@ -31,7 +31,7 @@ class Rostered:
         self.table = ScoreTable.create(rows=rows, workers=1)
         config = self._config(*servers)
         self.fleet = Fleet(self.table, expand(config, {}).config)
-        self.roster = Roster(self.fleet, config, self.names.resolve)
+        self.roster = Roster(self.fleet, config, self.names.resolver)
         self.changes = 0
         self.roster.start(self._changed)
 

@@ -189,19 +189,25 @@ class TestTrouble:
                 assert router.stderr().count("it cannot be resolved") == 1
                 assert router.stderr().count("it can be resolved now") == 1
 
-    def test_a_resolver_that_hangs_holds_up_nothing_else(self, dns, start, path):
-        dns.records = {NAME: (FIRST,)}
-        dns.mood = Mood.SILENT
+    def test_a_resolver_that_hangs_holds_up_nothing(self, dns, start, path):
+        """Neither servers that are known by address or by name, nor a reload, nor the end."""
+        dns.records = {NAME: (FIRST,), "plain.test": (SECOND,)}
         with two_standins() as (first, second):
+            plain = f"http://plain.test:{second.port}"
             names = [f"http+dns://{n}.test:9" for n in range(10)]
-            write_config(path, name_url(first), *names, second.url, **OFTEN)
+            write_config(path, name_url(first), *names, plain, **OFTEN)
             with start("--workers", "2", timeout=30) as router:
-                wait_until(lambda: router.statuses() == {second.url: "up"})
-                ask(router)
-                write_config(path, name_url(first), {"url": second.url, "weight": 2}, **OFTEN)
+                wait_until(lambda: router.statuses() == {first.url: "up", plain: "up"})
+                dns.mood = Mood.SILENT
+                write_config(path, name_url(first), {"url": plain, "weight": 2}, **OFTEN)
                 wait_until(lambda: "weight 1 -> 2" in router.stderr(), 1.5)
+                # Until then no connection is left from before, and no answer is fresh.
                 wait_until(lambda: "no answer within 5 s" in (warning(router) or ""))
-                ask(router)
+                began = time.monotonic()
+                while not (first.state()["served"] and second.state()["served"]):
+                    ask(router)
+                assert time.monotonic() - began < 5
+                assert router.statuses() == {first.url: "up", plain: "up"}
                 began = time.monotonic()
                 assert router.stop() == 0
                 assert time.monotonic() - began < 2
