@@ -19,8 +19,8 @@ from typing import NamedTuple
 Resolve = Callable[[str], Awaitable[tuple[str, ...]]]
 """Returns the addresses of a name, none if there is no such name; raises Unresolved."""
 
-NO_SUCH_NAME = (socket.EAI_NONAME, socket.EAI_NODATA)
-
+# Not every C library tells a name without addresses from one that does not exist.
+NO_SUCH_NAME = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
 
 FRESH = 5.0
 """Seconds for which an answer is used again for another connection; so long it spares the DNS of
