@@ -15,7 +15,7 @@ import msgspec
 import typer
 
 from fastroute import __version__
-from fastroute.config import ServerConfig, config_from_urls
+from fastroute.config import Config, ServerConfig, config_from_urls
 from fastroute.control.reload import FixedConfig, WatchedConfig
 from fastroute.errors import ConfigError
 
@@ -120,7 +120,11 @@ def run(  # noqa: PLR0913  the options are the interface
     port: PortOption = 8888,
     server: Annotated[
         list[str] | None,
-        typer.Option(metavar="URL", help="A server, in place of a file. May be given many times."),
+        typer.Option(
+            metavar="URL",
+            help="A server, in place of a file. May be given many times. http+dns://NAME:PORT "
+            "stands for all addresses of the name.",
+        ),
     ] = None,
     max_load: Annotated[
         int | None,
@@ -223,7 +227,7 @@ def top(
 
 @app.command()
 def check_config(*, config: ConfigOption = None) -> None:
-    """Check a servers.toml, and ask each server in it how it is.
+    """Check a servers.toml, look up its DNS names, and ask each server how it is.
 
     Exit codes:
 
@@ -234,16 +238,23 @@ def check_config(*, config: ConfigOption = None) -> None:
     import asyncio
 
     from fastroute.control.check_report import print_report, progress
+    from fastroute.control.name_check import check_names
     from fastroute.control.server_check import check_servers
+    from fastroute.resolver import Resolver
 
     try:
         settings = _watched(config).config
     except ConfigError as error:
         typer.echo(f"fastroute: {error}", err=True)
         raise typer.Exit(1) from None
-    with progress(len(settings.servers)) as answered:
-        checks = asyncio.run(check_servers(settings.servers, answered))
-    print_report(settings, checks)
+
+    async def check() -> None:
+        found, names = await check_names(settings, Resolver().resolve)
+        with progress(len(found.servers)) as answered:
+            checks = await check_servers(found.servers, answered)
+        print_report(found, checks, names)
+
+    asyncio.run(check())
 
 
 @app.command()
@@ -327,6 +338,7 @@ def _serve(
     from fastroute.control.listeners import address_text, open_listeners
     from fastroute.control.logs import configure_logging
     from fastroute.control.supervisor import Sockets, Supervisor
+    from fastroute.resolver import Resolver
 
     config = source.config
     sockets = Sockets(open_listeners(place.host, place.port, place.workers))
@@ -337,13 +349,16 @@ def _serve(
     ready = asyncio.Event()
 
     def announce() -> None:
-        counts = f"{_count(len(config.servers), 'server')}, {_count(place.workers, 'worker')}"
+        counts = f"{_servers(config)}, {_count(place.workers, 'worker')}"
         typer.echo(f"fastroute {__version__} listening on {url}, {counts}")
         announced(url)
         ready.set()
 
     async def supervise() -> int:
-        return await Supervisor(source, sockets, log_level=log_level, announce=announce).run()
+        supervisor = Supervisor(
+            source, sockets, resolver=Resolver(), log_level=log_level, announce=announce
+        )
+        return await supervisor.run()
 
     configure_logging(log_level)
     raise_descriptor_limit(config.max_connections)
@@ -356,6 +371,16 @@ def _serve(
     own = sockets.admin or sockets.clients[0]
     with StderrLines() as stderr:
         return asyncio.run(with_monitor(supervise(), ready, own, stderr))
+
+
+def _servers(config: Config) -> str:
+    """Say how many servers are written out, and how many names that DNS tells others of."""
+    names = sum(server.address.follows_dns for server in config.servers)
+    servers = len(config.servers) - names
+    counts = [_count(servers, "server")] if servers or not names else []
+    if names:
+        counts.append(_count(names, "DNS name"))
+    return ", ".join(counts)
 
 
 def _count(number: int, noun: str) -> str:

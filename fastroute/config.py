@@ -6,97 +6,22 @@ where `setting_docs` finds them for the error messages, the documentation and th
 
 import difflib
 import functools
-import ipaddress
 import os
-import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
-from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 from msgspec import Meta
 
 from fastroute.errors import ConfigError
+from fastroute.server_address import URL_FORM, ServerAddress
 
 DAY = 86_400
-DEFAULT_PORTS = {"http": 80, "https": 443}
-PRINTABLE = re.compile(r"[!-~]+")
-# Labels of up to 63 characters: a resolver refuses longer ones, and empty ones.
-HOST_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
-URL_FORM = "must be http://host:port or https://host:port"
 FILE_FORM = 'must be a list such as [ { url = "http://gpu-1:8000", max_concurrent_requests = 8 } ]'
 MAX_SHOWN_VALUE = 80
 """Characters of a wrong value that an error message repeats."""
-
-
-class ServerAddress(msgspec.Struct, frozen=True):
-    """Where a server listens.
-
-    Attributes:
-        host: Name or IP address, lower case, without the brackets of IPv6.
-        port: TCP port.
-        tls: Whether to speak https.
-        authority: What a Host field says of it: host, and the port where it is not the usual one.
-    """
-
-    host: str
-    port: int
-    tls: bool
-    authority: str
-
-    @classmethod
-    def from_url(cls, url: str) -> "ServerAddress":
-        """Take a server's URL apart.
-
-        Raises:
-            ConfigError: It is no URL of a server; the message says what it must be.
-        """
-        # urlsplit drops line breaks and tabs without a word, so look at the whole first.
-        if not PRINTABLE.fullmatch(url):
-            raise ConfigError(URL_FORM)
-        try:
-            parts = urlsplit(url)
-        except ValueError:
-            raise ConfigError(URL_FORM) from None
-        if parts.scheme not in DEFAULT_PORTS:
-            raise ConfigError(URL_FORM)
-        if "@" in parts.netloc:
-            raise ConfigError(f"{URL_FORM}, without user name and password")
-        if parts.path not in ("", "/") or "?" in url or "#" in url:
-            raise ConfigError(f"{URL_FORM}, without path, query or fragment")
-        host = _checked_host(parts.hostname or "")
-        usual_port = DEFAULT_PORTS[parts.scheme]
-        port = _checked_port(parts, usual_port)
-        authority = f"[{host}]" if ":" in host else host
-        if port != usual_port:
-            authority += f":{port}"
-        return cls(host=host, port=port, tls=parts.scheme == "https", authority=authority)
-
-
-def _checked_port(parts: SplitResult, usual: int) -> int:
-    try:
-        port = usual if parts.port is None else parts.port
-    except ValueError:
-        port = 0
-    if port == 0:
-        raise ConfigError(f"{URL_FORM}, with a port from 1 to 65535")
-    return port
-
-
-def _checked_host(host: str) -> str:
-    if ":" not in host:
-        if HOST_NAME.fullmatch(host) is None:
-            raise ConfigError(f"{URL_FORM}, with a host name or an IP address")
-        return host
-    try:
-        address = ipaddress.IPv6Address(host)
-    except ValueError:
-        address = None
-    if address is None or address.scope_id is not None:
-        raise ConfigError(f"{URL_FORM}, with a plain IPv6 address in the brackets")
-    return str(address)
 
 
 Seconds = Annotated[float, Meta(ge=0.001, le=DAY, extra={"unit": "seconds"})]
@@ -138,7 +63,11 @@ class ServerConfig(
 ):
     """One entry of `servers`."""
 
-    url: Annotated[str, _form(URL_FORM), _about("Where the server listens.")]
+    url: Annotated[
+        str,
+        _form(URL_FORM),
+        _about("Where the server listens; with +dns, a name each of whose addresses is a server."),
+    ]
     max_concurrent_requests: Annotated[
         int,
         _limits("requests", 1, 1_000_000),
@@ -169,11 +98,18 @@ class ServerConfig(
         _form("must be true or false"),
         _about("Whether it gets no new requests and only finishes those it has."),
     ] = False
+    discovered_from: str | None = None
+    """The URL, with +dns, of the entry it was made from; no key of the file."""
 
     @functools.cached_property
     def address(self) -> ServerAddress:
         """The URL taken apart."""
         return ServerAddress.from_url(self.url)
+
+    @functools.cached_property
+    def called(self) -> ServerAddress:
+        """What it is called to its face: in the Host field, and to check its certificate."""
+        return ServerAddress.from_url(self.discovered_from or self.url)
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -211,6 +147,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     models_refresh_interval: Annotated[
         Seconds,
         _about("Time between two questions to a server for its models."),
+    ] = 30.0
+    dns_interval: Annotated[
+        Annotated[float, Meta(ge=0.1, le=DAY, extra={"unit": "seconds"})],
+        _about("Time between two look-ups of a name that is followed (http+dns://)."),
+    ] = 5.0
+    dns_hold: Annotated[
+        SecondsOrZero,
+        _about("How long a name must have had no address until its last servers are removed."),
     ] = 30.0
     health_check_interval: Annotated[
         Seconds,
@@ -435,7 +379,9 @@ def _servers(entries: Any, source: str) -> tuple[ServerConfig, ...]:
     servers = []
     for number, entry in enumerate(entries, 1):
         server = _server(entry, f"{source}: server {number}:")
-        earlier = first_with.setdefault(server.address, number)
+        # The servers behind a name are not to be counted twice.
+        place = msgspec.structs.replace(server.address, follows_dns=False)
+        earlier = first_with.setdefault(place, number)
         if earlier != number:
             raise ConfigError(f"{source}: server {number}: url is that of server {earlier} too")
         servers.append(server)

@@ -32,6 +32,8 @@ class RoutedServer(msgspec.Struct, frozen=True, kw_only=True):
     """Replaces the client's Authorization."""
     weight: float = 1.0
     """Its share of the load beyond what its capacity says."""
+    discovered_from: str | None = None
+    """The URL of the name it was found by, which is then what it is called in the Host field."""
 
 
 class ServerHealth(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +68,19 @@ class ConfigState(msgspec.Struct, frozen=True, kw_only=True):
     """Why the file as it is now is not in force, or None."""
 
 
+class FollowedName(msgspec.Struct, frozen=True, kw_only=True):
+    """A name whose addresses are servers, and what DNS says of it."""
+
+    url: str
+    """As configured, with +dns."""
+    addresses: tuple[str, ...] = ()
+    """Those in force, IPv6 without brackets."""
+    resolved: bool = False
+    """Whether the last look-up found any."""
+    warning: str | None = None
+    """What is wrong with it, for people, or None."""
+
+
 class Configure(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """To a worker: settings, servers and models in force from now on; sent on every change."""
 
@@ -76,6 +91,8 @@ class Configure(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     models_json: bytes | None = None
     """The answer to GET /v1/models, or None where a server is to be asked."""
     config_state: ConfigState = ConfigState()
+    names: tuple[FollowedName, ...] = ()
+    """Those that are followed, in the order of the configuration."""
     started_at: float = 0.0
     """When fastroute was started, in Unix seconds."""
 

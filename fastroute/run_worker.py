@@ -109,6 +109,7 @@ def current_view(state: WorkerState) -> View:
         servers=configured.servers,
         health=state.health.servers,
         config_state=configured.config_state,
+        names=configured.names,
         model_slots=configured.model_slots,
         aliases=configured.config.aliases,
         draining=state.draining,

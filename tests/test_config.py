@@ -2,12 +2,10 @@ import re
 import tomllib
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from fastroute.config import (
     Config,
-    ServerAddress,
     ServerConfig,
     config_from_urls,
     load_config,
@@ -17,6 +15,7 @@ from fastroute.config import (
 from fastroute.errors import ConfigError
 from fastroute.rules.policy import POLICIES
 from fastroute.rules.retry import RETRY_REASONS
+from fastroute.server_address import ServerAddress
 
 EXAMPLE = Path(__file__).parent.parent / "servers.example.toml"
 ONE_SERVER = '[servers]\nservers = [ { url = "http://gpu-1:8000" } ]\n'
@@ -28,63 +27,6 @@ def refusal(text: str) -> str:
     message = str(caught.value)
     assert "\n" not in message
     return message
-
-
-class TestServerAddress:
-    @pytest.mark.parametrize(
-        ("url", "expected"),
-        [
-            pytest.param("http://gpu:8000", ("gpu", 8000, False, "gpu:8000"), id="plain"),
-            pytest.param("http://gpu:8000/", ("gpu", 8000, False, "gpu:8000"), id="slash"),
-            pytest.param("http://gpu", ("gpu", 80, False, "gpu"), id="usual-port"),
-            pytest.param("http://gpu.:1", ("gpu.", 1, False, "gpu.:1"), id="rooted-name"),
-            pytest.param("http://gpu:80", ("gpu", 80, False, "gpu"), id="usual-port-given"),
-            pytest.param("http://gpu:", ("gpu", 80, False, "gpu"), id="empty-port"),
-            pytest.param("https://gpu", ("gpu", 443, True, "gpu"), id="https"),
-            pytest.param("https://gpu:80", ("gpu", 80, True, "gpu:80"), id="https-on-80"),
-            pytest.param("HTTP://GPU-1.Lab:9", ("gpu-1.lab", 9, False, "gpu-1.lab:9"), id="case"),
-            pytest.param("http://10.0.0.1:1", ("10.0.0.1", 1, False, "10.0.0.1:1"), id="ipv4"),
-            pytest.param("http://[::1]:8000", ("::1", 8000, False, "[::1]:8000"), id="ipv6"),
-            pytest.param(
-                "https://[FE80::0:1]", ("fe80::1", 443, True, "[fe80::1]"), id="ipv6-case"
-            ),
-        ],
-    )
-    def test_takes_a_url_apart(self, url, expected):
-        assert msgspec.structs.astuple(ServerAddress.from_url(url)) == expected
-
-    @pytest.mark.parametrize(
-        ("url", "reason"),
-        [
-            pytest.param("", "", id="empty"),
-            pytest.param("gpu:8000", "", id="no-scheme"),
-            pytest.param("ftp://gpu", "", id="other-scheme"),
-            pytest.param("http://gpu:80 80", "", id="space"),
-            pytest.param("http://gpu\n:8000", "", id="line-break"),
-            pytest.param("http://gpü", "", id="not-ascii"),
-            pytest.param("http://[::1", "", id="open-bracket"),
-            pytest.param("http://", ", with a host name or an IP address", id="no-host"),
-            pytest.param("http://:8000", ", with a host name or an IP address", id="only-port"),
-            pytest.param("http://a,b", ", with a host name or an IP address", id="comma"),
-            pytest.param("http://a..b", ", with a host name or an IP address", id="empty-label"),
-            pytest.param(f"http://{'a' * 64}", ", with a host name", id="long-label"),
-            pytest.param(f"http://{'a.' * 127}a", ", with a host name", id="long-name"),
-            pytest.param("http://[fe80::1%25eth0]:1", ", with a plain IPv6", id="zone"),
-            pytest.param("http://[1:2]:1", "", id="short-ipv6"),
-            pytest.param("http://gpu:0", ", with a port from 1 to 65535", id="port-0"),
-            pytest.param("http://gpu:65536", ", with a port from 1 to 65535", id="port-high"),
-            pytest.param("http://gpu:x", ", with a port from 1 to 65535", id="port-word"),
-            pytest.param("http://gpu:1/v1", ", without path, query or fragment", id="path"),
-            pytest.param("http://gpu:1?a=b", ", without path, query or fragment", id="query"),
-            pytest.param("http://gpu:1?", ", without path, query or fragment", id="empty-query"),
-            pytest.param("http://gpu:1#x", ", without path, query or fragment", id="fragment"),
-            pytest.param("http://me:pw@gpu", ", without user name and password", id="userinfo"),
-        ],
-    )
-    def test_refuses(self, url, reason):
-        with pytest.raises(ConfigError) as caught:
-            ServerAddress.from_url(url)
-        assert f"must be http://host:port or https://host:port{reason}" in str(caught.value)
 
 
 class TestParse:
@@ -295,6 +237,19 @@ class TestParse:
                 '{ url = "HTTP://GPU-1:8000/" }', "url is that of server 1 too", id="twice"
             ),
             pytest.param(
+                '{ url = "http+dns://gpu-1:8000" }', "url is that of server 1 too", id="name-twice"
+            ),
+            pytest.param(
+                '{ url = "http+dns://10.0.0.1:8000" }',
+                'url = "http+dns://10.0.0.1:8000": must be http+dns://name:port or',
+                id="address-as-name",
+            ),
+            pytest.param(
+                '{ url = "http://a", discovered_from = "b" }',
+                "unknown key discovered_from: known: url, ",
+                id="not-for-users",
+            ),
+            pytest.param(
                 '{ url = "http://a", models = [] }',
                 'models = []: must be a list of names such as [ "llama3.1:8b" ]',
                 id="no-models",
@@ -472,4 +427,5 @@ class TestExample:
                 url="http://gpu-server-3:8000", api_key="k", api_key_env="GPU_3_KEY", weight=2.0
             ),
             ServerConfig(url="http://gpu-server-4:8000", models=("llama3.1:8b",), drain=True),
+            ServerConfig(url="http+dns://vllm-headless:8000", max_concurrent_requests=16),
         )

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fastroute.config import Config
+from fastroute.control.name_check import NameCheck
 from fastroute.control.server_check import ServerCheck
 
 METRICS_PREFIX = "vllm:"
@@ -40,25 +41,40 @@ def progress(servers: int) -> Iterator[Callable[[], None]]:
         yield answered
 
 
-def print_report(config: Config, checks: Sequence[ServerCheck]) -> None:
-    """Write the report to stdout, as a table on a terminal, and the warnings to stderr."""
+def print_report(
+    config: Config, checks: Sequence[ServerCheck], names: Sequence[NameCheck] = ()
+) -> None:
+    """Write the report to stdout, as a table on a terminal, and the warnings to stderr.
+
+    Args:
+        config: With the servers that were found in the places of names.
+        checks: Of its servers, in order.
+        names: Of the names.
+    """
+    for name in names:
+        found = ", ".join(name.addresses) or "none"
+        print(f"{name.url}: addresses: {found}")  # noqa: T201  it is what this module is for
     if sys.stdout.isatty():
         _print_table(checks)
     else:
         for check in checks:
             print(_printable(_line(check)))  # noqa: T201  it is what this module is for
-    for warning in warnings(config, checks):
+    for warning in warnings(config, checks, names):
         print(f"warning: {_printable(warning)}", file=sys.stderr)  # noqa: T201
 
 
-def warnings(config: Config, checks: Sequence[ServerCheck]) -> list[str]:
+def warnings(
+    config: Config, checks: Sequence[ServerCheck], names: Sequence[NameCheck] = ()
+) -> list[str]:
     """Return what to look at, a line each."""
-    lines = [f"{check.url}: {problem}" for check in checks for problem in check.problems]
+    lines = [f"{name.url}: {problem}" for name in names for problem in name.problems]
+    lines += [f"{check.url}: {problem}" for check in checks for problem in check.problems]
     unreachable = [f"{check.url} ({check.error})" for check in checks if check.error is not None]
     if unreachable:
         count = f"{len(unreachable)} of {len(checks)} servers cannot be reached"
         lines.append(f"{count}: {', '.join(unreachable)}")
-    lines += _lost_aliases(config, checks)
+    if all(name.addresses for name in names):
+        lines += _lost_aliases(config, checks)
     return lines
 
 

@@ -22,15 +22,20 @@ def describe_changes(before: Config, after: Config) -> tuple[str, ...]:
     """
     old = {server.address: server for server in before.servers}
     new = {server.address: server for server in after.servers}
-    lines = [f"server {old[address].url} removed" for address in old if address not in new]
+    lines = [f"server {_named(old[address])} removed" for address in old if address not in new]
     for address, server in new.items():
         known = old.get(address)
         if known is None:
-            lines.append(f"server {server.url} added{' to be drained' if server.drain else ''}")
+            lines.append(f"server {_named(server)} added{' to be drained' if server.drain else ''}")
         else:
             lines += [f"server {server.url}: {each}" for each in _differences(known, server)]
     lines += _differences(before, after)
     return tuple(lines)
+
+
+def _named(server: ServerConfig) -> str:
+    by = server.discovered_from
+    return server.url if by is None else f"{server.url} of {by}"
 
 
 def _differences(before: Config | ServerConfig, after: Config | ServerConfig) -> Iterator[str]:

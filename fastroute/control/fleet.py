@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from fastroute.config import Config, ServerAddress, ServerConfig
+from fastroute.config import Config, ServerConfig
 from fastroute.control.fleet_server import FleetServer, Surroundings
 from fastroute.control.models import merge
 from fastroute.errors import ConfigError
-from fastroute.messages import ConfigState, Configure, Health, Observed
+from fastroute.messages import ConfigState, Configure, FollowedName, Health, Observed
 from fastroute.score_table import MODEL_SLOTS, ScoreTable
+from fastroute.server_address import ServerAddress
 
 ROW_GRACE = 2.0
 """Seconds that a removed server keeps its row at least: workers learn of it by message, and until
@@ -147,8 +148,15 @@ class Fleet:
                 del self.leaving[address], self._by_row[server.row]
                 heapq.heappush(self._free_rows, server.row)
 
-    def configure(self, config_state: ConfigState) -> Configure:
-        """Return what workers must know from now on."""
+    def configure(
+        self, config_state: ConfigState, names: tuple[FollowedName, ...] = ()
+    ) -> Configure:
+        """Return what workers must know from now on.
+
+        Args:
+            config_state: What became of the file.
+            names: What became of the names that are followed.
+        """
         servers = list(self.servers.values())
         routed = tuple(server.routed() for server in servers)
         if not self._models_are_settled():
@@ -163,6 +171,7 @@ class Fleet:
             model_slots=tuple(self._model_slots),
             models_json=merge(known) if known else None,
             config_state=config_state,
+            names=names,
             started_at=self._started_at,
         )
 
@@ -178,7 +187,10 @@ class Fleet:
         """Whether all servers have told their models, or have had the time to, since the start."""
         if not self._is_settled:
             time_is_up = self._around.clock() - self._born >= SETTLING
-            self._is_settled = time_is_up or all(s.has_told for s in self.servers.values())
+            servers = self.servers.values()
+            # None yet: those that DNS has still to find.
+            all_told = bool(servers) and all(server.has_told for server in servers)
+            self._is_settled = time_is_up or all_told
         return self._is_settled
 
     def _configured(self, config: ServerConfig) -> FleetServer:

@@ -313,6 +313,7 @@ class FleetServer:
             models=self.model_names,
             api_key=self.config.api_key,
             weight=self.config.weight,
+            discovered_from=self.config.discovered_from,
         )
 
     def health_report(self) -> messages.ServerHealth:

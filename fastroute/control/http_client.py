@@ -7,8 +7,8 @@ crossed with our request, so the request is sent once more on a new one.
 """
 
 import asyncio
+import contextlib
 import os
-import socket
 import ssl
 from collections.abc import Sequence
 from typing import cast
@@ -16,7 +16,8 @@ from typing import cast
 import h11
 import msgspec
 
-from fastroute.config import ServerAddress
+from fastroute.resolver import Resolver
+from fastroute.server_address import ServerAddress
 
 IDLE_TIMEOUT = 4.0
 """Seconds after which an idle connection is closed, unless told otherwise."""
@@ -49,26 +50,33 @@ class Reply(msgspec.Struct, frozen=True):
 class ServerClient:
     """Asks one server, one request at a time. Close it when done."""
 
-    __slots__ = ("_address", "_connection", "_idle_timeout", "_requests", "_tls", "_token")
+    __slots__ = ("_address", "_called", "_connection", "_idle_timeout", "_requests", "_resolver",
+                 "_tls", "_token")  # fmt: skip
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  most need the first alone
         self,
         address: ServerAddress,
         *,
+        called: ServerAddress | None = None,
         api_key: str | None = None,
         tls: ssl.SSLContext | None = None,
         idle_timeout: float = IDLE_TIMEOUT,
+        resolver: Resolver | None = None,
     ) -> None:
         """Prepare, without connecting.
 
         Args:
             address: Where the server listens.
+            called: What it is called to its face, where that is not its address.
             api_key: Sent as `Authorization: Bearer`.
             tls: For https; share one among clients, as making it reads all root certificates.
             idle_timeout: Seconds after which an idle connection is closed.
+            resolver: Where the address has a name; share one among clients.
         """
         self._address = address
+        self._called = called or address
         self._idle_timeout = idle_timeout
+        self._resolver = resolver or Resolver()
         self._token = None if api_key is None else b"Bearer " + api_key.encode()
         self._tls: ssl.SSLContext | None = None
         if address.tls:
@@ -119,25 +127,33 @@ class ServerClient:
             raise ClientError(str(error)) from None
 
     async def _connect(self) -> "_Connection":
-        loop = asyncio.get_running_loop()
-        address = self._address
+        host = self._address.host
         try:
-            _, connection = await loop.create_connection(
-                lambda: _Connection(loop, self._idle_timeout),
-                address.host,
-                address.port,
-                ssl=self._tls,
-            )
+            hosts = (host,) if self._address.is_ip else await self._resolver.locate(host)
+            for other in hosts[:-1]:
+                with contextlib.suppress(OSError):
+                    return await self._connect_to(other)
+            return await self._connect_to(hosts[-1])
         except TimeoutError:
             # Of the kernel or the TLS handshake; ours arrives as a cancellation.
             raise ClientError("connecting takes too long", timed_out=True) from None
         except OSError as error:
             raise ClientError(f"cannot connect: {_in_few_words(error)}") from None
+
+    async def _connect_to(self, host: str) -> "_Connection":
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(
+            lambda: _Connection(loop, self._idle_timeout),
+            host,
+            self._address.port,
+            ssl=self._tls,
+            server_hostname=self._called.tls_name,
+        )
         return connection
 
     def _request(self, target: str) -> h11.Request:
         headers = [
-            (b"Host", self._address.authority.encode()),
+            (b"Host", self._called.authority.encode()),
             (b"User-Agent", b"fastroute"),
             # Packing costs vLLM's event loop more than the bytes cost the network.
             (b"Accept-Encoding", b"identity"),
@@ -150,7 +166,7 @@ class ServerClient:
 def _in_few_words(error: OSError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
-    if isinstance(error, (ssl.SSLError, socket.gaierror)):
+    if isinstance(error, ssl.SSLError):
         return str(error.strerror or error)
     if error.errno:
         return os.strerror(error.errno)  # asyncio's own text repeats the address.

@@ -64,7 +64,7 @@ async def check_servers(
 async def check_server(server: ServerConfig) -> ServerCheck:
     """Ask a server for its health, version, models and metrics."""
     found = ServerCheck(url=server.url)
-    client = ServerClient(server.address, api_key=server.api_key)
+    client = ServerClient(server.address, called=server.called, api_key=server.api_key)
     try:
         await _check_health(client, found)
         if found.error is None:

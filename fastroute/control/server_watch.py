@@ -11,6 +11,7 @@ from fastroute.control.keep_on import RESTART_DELAY, keep_on
 from fastroute.control.models import keep_listing
 from fastroute.control.prober import keep_probing
 from fastroute.control.scraper import keep_scraping
+from fastroute.resolver import Resolver
 
 Loop = Callable[[ServerClient], Awaitable[None]]
 
@@ -18,18 +19,22 @@ Loop = Callable[[ServerClient], Awaitable[None]]
 class ServerWatch:
     """One server's loops, each with a connection of its own. Stop it when the server goes."""
 
-    __slots__ = ("_server", "_settings", "_tasks", "_tls")
+    __slots__ = ("_resolver", "_server", "_settings", "_tasks", "_tls")
 
-    def __init__(self, server: FleetServer, tls: ssl.SSLContext, config: Config) -> None:
+    def __init__(
+        self, server: FleetServer, tls: ssl.SSLContext, resolver: Resolver, config: Config
+    ) -> None:
         """Start the loops; each finds out for the first time at once.
 
         Args:
             server: Told of what is found out.
             tls: For https.
+            resolver: For a server that is given by name.
             config: The settings in force.
         """
         self._server = server
         self._tls = tls
+        self._resolver = resolver
         self._tasks: list[asyncio.Task[None]] = []
         self._settings = _settings(server, config)
         self._start(config)
@@ -59,7 +64,13 @@ class ServerWatch:
 
     def _begin(self, what: str, loop: Loop) -> None:
         entry = self._server.config
-        client = ServerClient(entry.address, api_key=entry.api_key, tls=self._tls)
+        client = ServerClient(
+            entry.address,
+            called=entry.called,
+            api_key=entry.api_key,
+            tls=self._tls,
+            resolver=self._resolver,
+        )
         kept = keep_on(f"{what} server {entry.url}", lambda: loop(client), RESTART_DELAY)
         self._tasks.append(asyncio.get_running_loop().create_task(kept))
 
@@ -67,6 +78,7 @@ class ServerWatch:
 def _settings(server: FleetServer, config: Config) -> tuple[object, ...]:
     """Return what the loops are started with."""
     return (
+        server.config.called,
         server.config.api_key,
         config.scrape_interval,
         config.models_refresh_interval,

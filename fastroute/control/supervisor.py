@@ -15,7 +15,6 @@ import contextlib
 import logging
 import signal
 import socket
-import ssl
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -23,17 +22,21 @@ import msgspec
 from fastroute.config import Config
 from fastroute.control.coalesced import Coalesced
 from fastroute.control.config_diff import describe_changes
+from fastroute.control.discovery import expand, followed
 from fastroute.control.fleet import Fleet
-from fastroute.control.fleet_server import FleetServer
 from fastroute.control.keep_on import RESTART_DELAY, keep_on
 from fastroute.control.reload import FixedConfig, WatchedConfig
-from fastroute.control.server_watch import ServerWatch
+from fastroute.control.roster import Roster
 from fastroute.control.worker_process import WorkerProcess, WorkerSpec, exit_text
-from fastroute.messages import Drain, Message
+from fastroute.messages import Configure, Drain, Message
+from fastroute.resolver import Resolver
 from fastroute.score_table import ScoreTable
 
 MIN_ROWS = 256
 """Rows of the score table; spare ones are for servers that a reload adds."""
+
+ROWS_OF_A_NAME = 512
+"""Rows for the servers that DNS finds by one name, those included that still finish requests."""
 
 SHORT_LIFE = 5.0
 """Seconds. A worker that dies younger is taken to be broken rather than unlucky."""
@@ -91,7 +94,9 @@ class Sockets(msgspec.Struct):
 
 def create_table(config: Config, workers: int) -> ScoreTable:
     """Make the score table for these servers, with room for as many again."""
-    return ScoreTable.create(rows=max(MIN_ROWS, 2 * len(config.servers)), workers=workers)
+    names = len(followed(config))
+    rows = max(MIN_ROWS, 2 * (len(config.servers) - names)) + ROWS_OF_A_NAME * names
+    return ScoreTable.create(rows=rows, workers=workers)
 
 
 def respawn_delay(short_lives: int) -> float:
@@ -112,6 +117,7 @@ class Supervisor:
         source: WatchedConfig | FixedConfig,
         sockets: Sockets,
         *,
+        resolver: Resolver,
         log_level: str,
         announce: Callable[[], None],
     ) -> None:
@@ -120,6 +126,7 @@ class Supervisor:
         Args:
             source: Servers and settings, and where changes of them come from.
             sockets: Where to listen; ours to close from now on.
+            resolver: Looks up the names of servers.
             log_level: Passed on to the workers.
             announce: Called once, when all workers accept clients.
         """
@@ -132,9 +139,8 @@ class Supervisor:
             self._table.worker_cells(index).process.beat_ns for index in range(self._table.workers)
         ]
         self._heard: dict[int, tuple[int, int]] = {}
-        self._fleet = Fleet(self._table, source.config)
-        self._tls = ssl.create_default_context()
-        self._watches: dict[FleetServer, ServerWatch] = {}
+        self._fleet = Fleet(self._table, expand(source.config, {}).config)
+        self._roster = Roster(self._fleet, source.config, resolver)
         self._background: list[asyncio.Task[None]] = []
         self._workers: dict[int, WorkerProcess] = {}
         self._were_ready: set[int] = set()
@@ -172,8 +178,7 @@ class Supervisor:
 
     def _watch_everything(self, changed: Callable[[], None]) -> None:
         """Watch the servers and, if there is one, the configuration file."""
-        for server in self._fleet.servers.values():
-            self._watches[server] = ServerWatch(server, self._tls, self._fleet.config)
+        self._roster.start(changed)
         self._in_background("keeping time", self._keep_time)
         source = self._source
         if isinstance(source, FixedConfig):
@@ -193,8 +198,7 @@ class Supervisor:
         self._background.append(asyncio.get_running_loop().create_task(kept))
 
     def _stop_watching(self) -> None:
-        for watch in self._watches.values():
-            watch.stop()
+        self._roster.stop()
         for task in self._background:
             task.cancel()
 
@@ -224,29 +228,26 @@ class Supervisor:
         Raises:
             ConfigError: There are too many new servers; nothing is changed.
         """
-        before = self._fleet.config
+        before = self._roster.config
         if config.admin_port != before.admin_port:
             wanted = config.admin_port
             log.warning("admin_port = %d takes effect when fastroute is started again", wanted)
             config = msgspec.structs.replace(config, admin_port=before.admin_port)
-        comings = self._fleet.apply(config)
+        self._roster.apply(config)
         changes = describe_changes(before, config)
         source = self._source.state.source
         log.info("%s is in force: %d changes", source, len(changes))
         for change in changes:
             log.info("%s: %s", source, change)
-        for server in comings.removed:
-            self._watches.pop(server).stop()
-        for watch in self._watches.values():
-            watch.update(config)
-        for server in comings.added:
-            self._watches[server] = ServerWatch(server, self._tls, config)
         return config
 
     # What workers are told.
 
+    def _configure(self) -> Configure:
+        return self._fleet.configure(self._source.state, self._roster.names)
+
     def _configure_workers(self) -> None:
-        self._tell(self._fleet.configure(self._source.state))
+        self._tell(self._configure())
 
     def _tell_health(self) -> None:
         self._tell(self._fleet.health())
@@ -288,7 +289,7 @@ class Supervisor:
             log.error("worker %d cannot be started: %s", index, error.strerror)
             return
         self._workers[index] = worker
-        worker.send(self._fleet.configure(self._source.state))
+        worker.send(self._configure())
         worker.send(self._fleet.health())
         if self._stopping.is_set():
             # The signal came while the process was being made.

@@ -8,8 +8,8 @@ import socket
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from fastroute.config import ServerAddress
 from fastroute.monitor.stderr_lines import StderrLines
+from fastroute.server_address import ServerAddress
 
 STOP_CHECK = 0.1
 """Seconds between looks at whether the router is stopping."""

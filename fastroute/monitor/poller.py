@@ -5,9 +5,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from fastroute.config import ServerAddress
 from fastroute.control.http_client import ClientError, ServerClient
 from fastroute.errors import ConfigError
+from fastroute.server_address import URL_FORM, ServerAddress
 from fastroute.views.look import Picture
 from fastroute.views.rates import Moment, is_restart, rates
 from fastroute.views.report import ModelsReport, Report, read_answer
@@ -39,9 +39,12 @@ def target(url: str) -> tuple[str, ServerAddress]:
     """
     full = (url if "://" in url else f"http://{url}").rstrip("/")
     try:
-        return full, ServerAddress.from_url(full)
+        address = ServerAddress.from_url(full)
     except ConfigError as error:
         raise ConfigError(f"{url!r}: {error}") from None
+    if address.follows_dns:
+        raise ConfigError(f"{url!r}: {URL_FORM}")
+    return full, address
 
 
 class Poller:

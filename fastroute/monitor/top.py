@@ -6,10 +6,10 @@ import sys
 
 from rich.console import Console
 
-from fastroute.config import ServerAddress
 from fastroute.monitor.monitor import POLL_INTERVAL, Monitor
 from fastroute.monitor.poller import NoAnswer, Poller
 from fastroute.monitor.screen import Screen
+from fastroute.server_address import ServerAddress
 from fastroute.views.terminal import ONCE_WIDTH, once
 
 

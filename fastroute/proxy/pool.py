@@ -1,15 +1,18 @@
 """The connections to one vLLM server: a stack of idle ones, and how a new one is made."""
 
 import asyncio
+import contextlib
 import ssl
 from typing import Final, cast
 
-from fastroute.config import Config, ServerAddress
+from fastroute.config import Config
 from fastroute.messages import RoutedServer
 from fastroute.proxy.upstream import UpstreamConnection
+from fastroute.resolver import Resolver
 from fastroute.rules.known_heads import KnownHeads
 from fastroute.rules.policy import Candidate
 from fastroute.score_table import ServerState
+from fastroute.server_address import ServerAddress
 
 # Heads of replies differ by the date: this is a minute of one kind.
 KNOWN_REPLIES: Final = 64
@@ -38,11 +41,15 @@ class ServerPool(Candidate):
 
     __slots__ = (
         "_address",
+        "_discovered_from",
         "_idle",
         "_idle_timeout",
+        "_is_ip",
         "_loop",
         "_max_head_bytes",
+        "_resolver",
         "_tls",
+        "_tls_name",
         "authority",
         "authorization",
         "generation",
@@ -58,14 +65,17 @@ class ServerPool(Candidate):
         config: Config,
         loop: asyncio.AbstractEventLoop,
         tls: ssl.SSLContext,
+        resolver: Resolver,
     ) -> None:
         self._loop = loop
+        self._resolver = resolver
         self._idle: list[UpstreamConnection] = []
         self.known_replies: KnownHeads = KnownHeads(KNOWN_REPLIES)
         self.url = server.url
         self._address = ServerAddress.from_url(server.url)
-        self.authority = self._address.authority.encode()
+        self._is_ip = self._address.is_ip
         self._tls = tls if self._address.tls else None
+        self._call_it(server)
         self.row = server.row
         self.generation = server.generation
         self.configure(server, config)
@@ -77,25 +87,49 @@ class ServerPool(Candidate):
         self.models = server.models
         key = server.api_key
         self.authorization = None if key is None else b"Bearer " + key.encode()
+        if server.discovered_from != self._discovered_from:
+            # To another name it might not be the same server.
+            self.close_idle()
+            self._call_it(server)
         self._idle_timeout = config.pool_idle_timeout
         self._max_head_bytes = config.max_header_bytes
+
+    def _call_it(self, server: RoutedServer) -> None:
+        self._discovered_from = server.discovered_from
+        called = ServerAddress.from_url(server.discovered_from or server.url)
+        self.authority = called.authority.encode()
+        self._tls_name = called.tls_name
 
     def __repr__(self) -> str:
         return f"<ServerPool {self.url} row={self.row} idle={len(self._idle)}>"
 
+    def look_up(self) -> None:
+        """Have its name looked up before anybody connects, so that nobody waits for that."""
+        if not self._is_ip:
+            self._resolver.begin(self._address.host)
+
     async def connect(self) -> UpstreamConnection:
-        """Open a connection.
+        """Open a connection, to the first address of its name that takes it.
 
         Raises:
             OSError: No address, refused, unreachable, or TLS failed.
         """
         host = self._address.host
+        if self._is_ip:
+            return await self._connect(host)
+        *others, last = await self._resolver.locate(host)
+        for address in others:
+            with contextlib.suppress(OSError):
+                return await self._connect(address)
+        return await self._connect(last)
+
+    async def _connect(self, host: str) -> UpstreamConnection:
         _, upstream = await self._loop.create_connection(
             lambda: cast(asyncio.Protocol, UpstreamConnection(self, self._max_head_bytes)),
             host,
             self._address.port,
             ssl=self._tls,
-            server_hostname=host if self._tls else None,
+            server_hostname=self._tls_name,
         )
         return cast(UpstreamConnection, upstream)
 

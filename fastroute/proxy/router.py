@@ -7,6 +7,7 @@ from random import Random
 
 from fastroute.messages import Configure
 from fastroute.proxy.pool import ServerPool
+from fastroute.resolver import Resolver
 from fastroute.rules.model_name import replace_model, requested_model
 from fastroute.rules.policy import Policy, load, make_policy, without
 from fastroute.score_table import ScoreTable, ServerState
@@ -72,6 +73,7 @@ class Router:
         "_names_matter",
         "_policy",
         "_policy_named",
+        "_resolver",
         "_rng",
         "_table",
         "_tls",
@@ -83,6 +85,7 @@ class Router:
         self._loop = loop
         self._table = table
         self._tls = ssl.create_default_context()
+        self._resolver = Resolver()
         self._rng = Random().random
         self._policy: Policy[ServerPool] = load
         self._policy_named = ("load", 0.0)
@@ -117,7 +120,7 @@ class Router:
         for server in configured.servers:
             pool = before.pop((server.row, server.generation), None)
             if pool is None:
-                pool = ServerPool(server, configured.config, self._loop, self._tls)
+                pool = ServerPool(server, configured.config, self._loop, self._tls, self._resolver)
             else:
                 pool.configure(server, configured.config)
             pools.append(pool)

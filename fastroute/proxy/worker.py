@@ -104,6 +104,8 @@ class Worker:
         """Act on a message from the supervisor."""
         if isinstance(message, Configure):
             self._state.configure(message)
+            for server in self._state.router.servers:
+                server.look_up()
             if self._starting is None:
                 self._starting = self._state.loop.create_task(self._accept())
         elif isinstance(message, Health):

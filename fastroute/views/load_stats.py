@@ -18,7 +18,7 @@ from fastroute.score_table import (
 )
 from fastroute.views.quantile import quantile
 from fastroute.views.status import HEALTH_STATUS
-from fastroute.views.view import Reply, ServerView, View, utc
+from fastroute.views.view import Reply, ServerView, View, names_report, utc
 
 
 def load_stats(view: View) -> Reply:
@@ -36,6 +36,7 @@ def _server(view: View, listed: ServerView) -> dict[str, Any]:
     scrape_age = view.seconds_since(row.scraped_at_ns)
     return {
         "url": listed.server.url,
+        "discovered_from": listed.server.discovered_from,
         "status": ServerState(row.state).name.lower(),
         "health_status": HEALTH_STATUS[ServerState(row.state)],
         "state_reason": listed.reason,
@@ -129,6 +130,7 @@ def _summary(view: View, listed: list[ServerView]) -> dict[str, Any]:
             "failures": state.failures,
             "error": state.error,
         },
+        "dns_names": names_report(view.names),
         "workers": [_worker(worker) for worker in view.table.workers],
     }
 

@@ -122,6 +122,21 @@ OF_PROCESS = (
     ),
 )
 
+OF_NAME = (
+    Metric(
+        "fastroute_dns_resolved",
+        "gauge",
+        "Whether the last look-up of a name that is followed found any address.",
+        lambda name: int(name.resolved),
+    ),
+    Metric(
+        "fastroute_dns_addresses",
+        "gauge",
+        "Addresses of the name, those included that are kept although it has none now.",
+        lambda name: len(name.addresses),
+    ),
+)
+
 OF_WORKER = (
     Metric(
         "fastroute_client_connections",
@@ -341,6 +356,7 @@ def metrics(view: View) -> Reply:
     """Write all metrics."""
     text = Exposition()
     _write_process(text, view)
+    _write_each(text, OF_NAME, [(label("name", name.url), name) for name in view.names])
     _write_each(text, OF_WORKER, [(label("worker", str(w.index)), w) for w in view.table.workers])
     _write_models(text, view)
     # By label, because two samples of one name would make Prometheus refuse the whole text.

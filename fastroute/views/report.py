@@ -26,6 +26,13 @@ class DetailedMetrics(msgspec.Struct, frozen=True):
         return hits / queries if queries and hits is not None else None
 
 
+class NameReport(msgspec.Struct, frozen=True):
+    """A name whose addresses are servers."""
+
+    url: str
+    warning: str | None
+
+
 class ServerReport(msgspec.Struct, frozen=True):
     """One server; the fields are explained in docs/load-stats.schema.json."""
 
@@ -57,6 +64,8 @@ class ServerReport(msgspec.Struct, frozen=True):
     first_byte_p99_seconds: float | None
     duration_p50_seconds: float | None
     duration_p99_seconds: float | None
+    discovered_from: str | None = None
+    """None also from a version that knew no DNS."""
 
 
 class ConfigReport(msgspec.Struct, frozen=True):
@@ -83,6 +92,7 @@ class Summary(msgspec.Struct, frozen=True):
     uptime_seconds: float
     config: ConfigReport
     workers: tuple[WorkerReport, ...]
+    dns_names: tuple[NameReport, ...] = ()
 
 
 class Report(msgspec.Struct, frozen=True):

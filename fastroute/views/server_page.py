@@ -18,6 +18,8 @@ def server_page(line: Line) -> list[Text]:
     titled = Text(line.name, style="bold")
     titled.append(f"   {printable(server.url)}", style="not bold")
     lines = [titled, Text(), _state(line), _labelled("models", models_text(line.models))]
+    if server.discovered_from is not None:
+        lines.append(_labelled("found by", printable(server.discovered_from)))
     if line.outlier is not None:
         lines.append(_labelled("stands out", line.outlier.text, "bold yellow"))
     lines += [Text(), _load(line)]

@@ -6,7 +6,7 @@ import orjson
 
 from fastroute.messages import ServerHealth
 from fastroute.score_table import ServerState
-from fastroute.views.view import Reply, ServerView, View, utc
+from fastroute.views.view import Reply, ServerView, View, names_report, utc
 
 # Shares of usable servers from which the whole counts as healthy, and as degraded.
 HEALTHY_SHARE = 0.8
@@ -54,6 +54,7 @@ def health(view: View) -> Reply:
         "total_servers": len(servers),
         "healthy_servers": usable,
         "servers": servers,
+        "dns_names": names_report(view.names),
     }
     return Reply(200 if usable else 503, orjson.dumps(report, option=orjson.OPT_UTC_Z))
 
@@ -67,6 +68,7 @@ def _overall(share: float) -> str:
 def _server_health(listed: ServerView, found: ServerHealth) -> dict[str, Any]:
     return {
         "url": listed.server.url,
+        "discovered_from": listed.server.discovered_from,
         "healthy": listed.is_usable,
         "health_status": HEALTH_STATUS[ServerState(listed.row.state)],
         "state_reason": listed.reason,

@@ -127,10 +127,17 @@ def _notices(picture: Picture, lines: Sequence[Line]) -> list[Text]:
         for line in found
         if line.outlier is not None
     ]
-    error = None if picture.report is None else picture.report.summary.config.error
-    if error is not None:
-        notices.append(Text(f"not in force: {printable(error)}", style="bold yellow"))
-    return notices
+    return notices if picture.report is None else notices + _of_configuration(picture.report)
+
+
+def _of_configuration(report: Report) -> list[Text]:
+    summary = report.summary
+    texts = [
+        f"{name.url}: {name.warning}" for name in summary.dns_names if name.warning is not None
+    ]
+    if summary.config.error is not None:
+        texts.append(f"not in force: {summary.config.error}")
+    return [Text(printable(text), style="bold yellow") for text in texts]
 
 
 def _down(lines: Sequence[Line]) -> list[Text]:

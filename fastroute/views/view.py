@@ -1,12 +1,12 @@
 """What every view is rendered from, and the reply it renders."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
-from fastroute.messages import ConfigState, RoutedServer, ServerHealth
+from fastroute.messages import ConfigState, FollowedName, RoutedServer, ServerHealth
 from fastroute.score_table import ServerSnapshot, ServerState, TableSnapshot
 
 JSON = "application/json"
@@ -73,6 +73,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     health: Mapping[str, ServerHealth]
     """By URL; one may be missing that was not checked yet."""
     config_state: ConfigState
+    names: tuple[FollowedName, ...] = ()
+    """Those whose addresses are servers."""
     model_slots: tuple[str, ...] = ()
     """Models counted apart: the first has slot 1."""
     aliases: Mapping[str, str] = {}
@@ -115,6 +117,19 @@ class View(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         unchecked = ServerHealth()
         for listed in self.listed():
             yield listed, self.health.get(listed.server.url, unchecked)
+
+
+def names_report(names: Iterable[FollowedName]) -> list[dict[str, Any]]:
+    """Return what JSON says of names whose addresses are servers."""
+    return [
+        {
+            "url": name.url,
+            "resolved": name.resolved,
+            "addresses": name.addresses,
+            "warning": name.warning,
+        }
+        for name in names
+    ]
 
 
 def utc(unix: float | None) -> datetime | None:

@@ -7,6 +7,7 @@ import pytest
 
 from fastroute.config import parse_config
 from fastroute.control.check_report import print_report, warnings
+from fastroute.control.name_check import NameCheck
 from fastroute.control.server_check import ServerCheck
 
 GOOD = ServerCheck(
@@ -74,6 +75,27 @@ def test_what_servers_say_does_not_reach_the_terminal_as_it_is(capsys):
 )
 def test_warnings(settings, checks, expected):
     assert warnings(settings, checks) == expected
+
+
+FOUND = NameCheck(url="http+dns://v:1", addresses=("10.0.0.1", "10.0.0.2"), problems=("odd",))
+LOST = NameCheck(url="http+dns://w:1", addresses=(), problems=("it has no address",))
+
+
+def test_names(capsys):
+    print_report(config(), [GOOD, GOOD], [FOUND, LOST])
+    out, err = capsys.readouterr()
+    assert out.startswith(
+        "http+dns://v:1: addresses: 10.0.0.1, 10.0.0.2\n"
+        "http+dns://w:1: addresses: none\n"
+        "http://a: reachable;"
+    )
+    assert err == "warning: http+dns://v:1: odd\nwarning: http+dns://w:1: it has no address\n"
+
+
+@pytest.mark.parametrize(("names", "warned"), [([FOUND], True), ([FOUND, LOST], False)])
+def test_a_server_that_was_not_found_may_have_the_model_of_an_alias(names, warned):
+    said = warnings(config(aliases='{ y = "z" }'), [GOOD, GOOD], names)
+    assert ("alias y stands for z, which no server has" in said) is warned
 
 
 def test_a_table_and_a_sign_of_life_on_a_terminal(tmp_path):

@@ -161,6 +161,14 @@ class TestApply:
         others = ("n",) if how == "told" else None
         assert [server.models for server in fleet.routed()] == [("m",), others]
 
+    def test_models_of_servers_that_dns_has_still_to_find_are_waited_for(self, make):
+        fleet = make()
+        fleet.apply()
+        assert fleet.routed() == ()
+        fleet.apply(a(), b())
+        fleet.server().models_listed(listing("m"))
+        assert [server.models for server in fleet.routed()] == [None, None]
+
     def test_what_is_known_is_kept(self, make):
         fleet = make()
         before = fleet.server()

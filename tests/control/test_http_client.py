@@ -9,8 +9,9 @@ import ssl
 import pytest
 import trustme
 
-from fastroute.config import ServerAddress
 from fastroute.control.http_client import MAX_BODY_BYTES, ClientError, ServerClient
+from fastroute.server_address import ServerAddress
+from tests.support.names import Names
 from tests.support.scripted import read_request, replies, scripted
 from tests.support.standins import standin, until
 
@@ -288,6 +289,33 @@ async def test_cancelled_it_lets_go_of_the_connection():
             await until(lambda: ends == [b""])
 
 
+# Names.
+
+
+async def test_connects_to_the_first_address_that_takes_it():
+    async with standin() as server:
+        names = Names(vllm=("127.0.0.9", "127.0.0.1"))
+        url = server.url.replace("127.0.0.1", "vllm")
+        with client_of(url, resolver=names.resolver) as client:
+            assert (await client.get("/health", 5)).status == 200
+            assert names.asked == {"vllm": 1}
+
+
+async def test_no_such_name():
+    with client_of("http://vllm:9", resolver=Names().resolver) as client:
+        with pytest.raises(ClientError, match=r"^cannot connect: no such name$"):
+            await client.get("/", 5)
+
+
+async def test_a_look_up_that_hangs_is_not_waited_for():
+    names = Names()
+    names.hang()
+    with client_of("http://vllm:9", resolver=names.resolver) as client:
+        with pytest.raises(ClientError, match=r"^no answer within 0.05 s$"):
+            await client.get("/", 0.05)
+    names.go_on()
+
+
 # TLS.
 
 
@@ -322,6 +350,23 @@ async def test_tls():
         with client_of(f"https://127.0.0.1:{port}", tls=trusting) as client:
             for _ in range(2):
                 assert (await client.get("/", 5)).body == b"ok"
+
+
+async def test_tls_by_the_name_that_it_is_called():
+    async with tls_server("vllm.example") as (port, trusting):
+        called = ServerAddress.from_url(f"https+dns://vllm.example:{port}")
+        address = ServerAddress.from_url(f"https://127.0.0.1:{port}")
+        client = ServerClient(address, called=called, tls=trusting)
+        with contextlib.closing(client):
+            assert (await client.get("/", 5)).body == b"ok"
+
+
+async def test_host_is_the_name_that_it_is_called():
+    async with standin() as server:
+        called = ServerAddress.from_url("http+dns://vllm:8000")
+        client = ServerClient(ServerAddress.from_url(server.url), called=called)
+        with contextlib.closing(client):
+            assert b'["Host","vllm:8000"]' in (await client.get("/standin/echo", 5)).body
 
 
 @pytest.mark.parametrize(

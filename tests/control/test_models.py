@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastroute.config import ServerAddress
 from fastroute.control.http_client import ClientError, ServerClient
 from fastroute.control.models import (
     BadModels,
@@ -19,6 +18,7 @@ from fastroute.control.models import (
     parse_models,
     settled,
 )
+from fastroute.server_address import ServerAddress
 from fastroute.standin.message import Settings
 from fastroute.standin.server import StandIn
 from tests.support.scripted import replies, scripted

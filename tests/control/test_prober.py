@@ -6,9 +6,9 @@ import socket
 
 import pytest
 
-from fastroute.config import ServerAddress
 from fastroute.control.http_client import ServerClient
 from fastroute.control.prober import keep_probing, probe_once
+from fastroute.server_address import ServerAddress
 from fastroute.standin.engine import Mode
 from tests.support.scripted import read_request, replies, scripted
 from tests.support.standins import standin, until

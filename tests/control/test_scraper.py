@@ -7,7 +7,6 @@ import time
 
 import pytest
 
-from fastroute.config import ServerAddress
 from fastroute.control.http_client import ServerClient
 from fastroute.control.scraper import (
     ALL_METRICS,
@@ -18,6 +17,7 @@ from fastroute.control.scraper import (
     keep_scraping,
 )
 from fastroute.rules.load import NAMES, LoadReport
+from fastroute.server_address import ServerAddress
 from fastroute.standin.engine import Mode, Pace, Sequence
 from tests.support.scripted import read_request, scripted
 from tests.support.standins import standin, until

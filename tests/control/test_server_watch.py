@@ -8,6 +8,7 @@ from fastroute.config import Config, ServerConfig
 from fastroute.control.fleet import Fleet
 from fastroute.control.server_watch import ServerWatch
 from fastroute.messages import ConfigState
+from fastroute.resolver import Resolver
 from fastroute.score_table import ScoreTable
 from tests.support.standins import standin, until
 
@@ -22,7 +23,7 @@ class Watched:
         self.table = table
         self.fleet = Fleet(table, config)
         (self.server,) = self.fleet.servers.values()
-        self.watch = ServerWatch(self.server, ssl.create_default_context(), config)
+        self.watch = ServerWatch(self.server, ssl.create_default_context(), Resolver(), config)
 
     def update(self, **settings) -> None:
         """Put other settings in force."""

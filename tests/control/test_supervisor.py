@@ -55,6 +55,16 @@ def test_the_table_has_room_for_as_many_servers_again(servers, rows):
     table.close()
 
 
+@pytest.mark.parametrize(
+    ("plain", "names", "rows"), [(0, 1, 256 + 512), (200, 2, 400 + 1024)], ids=["one", "two"]
+)
+def test_the_table_has_room_for_what_dns_finds(plain, names, rows):
+    urls = [f"http://gpu-{n}" for n in range(plain)] + [f"http+dns://v-{n}" for n in range(names)]
+    table = create_table(config_from_urls(urls, 1), 1)
+    assert table.rows == rows
+    table.close()
+
+
 class TestRunning:
     @pytest.mark.parametrize("workers", [1, 2])
     def test_announces_itself_when_all_workers_accept(self, workers, tmp_path):

@@ -8,10 +8,12 @@ import trustme
 from fastroute.config import Config
 from fastroute.messages import RoutedServer
 from fastroute.proxy.pool import ServerPool
+from fastroute.resolver import Resolver
 from fastroute.score_table import ServerState
 from tests.support.endings import refusing_url
 from tests.support.memory_router import memory_router
 from tests.support.memory_transport import End
+from tests.support.names import Names
 from tests.support.scripted import scripted
 from tests.support.standins import until
 
@@ -24,10 +26,16 @@ def router():
         yield router
 
 
-def pool_for(url: str, tls: ssl.SSLContext | None = None, **server) -> ServerPool:
+def pool_for(
+    url: str,
+    tls: ssl.SSLContext | None = None,
+    resolver: Resolver | None = None,
+    **server,
+) -> ServerPool:
     routed = RoutedServer(row=3, generation=7, url=url, max_concurrent_requests=8, **server)
     loop = asyncio.get_running_loop()
-    return ServerPool(routed, Config(servers=()), loop, tls or ssl.create_default_context())
+    tls = tls or ssl.create_default_context()
+    return ServerPool(routed, Config(servers=()), loop, tls, resolver or Resolver())
 
 
 class TestIdle:
@@ -131,6 +139,10 @@ class TestServer:
     async def test_authority(self, url, authority):
         assert pool_for(url).authority == authority
 
+    async def test_one_that_dns_found_is_called_by_its_name(self):
+        pool = pool_for("http://10.0.0.1:8000", discovered_from="http+dns://vllm:8000")
+        assert (pool.url, pool.authority) == ("http://10.0.0.1:8000", b"vllm:8000")
+
     async def test_settings(self):
         pool = pool_for("http://a", weight=0.5, api_key="k", models=("m",), state=4)
         assert (pool.row, pool.generation, pool.url) == (3, 7, "http://a")
@@ -145,6 +157,20 @@ class TestServer:
         server = RoutedServer(row=3, generation=7, url="http://a", max_concurrent_requests=2)
         pool.configure(server, Config(servers=(), pool_idle_timeout=1.0))
         assert (pool.capacity, pool.authorization, pool.models) == (2, None, None)
+
+    async def test_found_by_another_name(self, router):
+        pool = router.pool
+        pool.give_back(pool.open(), 100.0)
+        fields = {"row": 0, "generation": 1, "url": pool.url, "max_concurrent_requests": 2}
+        named = RoutedServer(**fields, discovered_from="http+dns://vllm:8000")
+        for _ in range(2):
+            pool.configure(named, Config(servers=(), pool_idle_timeout=IDLE))
+            assert pool.authority == b"vllm:8000"
+            assert pool.upstreams[0].end is End.ABORTED
+            pool.give_back(pool.open(), 100.0)
+        assert pool.upstreams[-2].end is End.OPEN, "the same name again changes nothing"
+        pool.configure(RoutedServer(**fields), Config(servers=()))
+        assert pool.authority == b"server-0:8000"
 
 
 async def wait_for_end(reader, writer):
@@ -173,6 +199,54 @@ class TestConnect:
             pool = pool_for(url)
             with pytest.raises(ConnectionRefusedError):
                 await pool.connect()
+
+
+class TestConnectByName:
+    async def test_to_the_first_address_that_takes_it(self):
+        """As the system's own way, but with the look-up apart."""
+        async with scripted(wait_for_end) as server:
+            names = Names(vllm=("127.0.0.9", "::9", "127.0.0.1"))
+            url = server.url.replace("127.0.0.1", "vllm")
+            upstream = await pool_for(url, resolver=names.resolver).connect()
+            assert upstream.transport.get_extra_info("peername")[0] == "127.0.0.1"
+            upstream.cancel()
+
+    async def test_none_takes_it(self):
+        names = Names(vllm=("127.0.0.8", "127.0.0.9"))
+        with refusing_url() as url:
+            pool = pool_for(url.replace("127.0.0.1", "vllm"), resolver=names.resolver)
+            with pytest.raises(ConnectionRefusedError):
+                await pool.connect()
+
+    async def test_no_such_name(self):
+        with pytest.raises(OSError, match="no such name"):
+            await pool_for("http://vllm:8000", resolver=Names().resolver).connect()
+
+    async def test_an_address_needs_no_look_up(self):
+        async with scripted(wait_for_end) as server:
+            names = Names()
+            (await pool_for(server.url, resolver=names.resolver).connect()).cancel()
+            assert not names.asked
+
+    @pytest.mark.parametrize(("host", "asked"), [("vllm", 1), ("127.0.0.1", 0)])
+    async def test_looked_up_beforehand(self, host, asked):
+        names = Names(vllm=("127.0.0.1",))
+        pool = pool_for(f"http://{host}:9", resolver=names.resolver)
+        for _ in range(3):
+            pool.look_up()
+        await until(lambda: names.asked.total() == asked)
+        await until(lambda: not names.resolver._pending)
+        assert names.asked.total() == asked
+
+    async def test_a_resolver_that_hangs_keeps_nobody_from_servers_that_are_known(self):
+        names = Names(fresh=0.0, vllm=("127.0.0.1",))
+        async with scripted(wait_for_end) as server:
+            pool = pool_for(server.url.replace("127.0.0.1", "vllm"), resolver=names.resolver)
+            (await pool.connect()).cancel()
+            names.hang()
+            async with asyncio.timeout(2):
+                (await pool.connect()).cancel()
+            names.go_on()
 
 
 @contextlib.asynccontextmanager
@@ -216,6 +290,18 @@ class TestTls:
         async with tls_server(authority, "other.example") as port:
             with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
                 await pool_for(f"https://localhost:{port}", trusting).connect()
+
+    async def test_one_that_dns_found_must_have_the_name(self):
+        authority = trustme.CA()
+        trusting = ssl.create_default_context()
+        authority.configure_trust(trusting)
+        async with tls_server(authority, "vllm.example") as port:
+            url = f"https://127.0.0.1:{port}"
+            found_by = f"https+dns://vllm.example:{port}"
+            upstream = await pool_for(url, trusting, discovered_from=found_by).connect()
+            upstream.cancel()
+            with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
+                await pool_for(url, trusting, discovered_from=f"https+dns://x:{port}").connect()
 
     async def test_a_server_without_tls(self):
         async def plain(reader, writer):

@@ -55,7 +55,8 @@ class MemoryPool(ServerPool):
     __slots__ = ("ends_at_once", "failures", "hold", "upstreams")
 
     def __init__(self, server: RoutedServer, state: WorkerState) -> None:
-        super().__init__(server, state.config, state.loop, state.router._tls)
+        router = state.router
+        super().__init__(server, state.config, state.loop, router._tls, router._resolver)
         self.upstreams: list[MemoryTransport] = []
         self.failures: deque[OSError | None] = deque()
         self.hold = False

@@ -32,6 +32,7 @@ def report(*servers: dict[str, Any], **summary: Any) -> Report:
     made = copy.deepcopy(EXAMPLE)
     made["servers"] = list(servers)
     made["summary"]["config"]["error"] = None
+    made["summary"]["dns_names"] = []
     made["summary"] |= summary
     return read_answer(orjson.dumps(made), Report)
 

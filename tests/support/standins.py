@@ -57,7 +57,8 @@ class StandInProcess:
             code = self.wait(10.0)
             raise RuntimeError(f"the stand-in did not start: exit code {code}")
         self.url = line.split()[-1]
-        self.port = urlsplit(self.url).port
+        parts = urlsplit(self.url)
+        self.host, self.port = parts.hostname, parts.port
         self.pid = self._process.pid
 
     def read_line(self) -> str:
@@ -101,7 +102,7 @@ class StandInProcess:
         self._process.stdin.close()
 
     def _call(self, method: str, path: str, body: str | None = None) -> dict:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=5)
         with contextlib.closing(connection):
             connection.request(method, path, body, {"Connection": "close"})
             return json.loads(connection.getresponse().read())

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastroute.messages import ConfigState, RoutedServer, ServerHealth
+from fastroute.messages import ConfigState, FollowedName, RoutedServer, ServerHealth
 from fastroute.score_table import (
     COUNTERS,
     DURATION_BOUNDS,
@@ -176,6 +176,12 @@ def example_view() -> View:
             reloads=1,
             failures=1,
             error="servers.toml: health_check_interval must be a number of seconds from 0.001",
+        ),
+        names=(
+            FollowedName(
+                url="http+dns://vllm-headless:8000",
+                warning="it cannot be resolved: Temporary failure in name resolution",
+            ),
         ),
         model_slots=("llama3.1:8b",),
         aliases={"gpt-4o": "llama3.1:8b"},

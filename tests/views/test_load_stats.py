@@ -5,7 +5,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from fastroute.messages import ConfigState
+from fastroute.messages import ConfigState, FollowedName
 from fastroute.score_table import DURATION_BOUNDS, FIRST_BYTE_BOUNDS, ScoreTable, ServerState
 from fastroute.views.load_stats import load_stats
 from tests.support.json_schema import violations
@@ -37,6 +37,30 @@ def rendered(shown):
 def server_of(shown):
     (server,) = rendered(shown)["servers"]
     return server
+
+
+def test_names():
+    """Each server says which name it was found by, and each name what is wrong with it."""
+    found = FollowedName(url="http+dns://a:1", addresses=("10.0.0.1",), resolved=True)
+    lost = FollowedName(url="http+dns://b:1", warning="it has no address")
+    servers = (routed(0, "http://10.0.0.1:1", discovered_from=found.url), routed(1))
+    report = rendered(view(row(0), row(1), servers=servers, names=(found, lost)))
+    assert [each["discovered_from"] for each in report["servers"]] == ["http+dns://a:1", None]
+    assert report["summary"]["dns_names"] == [
+        {
+            "url": "http+dns://a:1",
+            "resolved": True,
+            "addresses": ["10.0.0.1"],
+            "warning": None,
+        },
+        {
+            "url": "http+dns://b:1",
+            "resolved": False,
+            "addresses": [],
+            "warning": "it has no address",
+        },
+    ]
+    assert violations(report, SCHEMA) == []
 
 
 class TestServer:

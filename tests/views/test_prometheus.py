@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from fastroute.messages import ConfigState
+from fastroute.messages import ConfigState, FollowedName
 from fastroute.score_table import (
     COUNTERS,
     DURATION_BOUNDS,
@@ -216,6 +216,18 @@ class TestModels:
         names = tuple(f"model-{number}" for number in range(MODEL_SLOTS + 10))
         found = scraped(view(table=table(), model_slots=names))
         assert len([key for key in found if "model=" in key]) == MODEL_SLOTS * len(MODEL_COUNTERS)
+
+
+def test_names():
+    names = (
+        FollowedName(url="http+dns://a:1", addresses=("10.0.0.1", "10.0.0.2"), resolved=True),
+        FollowedName(url="http+dns://b:1", addresses=("10.0.0.3",), warning="it has no address"),
+    )
+    found = scraped(view(names=names))
+    assert found["fastroute_dns_resolved{name=http+dns://a:1}"] == 1
+    assert found["fastroute_dns_addresses{name=http+dns://a:1}"] == 2
+    assert found["fastroute_dns_resolved{name=http+dns://b:1}"] == 0
+    assert found["fastroute_dns_addresses{name=http+dns://b:1}"] == 1
 
 
 def test_the_same_server_twice_does_not_break_the_text():

@@ -28,6 +28,13 @@ def test_a_server_that_is_down():
     assert page(down(1))["state"] == "down for 20s: cannot connect: Connection refused"
 
 
+def test_one_that_dns_found():
+    assert page(server(1, discovered_from="http+dns://vllm:8000"))["found by"] == (
+        "http+dns://vllm:8000"
+    )
+    assert "found by" not in page(server(1))
+
+
 def test_how_it_stands_out():
     shown = page(server(1), server(2, engine={"num_requests_waiting": 12}))
     assert shown["stands out"] == "12x the waiting of the other (12 against 1)"

@@ -1,7 +1,7 @@
 import orjson
 import pytest
 
-from fastroute.messages import ServerHealth
+from fastroute.messages import FollowedName, ServerHealth
 from fastroute.score_table import ServerState
 from fastroute.views.status import health, live, ready, server_models
 from tests.support.views import NOW_UNIX, routed, row, view, view_of_states
@@ -90,6 +90,7 @@ class TestHealth:
         assert orjson.loads(health(shown).body)["servers"] == [
             {
                 "url": "http://gpu-0:8000",
+                "discovered_from": None,
                 "healthy": False,
                 "health_status": "unhealthy",
                 "state_reason": "3 probes failed",
@@ -102,6 +103,21 @@ class TestHealth:
                 "supported_models": ["a", "b"],
                 "models_last_updated": "2025-12-31T23:59:00.250000Z",
             }
+        ]
+
+    def test_names(self):
+        names = (
+            FollowedName(url="http+dns://a:1", addresses=("10.0.0.1",), resolved=True),
+            FollowedName(url="http+dns://b:1", warning="it has no address"),
+        )
+        server = routed(0, "http://10.0.0.1:1", discovered_from="http+dns://a:1")
+        report = orjson.loads(health(view(row(0), servers=(server,), names=names)).body)
+        assert report["servers"][0]["discovered_from"] == "http+dns://a:1"
+        good = {"url": "http+dns://a:1", "resolved": True, "addresses": ["10.0.0.1"]}
+        bad = {"url": "http+dns://b:1", "resolved": False, "addresses": []}
+        assert report["dns_names"] == [
+            good | {"warning": None},
+            bad | {"warning": "it has no address"},
         ]
 
     def test_before_the_first_check(self):

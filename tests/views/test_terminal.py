@@ -72,6 +72,13 @@ class TestNotices:
         made = picture(server(1), report=report(server(1), config=config))
         assert shown(made)[2] == "not in force: servers.toml: line 3"
 
+    def test_a_name_that_cannot_be_resolved(self):
+        name = {"url": "http+dns://vllm:8000", "warning": "it has no address\x1b[2J"}
+        made = picture(server(1), report=report(server(1), dns_names=[name]))
+        assert (
+            shown(made)[2] == "http+dns://vllm:8000: it has no address\N{REPLACEMENT CHARACTER}[2J"
+        )
+
     def test_unrouted(self):
         assert shown(picture(down(1), unrouted=2.5))[2] == "2.5 requests/s find no usable server"
 

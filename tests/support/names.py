@@ -1,0 +1,39 @@
+"""A resolver whose answers the test gives, in place of the system."""
+
+import threading
+from collections import Counter
+
+from fastroute.resolver import FRESH, Resolver
+
+
+class Names:
+    """Answers look-ups, or lets them hang in their threads.
+
+    Attributes:
+        answers: By name: addresses, or what is raised; a name that is missing has none.
+        asked: How often each was asked for.
+        resolver: Asks here.
+        resolve: That of the resolver.
+    """
+
+    def __init__(self, *, fresh: float = FRESH, **answers: object) -> None:
+        self.answers: dict[str, object] = answers
+        self.asked: Counter[str] = Counter()
+        self.resolver = Resolver(self._look_up, fresh)
+        self.resolve = self.resolver.resolve
+        self._free = threading.Event()
+        self._free.set()
+
+    def hang(self) -> None:
+        self._free.clear()
+
+    def go_on(self) -> None:
+        self._free.set()
+
+    def _look_up(self, name: str) -> tuple[str, ...]:
+        self.asked[name] += 1
+        self._free.wait(20)
+        answer = self.answers.get(name, ())
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
