@@ -16,6 +16,7 @@ from fastroute.rules.policy import (
     random,
     round_robin,
     score,
+    usable_now,
     without,
 )
 
@@ -262,6 +263,24 @@ class TestRoundRobin:
         first, second = make_policy("round_robin", 0.5), make_policy("round_robin", 0.5)
         candidates = servers(1, 1)
         assert first(candidates, NONE, NONE, no_dice) == second(candidates, NONE, NONE, no_dice)
+
+
+@pytest.mark.parametrize(
+    ("up", "on_trial", "cooling", "in_flight", "expected"),
+    [
+        pytest.param([0, 1], [], [2], [0, 0, 0], [0, 1], id="up"),
+        pytest.param([0], [1], [2], [0, 0, 0], [0, 1], id="up-and-on-trial"),
+        pytest.param([0], [1], [2], [0, 1, 0], [0], id="its-trial-is-under-way"),
+        pytest.param([], [0, 1], [2], [1, 0, 0], [1], id="only-the-free-one-on-trial"),
+        pytest.param([], [0], [1, 2], [1, 0, 0], [1, 2], id="cooling-before-a-second-trial"),
+        pytest.param([], [0], [], [1, 0, 0], [0], id="a-second-trial-before-none"),
+        pytest.param([], [], [], [0, 0, 0], [], id="none"),
+    ],
+)
+def test_usable_now(up, on_trial, cooling, in_flight, expected):
+    every = servers(1, 1, 1)
+    lists = ([every[row] for row in rows] for rows in (up, on_trial, cooling))
+    assert [each.row for each in usable_now(*lists, in_flight)] == expected
 
 
 def test_without():
