@@ -49,7 +49,7 @@ class Reply(msgspec.Struct, frozen=True):
 class ServerClient:
     """Asks one server, one request at a time. Close it when done."""
 
-    __slots__ = ("_address", "_connection", "_idle_timeout", "_requests", "_tls", "_token")
+    __slots__ = ("_address", "_connection", "_fields", "_idle_timeout", "_requests", "_tls")
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class ServerClient:
         """
         self._address = address
         self._idle_timeout = idle_timeout
-        self._token = None if api_key is None else b"Bearer " + api_key.encode()
+        self._fields = request_fields(address, api_key)
         self._tls: ssl.SSLContext | None = None
         if address.tls:
             self._tls = tls or ssl.create_default_context()
@@ -132,22 +132,28 @@ class ServerClient:
             # Of the kernel or the TLS handshake; ours arrives as a cancellation.
             raise ClientError("connecting takes too long", timed_out=True) from None
         except OSError as error:
-            raise ClientError(f"cannot connect: {_in_few_words(error)}") from None
+            raise ClientError(f"cannot connect: {in_few_words(error)}") from None
         return connection
 
     def _request(self, target: str) -> h11.Request:
-        headers = [
-            (b"Host", self._address.authority.encode()),
-            (b"User-Agent", b"fastroute"),
-            # Packing costs vLLM's event loop more than the bytes cost the network.
-            (b"Accept-Encoding", b"identity"),
-        ]
-        if self._token is not None:
-            headers.append((b"Authorization", self._token))
-        return h11.Request(method="GET", target=target, headers=headers)
+        return h11.Request(method="GET", target=target, headers=self._fields)
 
 
-def _in_few_words(error: OSError) -> str:
+def request_fields(address: ServerAddress, api_key: str | None) -> list[tuple[bytes, bytes]]:
+    """Return the header fields of each request of ours to a server."""
+    fields = [
+        (b"Host", address.authority.encode()),
+        (b"User-Agent", b"fastroute"),
+        # Packing costs vLLM's event loop more than the bytes cost the network.
+        (b"Accept-Encoding", b"identity"),
+    ]
+    if api_key is not None:
+        fields.append((b"Authorization", b"Bearer " + api_key.encode()))
+    return fields
+
+
+def in_few_words(error: OSError) -> str:
+    """Say why connecting failed, without repeating the address."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
     if isinstance(error, (ssl.SSLError, socket.gaierror)):
