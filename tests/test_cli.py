@@ -49,6 +49,15 @@ class TestHelp:
                 ],
                 id="run",
             ),
+            pytest.param(
+                ["doctor"],
+                [
+                    *("fastroute doctor --config servers.toml", "(servers.toml)", "--no-generate"),
+                    *("is asked for 33", "512 more", "--strict", "docs/doctor.md"),
+                    *("Exit codes", "0: no errors", "1: errors", "2: wrong options"),
+                ],
+                id="doctor",
+            ),
             pytest.param(["demo"], ["three stand-in servers", "curl", "127.0.0.1"], id="demo"),
         ],
     )
