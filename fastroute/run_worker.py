@@ -111,6 +111,8 @@ def current_view(state: WorkerState) -> View:
         config_state=configured.config_state,
         model_slots=configured.model_slots,
         aliases=configured.config.aliases,
+        policy=configured.config.policy,
+        busy_threshold=configured.config.busy_threshold,
         draining=state.draining,
         now_ns=time.monotonic_ns(),
         now_unix=time.time(),

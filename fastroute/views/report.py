@@ -83,6 +83,8 @@ class Summary(msgspec.Struct, frozen=True):
     uptime_seconds: float
     config: ConfigReport
     workers: tuple[WorkerReport, ...]
+    policy: str = "load"
+    busy_threshold: float = 0.5
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -98,9 +100,10 @@ class ServerModels(msgspec.Struct, frozen=True):
 
 
 class ModelsReport(msgspec.Struct, frozen=True):
-    """What the monitor takes from /server-models."""
+    """What is taken from /server-models."""
 
     servers: tuple[ServerModels, ...]
+    aliases: dict[str, str] = {}
 
     def by_url(self) -> dict[str, tuple[str, ...]]:
         """Return the models of the servers of which they are known."""
