@@ -26,6 +26,7 @@ from fastroute.config import config_from_urls
 from fastroute.control.reload import FixedConfig, WatchedConfig
 from fastroute.doctor.command import doctor
 from fastroute.errors import ConfigError
+from fastroute.route.command import route
 
 MAX_WORKERS = 256
 DEMO_SERVERS = 3
@@ -237,6 +238,7 @@ def check_config(*, config: ConfigOption = None) -> None:
 
 
 app.command()(doctor)
+app.command()(route)
 
 
 @app.command()

@@ -58,6 +58,14 @@ class TestHelp:
                 ],
                 id="doctor",
             ),
+            pytest.param(
+                ["route"],
+                [
+                    *("fastroute route --model", "--url", "OTHERS", "No request is sent"),
+                    *("Exit codes", "0: a server would", "1: none would", "2: wrong options"),
+                ],
+                id="route",
+            ),
             pytest.param(["demo"], ["three stand-in servers", "curl", "127.0.0.1"], id="demo"),
         ],
     )
