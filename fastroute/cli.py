@@ -1,4 +1,4 @@
-"""The command line: `fastroute run`, `top`, `check-config`, `demo` and `version`.
+"""The command line: what each command is told, and what its exit code says.
 
 Objects are wired together here. What only a running router needs is imported when it runs, so that
 `--help` and mistakes are answered at once.
@@ -8,23 +8,26 @@ import os
 import sys
 from collections.abc import Callable
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
 
 from fastroute import __version__
-from fastroute.config import Config, ServerConfig, config_from_urls
-from fastroute.control.reload import FixedConfig, WatchedConfig
-from fastroute.errors import ConfigError
-
-DEFAULT_CONFIG = Path("servers.toml")
-DEFAULT_MAX_LOAD: int = next(
-    field.default
-    for field in msgspec.structs.fields(ServerConfig)
-    if field.name == "max_concurrent_requests"
+from fastroute.cli_options import (
+    DEFAULT_MAX_LOAD,
+    ConfigOption,
+    ServerOption,
+    counted,
+    servers_from,
+    servers_from_file,
 )
+from fastroute.config import Config, config_from_urls
+from fastroute.control.reload import FixedConfig, WatchedConfig
+from fastroute.doctor.command import doctor
+from fastroute.errors import ConfigError
+from fastroute.route.command import route
+
 MAX_WORKERS = 256
 DEMO_SERVERS = 3
 
@@ -56,12 +59,6 @@ PortOption = Annotated[
 ]
 LogLevelOption = Annotated[
     LogLevel, typer.Option(case_sensitive=False, help="Log this and everything more serious.")
-]
-
-
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(help="The file with servers and settings.", show_default=str(DEFAULT_CONFIG)),
 ]
 
 
@@ -118,14 +115,7 @@ def run(  # noqa: PLR0913  the options are the interface
     config: ConfigOption = None,
     host: HostOption = "0.0.0.0",
     port: PortOption = 8888,
-    server: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="URL",
-            help="A server, in place of a file. May be given many times. http+dns://NAME:PORT "
-            "stands for all addresses of the name.",
-        ),
-    ] = None,
+    server: ServerOption = None,
     max_load: Annotated[
         int | None,
         typer.Option(
@@ -172,7 +162,7 @@ def run(  # noqa: PLR0913  the options are the interface
 
     - 130, 143: ended at once by a second Ctrl-C or SIGTERM
     """
-    source = _source(config, server or [], max_load)
+    source = servers_from(config, server, max_load)
     place = Place(host=host, port=port, workers=_worker_count(workers))
     if console:
         raise typer.Exit(_serve(source, place, log_level))
@@ -235,26 +225,20 @@ def check_config(*, config: ConfigOption = None) -> None:
 
     - 1: the file cannot be used; one line on stderr says why
     """
-    import asyncio
-
-    from fastroute.control.check_report import print_report, progress
-    from fastroute.control.name_check import check_names
-    from fastroute.control.server_check import check_servers
-    from fastroute.resolver import Resolver
+    from fastroute.doctor.check_report import print_report
+    from fastroute.doctor.checks import Kind
+    from fastroute.doctor.command import diagnosed
 
     try:
-        settings = _watched(config).config
+        settings = servers_from_file(config).config
     except ConfigError as error:
         typer.echo(f"fastroute: {error}", err=True)
         raise typer.Exit(1) from None
+    print_report(diagnosed(settings, {Kind.QUICK}))
 
-    async def check() -> None:
-        found, names = await check_names(settings, Resolver().resolve)
-        with progress(len(found.servers)) as answered:
-            checks = await check_servers(found.servers, answered)
-        print_report(found, checks, names)
 
-    asyncio.run(check())
+app.command()(doctor)
+app.command()(route)
 
 
 @app.command()
@@ -274,28 +258,6 @@ def demo(
         source = FixedConfig(config_from_urls(urls, SLOTS), "fastroute demo")
         place = Place(host=host, port=port, workers=1)
         raise typer.Exit(_serve(source, place, log_level, announced=_print_try_this))
-
-
-def _source(
-    config: Path | None, urls: list[str], max_load: int | None
-) -> WatchedConfig | FixedConfig:
-    """Take servers and settings from the file or from the command line, never from both."""
-    if urls and config is not None:
-        raise ConfigError("--server and --config exclude each other: servers come from one place")
-    if urls:
-        load = DEFAULT_MAX_LOAD if max_load is None else max_load
-        return FixedConfig(config_from_urls(urls, load), "--server")
-    if max_load is not None:
-        raise ConfigError("--max-load is for --server; in a file, set max_concurrent_requests")
-    return _watched(config)
-
-
-def _watched(config: Path | None) -> WatchedConfig:
-    if config is None and not DEFAULT_CONFIG.exists():
-        raise ConfigError(
-            f"no servers: there is no {DEFAULT_CONFIG} here; give --config FILE or --server URL"
-        )
-    return WatchedConfig(config or DEFAULT_CONFIG)
 
 
 def _worker_count(text: str) -> int:
@@ -349,7 +311,7 @@ def _serve(
     ready = asyncio.Event()
 
     def announce() -> None:
-        counts = f"{_servers(config)}, {_count(place.workers, 'worker')}"
+        counts = f"{_servers(config)}, {counted(place.workers, 'worker')}"
         typer.echo(f"fastroute {__version__} listening on {url}, {counts}")
         announced(url)
         ready.set()
@@ -377,14 +339,10 @@ def _servers(config: Config) -> str:
     """Say how many servers are written out, and how many names that DNS tells others of."""
     names = sum(server.address.follows_dns for server in config.servers)
     servers = len(config.servers) - names
-    counts = [_count(servers, "server")] if servers or not names else []
+    counts = [counted(servers, "server")] if servers or not names else []
     if names:
-        counts.append(_count(names, "DNS name"))
+        counts.append(counted(names, "DNS name"))
     return ", ".join(counts)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _print_try_this(url: str) -> None:

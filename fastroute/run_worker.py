@@ -112,6 +112,8 @@ def current_view(state: WorkerState) -> View:
         names=configured.names,
         model_slots=configured.model_slots,
         aliases=configured.config.aliases,
+        policy=configured.config.policy,
+        busy_threshold=configured.config.busy_threshold,
         draining=state.draining,
         now_ns=time.monotonic_ns(),
         now_unix=time.time(),

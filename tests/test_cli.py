@@ -49,6 +49,23 @@ class TestHelp:
                 ],
                 id="run",
             ),
+            pytest.param(
+                ["doctor"],
+                [
+                    *("fastroute doctor --config servers.toml", "(servers.toml)", "--no-generate"),
+                    *("is asked for 33", "512 more", "--strict", "docs/doctor.md"),
+                    *("Exit codes", "0: no errors", "1: errors", "2: wrong options"),
+                ],
+                id="doctor",
+            ),
+            pytest.param(
+                ["route"],
+                [
+                    *("fastroute route --model", "--url", "OTHERS", "No request is sent"),
+                    *("Exit codes", "0: a server would", "1: none would", "2: wrong options"),
+                ],
+                id="route",
+            ),
             pytest.param(["demo"], ["three stand-in servers", "curl", "127.0.0.1"], id="demo"),
         ],
     )

@@ -9,6 +9,7 @@ crossed with our request, so the request is sent once more on a new one.
 import asyncio
 import contextlib
 import os
+import socket
 import ssl
 from collections.abc import Sequence
 from typing import cast
@@ -50,8 +51,8 @@ class Reply(msgspec.Struct, frozen=True):
 class ServerClient:
     """Asks one server, one request at a time. Close it when done."""
 
-    __slots__ = ("_address", "_called", "_connection", "_idle_timeout", "_requests", "_resolver",
-                 "_tls", "_token")  # fmt: skip
+    __slots__ = ("_address", "_called", "_connection", "_fields", "_idle_timeout", "_requests",
+                 "_resolver", "_tls")  # fmt: skip
 
     def __init__(  # noqa: PLR0913  most need the first alone
         self,
@@ -77,7 +78,7 @@ class ServerClient:
         self._called = called or address
         self._idle_timeout = idle_timeout
         self._resolver = resolver or Resolver()
-        self._token = None if api_key is None else b"Bearer " + api_key.encode()
+        self._fields = request_fields(self._called, api_key)
         self._tls: ssl.SSLContext | None = None
         if address.tls:
             self._tls = tls or ssl.create_default_context()
@@ -138,7 +139,7 @@ class ServerClient:
             # Of the kernel or the TLS handshake; ours arrives as a cancellation.
             raise ClientError("connecting takes too long", timed_out=True) from None
         except OSError as error:
-            raise ClientError(f"cannot connect: {_in_few_words(error)}") from None
+            raise ClientError(f"cannot connect: {in_few_words(error)}") from None
 
     async def _connect_to(self, host: str) -> "_Connection":
         loop = asyncio.get_running_loop()
@@ -152,21 +153,27 @@ class ServerClient:
         return connection
 
     def _request(self, target: str) -> h11.Request:
-        headers = [
-            (b"Host", self._called.authority.encode()),
-            (b"User-Agent", b"fastroute"),
-            # Packing costs vLLM's event loop more than the bytes cost the network.
-            (b"Accept-Encoding", b"identity"),
-        ]
-        if self._token is not None:
-            headers.append((b"Authorization", self._token))
-        return h11.Request(method="GET", target=target, headers=headers)
+        return h11.Request(method="GET", target=target, headers=self._fields)
 
 
-def _in_few_words(error: OSError) -> str:
+def request_fields(address: ServerAddress, api_key: str | None) -> list[tuple[bytes, bytes]]:
+    """Return the header fields of each request of ours to a server."""
+    fields = [
+        (b"Host", address.authority.encode()),
+        (b"User-Agent", b"fastroute"),
+        # Packing costs vLLM's event loop more than the bytes cost the network.
+        (b"Accept-Encoding", b"identity"),
+    ]
+    if api_key is not None:
+        fields.append((b"Authorization", b"Bearer " + api_key.encode()))
+    return fields
+
+
+def in_few_words(error: OSError) -> str:
+    """Say why connecting failed, without repeating the address."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
+    if isinstance(error, (ssl.SSLError, socket.gaierror)):
         return str(error.strerror or error)
     if error.errno:
         return os.strerror(error.errno)  # asyncio's own text repeats the address.

@@ -121,17 +121,29 @@ class Poller:
             self._models, self._models_at = models.by_url(), now
 
     async def _get(self, path: str, kind: type[Answer]) -> tuple[bytes, Answer]:
-        try:
-            reply = await self._client.get(path, WITHIN)
-        except ClientError as error:
-            raise NoAnswer(str(error)) from None
-        if reply.status != 200:
-            hint = "; if it has an admin_port, ask there" if path == "/load-stats" else ""
-            raise NoAnswer(f"this is no fastroute: {path} answered {reply.status}{hint}")
-        try:
-            return reply.body, read_answer(reply.body, kind)
-        except ValueError:
-            raise NoAnswer(f"this is no fastroute: {path} answered something else") from None
+        return await ask(self._client, path, kind)
+
+
+async def ask(client: ServerClient, path: str, kind: type[Answer]) -> tuple[bytes, Answer]:
+    """Ask a fastroute once.
+
+    Returns:
+        The answer as it came, and taken apart.
+
+    Raises:
+        NoAnswer: There is none, or not that of a fastroute.
+    """
+    try:
+        reply = await client.get(path, WITHIN)
+    except ClientError as error:
+        raise NoAnswer(str(error)) from None
+    if reply.status != 200:
+        hint = "; if it has an admin_port, ask there" if path == "/load-stats" else ""
+        raise NoAnswer(f"this is no fastroute: {path} answered {reply.status}{hint}")
+    try:
+        return reply.body, read_answer(reply.body, kind)
+    except ValueError:
+        raise NoAnswer(f"this is no fastroute: {path} answered something else") from None
 
 
 def _unrouted_rate(before: Moment, after: Moment) -> float | None:

@@ -9,7 +9,7 @@ from fastroute.messages import Configure
 from fastroute.proxy.pool import ServerPool
 from fastroute.resolver import Resolver
 from fastroute.rules.model_name import replace_model, requested_model
-from fastroute.rules.policy import Policy, load, make_policy, without
+from fastroute.rules.policy import Policy, load, make_policy, usable_now, without
 from fastroute.score_table import ScoreTable, ServerState
 
 
@@ -181,12 +181,9 @@ class Router:
         """Choose a server that has not been tried yet for this request, or None."""
         in_flight = self._in_flight_now()
         candidates = without(group.up, tried)
-        if group.on_trial:
-            free = [s for s in without(group.on_trial, tried) if not in_flight[s.row]]
-            candidates = [*candidates, *free]
-        if not candidates:
-            # Better a server that is full, or has not proved itself, than none.
-            candidates = without(group.cooling, tried) or without(group.on_trial, tried)
+        if group.on_trial or not candidates:
+            others = without(group.on_trial, tried), without(group.cooling, tried)
+            candidates = usable_now(candidates, *others, in_flight)
             if not candidates:
                 return None
         return self._policy(candidates, self._foreign.tolist(), in_flight, self._rng)

@@ -22,8 +22,9 @@ class Candidate:
 
     __slots__ = ("capacity", "row")
 
-    row: int
-    capacity: float
+    def __init__(self, row: int, capacity: float) -> None:
+        self.row = row
+        self.capacity = capacity
 
 
 C = TypeVar("C", bound=Candidate)
@@ -139,3 +140,18 @@ POLICIES = ("load", "least_inflight", "power_of_two", "round_robin", "random")
 def without(candidates: Sequence[C], excluded: Collection[C]) -> Sequence[C]:
     """Return the candidates that are not excluded; the same object where none is."""
     return [c for c in candidates if c not in excluded] if excluded else candidates
+
+
+def usable_now(
+    up: Sequence[C], on_trial: Sequence[C], cooling: Sequence[C], in_flight: Counts
+) -> Sequence[C]:
+    """Return the candidates among a model's servers: better one that is full than none.
+
+    Args:
+        up: May be chosen.
+        on_trial: May have one request at a time, and more only when there is no other server.
+        cooling: Said that they are full; asked only when there is no other.
+        in_flight: Our own requests by row.
+    """
+    free = [candidate for candidate in on_trial if not in_flight[candidate.row]]
+    return [*up, *free] or cooling or on_trial

@@ -120,6 +120,8 @@ def _summary(view: View, listed: list[ServerView]) -> dict[str, Any]:
         "total_in_flight": sum(row.in_flight for row in view.table.servers),
         "removed_servers": len(removed),
         "removed_in_flight": sum(row.in_flight for row in removed),
+        "policy": view.policy,
+        "busy_threshold": view.busy_threshold,
         "version": view.version,
         "uptime_seconds": round(max(0.0, view.now_unix - view.started_at_unix), 3),
         "config": {

@@ -93,6 +93,8 @@ class Summary(msgspec.Struct, frozen=True):
     config: ConfigReport
     workers: tuple[WorkerReport, ...]
     dns_names: tuple[NameReport, ...] = ()
+    policy: str = "load"
+    busy_threshold: float = 0.5
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -108,9 +110,10 @@ class ServerModels(msgspec.Struct, frozen=True):
 
 
 class ModelsReport(msgspec.Struct, frozen=True):
-    """What the monitor takes from /server-models."""
+    """What is taken from /server-models."""
 
     servers: tuple[ServerModels, ...]
+    aliases: dict[str, str] = {}
 
     def by_url(self) -> dict[str, tuple[str, ...]]:
         """Return the models of the servers of which they are known."""

@@ -79,6 +79,10 @@ class View(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Models counted apart: the first has slot 1."""
     aliases: Mapping[str, str] = {}
     """Model names that stand for others."""
+    policy: str = "load"
+    """How a server is chosen (Config.policy)."""
+    busy_threshold: float = 0.5
+    """The score from which a server is busy."""
     draining: bool = False
     """Whether this worker accepts no more."""
     now_ns: int

@@ -16,18 +16,13 @@ from fastroute.rules.policy import (
     random,
     round_robin,
     score,
+    usable_now,
     without,
 )
 
 
-class Server(Candidate):
-    def __init__(self, row: int, capacity: float) -> None:
-        self.row = row
-        self.capacity = capacity
-
-
-def servers(*capacities: float) -> list[Server]:
-    return [Server(row, capacity) for row, capacity in enumerate(capacities)]
+def servers(*capacities: float) -> list[Candidate]:
+    return [Candidate(row, capacity) for row, capacity in enumerate(capacities)]
 
 
 def no_dice() -> float:
@@ -54,7 +49,7 @@ NONE = [0] * 8
     ],
 )
 def test_score(capacity, foreign_milli, in_flight, expected):
-    assert score(Server(1, capacity), [999, foreign_milli], [999, in_flight]) == expected
+    assert score(Candidate(1, capacity), [999, foreign_milli], [999, in_flight]) == expected
 
 
 @pytest.mark.parametrize(
@@ -94,7 +89,7 @@ def test_ties_are_broken_by_dice(dice, expected):
 @pytest.mark.parametrize("name", POLICIES)
 def test_the_row_finds_the_counts_not_the_position(name):
     """Candidates are some of the table's rows, in any order."""
-    candidates = [Server(row=3, capacity=8), Server(row=1, capacity=8)]
+    candidates = [Candidate(row=3, capacity=8), Candidate(row=1, capacity=8)]
     policy = make_policy(name, busy_threshold=0.5)
     foreign_milli = [0, 7000, 0, 0]
     chosen = [policy(candidates, foreign_milli, [0, 2, 0, 0], throws(0.1)).row for _ in range(4)]
@@ -263,6 +258,24 @@ class TestRoundRobin:
         first, second = make_policy("round_robin", 0.5), make_policy("round_robin", 0.5)
         candidates = servers(1, 1)
         assert first(candidates, NONE, NONE, no_dice) == second(candidates, NONE, NONE, no_dice)
+
+
+@pytest.mark.parametrize(
+    ("up", "on_trial", "cooling", "in_flight", "expected"),
+    [
+        pytest.param([0, 1], [], [2], [0, 0, 0], [0, 1], id="up"),
+        pytest.param([0], [1], [2], [0, 0, 0], [0, 1], id="up-and-on-trial"),
+        pytest.param([0], [1], [2], [0, 1, 0], [0], id="its-trial-is-under-way"),
+        pytest.param([], [0, 1], [2], [1, 0, 0], [1], id="only-the-free-one-on-trial"),
+        pytest.param([], [0], [1, 2], [1, 0, 0], [1, 2], id="cooling-before-a-second-trial"),
+        pytest.param([], [0], [], [1, 0, 0], [0], id="a-second-trial-before-none"),
+        pytest.param([], [], [], [0, 0, 0], [], id="none"),
+    ],
+)
+def test_usable_now(up, on_trial, cooling, in_flight, expected):
+    every = servers(1, 1, 1)
+    lists = ([every[row] for row in rows] for rows in (up, on_trial, cooling))
+    assert [each.row for each in usable_now(*lists, in_flight)] == expected
 
 
 def test_without():

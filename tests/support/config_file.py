@@ -9,6 +9,13 @@ def write_config(path: Path, *servers: str | dict, **settings) -> None:
 
     It is there as a whole or not at all, as with most editors.
     """
+    new = path.with_name(path.name + ".new")
+    new.write_text(toml_text(*servers, **settings))
+    os.replace(new, path)
+
+
+def toml_text(*servers: str | dict, **settings) -> str:
+    """The text of such a file."""
     entries = [{"url": server} if isinstance(server, str) else server for server in servers]
     lines = [
         "[servers]",
@@ -18,9 +25,7 @@ def write_config(path: Path, *servers: str | dict, **settings) -> None:
         "[config]",
         *(f"{name} = {_toml(value)}" for name, value in settings.items()),
     ]
-    new = path.with_name(path.name + ".new")
-    new.write_text("\n".join(lines) + "\n")
-    os.replace(new, path)
+    return "\n".join(lines) + "\n"
 
 
 def _toml(value: object) -> str:

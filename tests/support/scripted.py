@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -21,10 +22,12 @@ class Scripted:
 
 
 @contextlib.asynccontextmanager
-async def scripted(handler: Handler) -> AsyncIterator[Scripted]:
+async def scripted(
+    handler: Handler, *, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Scripted]:
     """Run `handler` for each connection; the connection closes when it returns.
 
-    An exception in a handler fails the test.
+    An exception in a handler fails the test. With `tls` the server speaks https.
     """
     tasks: set[asyncio.Task[None]] = set()
     errors: list[BaseException] = []
@@ -44,8 +47,9 @@ async def scripted(handler: Handler) -> AsyncIterator[Scripted]:
             tasks.discard(task)
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=2**27)
-    script = Scripted(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=2**27, ssl=tls)
+    scheme = "http" if tls is None else "https"
+    script = Scripted(f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}")
     try:
         yield script
     finally:

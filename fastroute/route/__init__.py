@@ -1,0 +1,1 @@
+"""Which server a request would get now, and why: `fastroute route`."""

@@ -1,0 +1,106 @@
+"""What is known of the servers now: asked of themselves, or of a fastroute that runs."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Callable, Sequence
+
+from msgspec.structs import replace
+
+from fastroute.config import Config, ServerConfig
+from fastroute.control.http_client import ClientError, ServerClient
+from fastroute.control.models import LISTING_TIMEOUT, BadModels, fetch_models
+from fastroute.control.prober import probe_once
+from fastroute.control.scraper import ScrapeError, Scraper
+from fastroute.monitor.poller import ask
+from fastroute.route.explain import Known, Settings
+from fastroute.rules.load import foreign_load
+from fastroute.score_table import ServerState
+from fastroute.server_address import ServerAddress
+from fastroute.views.report import ModelsReport, Report
+
+
+async def ask_servers(
+    config: Config, asked: Callable[[], None]
+) -> tuple[Sequence[Known], Settings]:
+    """Ask each server once, all at the same time, what the supervisor asks again and again.
+
+    All load counts as others': whether a running fastroute caused it is not known here.
+
+    Args:
+        config: Servers and settings.
+        asked: Called for each server that is done.
+    """
+    tls = None
+    if any(server.address.tls for server in config.servers):
+        tls = ssl.create_default_context()
+
+    async def of_server(server: ServerConfig) -> Known:
+        client = ServerClient(server.address, called=server.called, api_key=server.api_key, tls=tls)
+        with contextlib.closing(client):
+            known = await _ask_server(server, config, client)
+        asked()
+        return known
+
+    servers = await asyncio.gather(*map(of_server, config.servers))
+    settings = Settings(
+        policy=config.policy, busy_threshold=config.busy_threshold, aliases=config.aliases
+    )
+    return servers, settings
+
+
+async def _ask_server(server: ServerConfig, config: Config, client: ServerClient) -> Known:
+    known = Known(
+        url=server.url,
+        max_concurrent_requests=server.max_concurrent_requests,
+        weight=server.weight,
+        models=server.models,
+    )
+    if server.drain:
+        return replace(known, state=ServerState.DRAINING, reason="drain = true")
+    if config.enable_active_health_check:
+        probe = await probe_once(client, config.health_check_timeout)
+        if not probe.ok:
+            return replace(known, state=ServerState.DOWN, reason=probe.reason)
+    if server.models is None:
+        with contextlib.suppress(ClientError, BadModels):
+            known = replace(known, models=tuple(await fetch_models(client, LISTING_TIMEOUT)))
+    try:
+        report = await Scraper(client).scrape(config.scrape_timeout)
+    except ScrapeError as error:
+        return replace(known, note=f"its load is not known and taken for 0: {error}")
+    if report.asleep:
+        known = replace(known, state=ServerState.DOWN, reason="its engine is asleep")
+    load = foreign_load(report.running, report.waiting, config.waiting_weight, 0)
+    return replace(known, foreign_load=load)
+
+
+async def ask_router(address: ServerAddress) -> tuple[Sequence[Known], Settings]:
+    """Ask a fastroute what it knows; its own requests in flight are in.
+
+    Raises:
+        NoAnswer: It does not answer, or is none.
+    """
+    with contextlib.closing(ServerClient(address)) as client:
+        _, stats = await ask(client, "/load-stats", Report)
+        _, models = await ask(client, "/server-models", ModelsReport)
+    by_url = models.by_url()
+    servers = [
+        Known(
+            url=server.url,
+            state=ServerState[server.status.upper()],
+            reason=server.state_reason,
+            max_concurrent_requests=server.max_capacity,
+            weight=server.weight,
+            in_flight=server.in_flight,
+            foreign_load=server.foreign_load,
+            models=by_url.get(server.url),
+        )
+        for server in stats.servers
+    ]
+    settings = Settings(
+        policy=stats.summary.policy,
+        busy_threshold=stats.summary.busy_threshold,
+        aliases=models.aliases,
+    )
+    return servers, settings

@@ -1,0 +1,43 @@
+import json
+
+from fastroute.route.explain import Known, Settings, explain
+from fastroute.route.report import as_json, lines
+from fastroute.score_table import ServerState
+
+SERVERS = [
+    Known(url="http://gpu-1:8000", models=("m",), foreign_load=2.5, in_flight=3),
+    Known(url="http://gpu-2:8000", models=("m",), max_concurrent_requests=16, weight=2.0,
+          note="its load is not known and taken for 0: no answer"),
+    Known(url="http://gpu-3", models=("m",), state=ServerState.DOWN, reason="no \x1b[2J answer"),
+]  # fmt: skip
+
+
+def test_lines():
+    assert lines(explain(SERVERS, "m", Settings())) == [
+        "http://gpu-2:8000: the lowest score is taken (policy load)",
+        "",
+        "SERVER             CHANCE  SCORE  OWN  OTHERS     CAP",
+        f"http://gpu-2:8000    100%   0.00    0       0  16 x 2  {SERVERS[1].note}",
+        "http://gpu-1:8000      0%   0.69    3     2.5       8",
+        "http://gpu-3            -      -    0       0       8  down: no \ufffd[2J answer",
+    ]
+
+
+def test_json():
+    document = json.loads(as_json(explain(SERVERS, "alias", Settings(aliases={"alias": "m"}))))
+    assert document["model"] == "m"
+    assert document["policy"] == "load"
+    assert document["chosen"] == "http://gpu-2:8000"
+    assert document["among"] == ["http://gpu-2:8000"]
+    assert document["words"] == "http://gpu-2:8000: the lowest score is taken (policy load)"
+    first, _, third = document["servers"]
+    assert (first["url"], first["score"], first["chance"]) == ("http://gpu-1:8000", 0.6875, 0.0)
+    assert (first["in_flight"], first["foreign_load"], first["state"]) == (3, 2.5, "up")
+    assert (third["state"], third["left_out"][:4]) == ("down", "down")
+
+
+def test_json_of_a_tie_and_of_nobody():
+    tie = json.loads(as_json(explain([SERVERS[1], SERVERS[1]], "m", Settings())))
+    assert (tie["chosen"], len(tie["among"])) == (None, 2)
+    nobody = json.loads(as_json(explain(SERVERS, "x", Settings())))
+    assert (nobody["chosen"], nobody["among"]) == (None, [])

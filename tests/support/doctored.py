@@ -1,0 +1,74 @@
+"""The doctor's measurements of a server that really listens."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import time
+from email.utils import formatdate
+
+from fastroute.config import parse_config
+from fastroute.doctor.bench import Bench
+from fastroute.doctor.checks import Measure
+from fastroute.doctor.facts import Facts
+from tests.support.config_file import toml_text
+from tests.support.scripted import Handler, read_request
+
+
+async def measured(
+    measure: Measure,
+    url: str,
+    *,
+    entry: dict | None = None,
+    settings: dict | None = None,
+    tls: ssl.SSLContext | None = None,
+    **known: object,
+) -> Facts:
+    """Take one measurement.
+
+    Args:
+        measure: Which.
+        url: Of the server.
+        entry: More of its entry in the configuration.
+        settings: Of section [config].
+        tls: Whom to trust.
+        known: Facts that are known before.
+    """
+    config = parse_config(toml_text({"url": url, **(entry or {})}, **(settings or {})), "t")
+    if tls is None and url.startswith("https"):
+        tls = ssl.create_default_context()
+    facts = Facts(server=config.servers[0], config=config, **known)
+    with contextlib.closing(Bench(facts.server, tls)) as bench:
+        await measure(bench, facts)
+    return facts
+
+
+def closed_port() -> int:
+    """A port that refuses connections."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port: int = bound.getsockname()[1]
+        return port
+
+
+def healthy(*, ahead: float = 0.0, status: int = 200) -> Handler:
+    """Answer everything with an empty body, and close idle connections soon.
+
+    Its clock is so many seconds ahead.
+    """
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ssl.SSLError, TimeoutError):
+            while True:
+                async with asyncio.timeout(0.5):
+                    await read_request(reader)
+                date = formatdate(time.time() + ahead, usegmt=True).encode()
+                head = b"HTTP/1.1 %d X\r\nDate: %b\r\nContent-Length: 0\r\n\r\n" % (status, date)
+                writer.write(head)
+
+    return handler
+
+
+async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Take everything and say nothing."""
+    await reader.read()
