@@ -27,7 +27,7 @@ $(DEV_INSTALLED): pyproject.toml requirements-dev.lock | $(VENV)/bin/python
 	@$(PIP) install --no-build-isolation --no-deps --editable .
 	@touch $(INSTALLED) $@
 
-demo: $(INSTALLED)  ## Run the router in front of three stand-in servers
+demo: $(INSTALLED)  ## Show the router in front of three stand-in servers
 	@$(BIN)/fastroute demo
 
 test: $(DEV_INSTALLED)  ## Run all tests but those that need real vLLM

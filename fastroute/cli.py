@@ -6,10 +6,10 @@ Objects are wired together here. What only a running router needs is imported wh
 
 import os
 import sys
-from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -19,6 +19,9 @@ from fastroute.config import ServerConfig, config_from_urls
 from fastroute.control.reload import FixedConfig, WatchedConfig
 from fastroute.errors import ConfigError
 
+if TYPE_CHECKING:
+    from fastroute.demo.show import Show
+
 DEFAULT_CONFIG = Path("servers.toml")
 DEFAULT_MAX_LOAD: int = next(
     field.default
@@ -26,7 +29,7 @@ DEFAULT_MAX_LOAD: int = next(
     if field.name == "max_concurrent_requests"
 )
 MAX_WORKERS = 256
-DEMO_SERVERS = 3
+MAX_DEMO_SERVERS = 24
 
 app = typer.Typer(
     name="fastroute",
@@ -59,6 +62,9 @@ LogLevelOption = Annotated[
 ]
 
 
+ConsoleOption = Annotated[
+    bool, typer.Option("--console", help="Log also on a terminal, in place of the monitor.")
+]
 ConfigOption = Annotated[
     Path | None,
     typer.Option(help="The file with servers and settings.", show_default=str(DEFAULT_CONFIG)),
@@ -133,10 +139,7 @@ def run(  # noqa: PLR0913  the options are the interface
         str,
         typer.Option(metavar="N|auto", help="Worker processes; auto is one for each CPU core."),
     ] = "1",
-    console: Annotated[
-        bool,
-        typer.Option("--console", help="Log also on a terminal, in place of the monitor."),
-    ] = False,
+    console: ConsoleOption = False,
     log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
     """Run the router.
@@ -170,12 +173,7 @@ def run(  # noqa: PLR0913  the options are the interface
     """
     source = _source(config, server or [], max_load)
     place = Place(host=host, port=port, workers=_worker_count(workers))
-    if console:
-        raise typer.Exit(_serve(source, place, log_level))
-
-    from fastroute.monitor.terminal import has_terminal
-
-    raise typer.Exit(_serve(source, place, log_level, with_screen=has_terminal()))
+    raise typer.Exit(_serve(source, place, log_level, with_screen=_has_screen(console)))
 
 
 @app.command()
@@ -247,22 +245,51 @@ def check_config(*, config: ConfigOption = None) -> None:
 
 
 @app.command()
-def demo(
+def demo(  # noqa: PLR0913  the options are the interface
     *,
     host: HostOption = "127.0.0.1",
     port: PortOption = 8888,
+    servers: Annotated[
+        int,
+        typer.Option(min=2, max=MAX_DEMO_SERVERS, metavar="N", help="How many stand-in servers."),
+    ] = 3,
+    traffic: Annotated[
+        bool, typer.Option("--traffic/--no-traffic", help="Whether there are clients.")
+    ] = True,
+    outage_every: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="How often a server dies; it is back after a third of that. 0 is never.",
+        ),
+    ] = 30.0,
+    console: ConsoleOption = False,
     log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
-    """Run the router in front of three stand-in servers, and print a curl line to try.
+    """Show what the router does, with three stand-in servers and clients of theirs. No GPU needed.
 
-    The stand-ins answer like vLLM, with made-up text and no GPU. Ctrl-C ends everything.
+    The stand-ins answer like vLLM, with made-up text, and are unlike in speed. One of them dies
+    again and again, in mid-answer, and comes back: look where the requests go meanwhile.
+
+    On a terminal it shows the monitor, as `run` does; elsewhere it logs. It prints a curl line to
+    try in another terminal.
+
+    `fastroute demo --no-traffic --outage-every 0` leaves the servers to you.
+
+    Ctrl-C, or q in the monitor, ends everything.
+
+    Exit codes are those of `run`.
     """
-    from fastroute.control.demo_servers import SLOTS, demo_servers
+    from fastroute.demo.servers import demo_config, demo_servers
+    from fastroute.demo.show import Plan, Show
 
-    with demo_servers(DEMO_SERVERS) as urls:
-        source = FixedConfig(config_from_urls(urls, SLOTS), "fastroute demo")
+    with demo_servers(servers) as running:
+        source = FixedConfig(demo_config(running), "fastroute demo")
         place = Place(host=host, port=port, workers=1)
-        raise typer.Exit(_serve(source, place, log_level, announced=_print_try_this))
+        show = Show(running, Plan(with_traffic=traffic, outage_every=outage_every))
+        screen = _has_screen(console)
+        raise typer.Exit(_serve(source, place, log_level, show=show, with_screen=screen))
 
 
 def _source(
@@ -295,12 +322,21 @@ def _worker_count(text: str) -> int:
     return int(text)
 
 
+def _has_screen(console: bool) -> bool:
+    if console:
+        return False
+
+    from fastroute.monitor.terminal import has_terminal
+
+    return has_terminal()
+
+
 def _serve(
     source: WatchedConfig | FixedConfig,
     place: Place,
     log_level: LogLevel,
     *,
-    announced: Callable[[str], None] = lambda _: None,
+    show: "Show | None" = None,
     with_screen: bool = False,
 ) -> int:
     """Run the supervisor until a signal ends it.
@@ -309,7 +345,7 @@ def _serve(
         source: Servers and settings, and where changes of them come from.
         place: Where to listen.
         log_level: For supervisor and workers.
-        announced: Called with the router's URL once it accepts clients and has said so.
+        show: What goes on beside it, if anything does.
         with_screen: Whether to show the monitor.
 
     Returns:
@@ -339,11 +375,19 @@ def _serve(
     def announce() -> None:
         counts = f"{_count(len(config.servers), 'server')}, {_count(place.workers, 'worker')}"
         typer.echo(f"fastroute {__version__} listening on {url}, {counts}")
-        announced(url)
+        if show is not None:
+            _print_try_this(url)
         ready.set()
 
     async def supervise() -> int:
-        return await Supervisor(source, sockets, log_level=log_level, announce=announce).run()
+        supervisor = Supervisor(source, sockets, log_level=log_level, announce=announce)
+        if show is None:
+            return await supervisor.run()
+
+        from fastroute.demo.show import with_show
+
+        play = partial(show.play, url)
+        return await with_show(supervisor.run(), ready, supervisor.stopping, play)
 
     configure_logging(log_level)
     raise_descriptor_limit(config.max_connections)
@@ -355,7 +399,8 @@ def _serve(
 
     own = sockets.admin or sockets.clients[0]
     with StderrLines() as stderr:
-        return asyncio.run(with_monitor(supervise(), ready, own, stderr))
+        caption = str if show is None else show.caption
+        return asyncio.run(with_monitor(supervise(), ready, own, stderr, caption))
 
 
 def _count(number: int, noun: str) -> str:

@@ -162,7 +162,8 @@ def _table_page(picture: Picture, look: Look, width: int, room: int) -> list[Tex
     lines = picture.lines(look.sort)
     notices = _shortened(_notices(picture, lines), max(1, room // NOTICES_SHARE))
     chosen = layout(lines, width)
-    body = [*notices, heading(chosen)]
+    caption = [Text(picture.caption, style="bold cyan")] if picture.caption else []
+    body = [*caption, *notices, heading(chosen)]
     room -= len(body)
     selected = selected_index(lines, look)
     if not lines or 2 * len(lines) <= room:
