@@ -18,6 +18,7 @@ from fastroute import __version__
 from fastroute.config import ServerConfig, config_from_urls
 from fastroute.control.reload import FixedConfig, WatchedConfig
 from fastroute.errors import ConfigError
+from fastroute.shell_completion import Commands
 
 if TYPE_CHECKING:
     from fastroute.demo.show import Show
@@ -33,6 +34,7 @@ MAX_DEMO_SERVERS = 24
 
 app = typer.Typer(
     name="fastroute",
+    cls=Commands,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -82,7 +84,8 @@ class Place(msgspec.Struct, frozen=True):
 def main() -> None:
     """Run the command line; what the user got wrong ends it with one line and exit code 2."""
     try:
-        app()
+        # The name is that of the command also for `python -m fastroute`.
+        app(prog_name="fastroute")
     except ConfigError as error:
         typer.echo(f"fastroute: {error}", err=True)
         raise SystemExit(2) from None
@@ -376,7 +379,7 @@ def _serve(
         counts = f"{_count(len(config.servers), 'server')}, {_count(place.workers, 'worker')}"
         typer.echo(f"fastroute {__version__} listening on {url}, {counts}")
         if show is not None:
-            _print_try_this(url)
+            typer.echo(show.invitation(url))
         ready.set()
 
     async def supervise() -> int:
@@ -405,13 +408,3 @@ def _serve(
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _print_try_this(url: str) -> None:
-    body = (
-        '{"model": "standin", "stream": true, "messages": [{"role": "user", "content": "Hello"}]}'
-    )
-    typer.echo(
-        f"Try it in another terminal:\n\n"
-        f"  curl -N {url}/v1/chat/completions -H 'Content-Type: application/json' -d '{body}'\n"
-    )

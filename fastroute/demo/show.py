@@ -20,6 +20,8 @@ CLIENTS_SHARE = 1.3
 AGAIN = 1.0
 """Seconds until a server that did not start is started again."""
 
+BODY = '{"model": "standin", "stream": true, "messages": [{"role": "user", "content": "Hello"}]}'
+
 log = logging.getLogger("demo")
 
 
@@ -57,6 +59,17 @@ class Show:
             return ""
         left = max(0.0, self._coming_at - asyncio.get_running_loop().time())
         return f"demo: {self._victim.address} {self._coming} in {left:.0f} s"
+
+    def invitation(self, url: str) -> str:
+        """Return a command line to try.
+
+        Args:
+            url: The router's.
+        """
+        return (
+            f"Try it in another terminal:\n\n  curl -N {url}/v1/chat/completions "
+            f"-H 'Content-Type: application/json' -d '{BODY}'\n"
+        )
 
     async def play(self, url: str) -> None:
         """Go on until cancelled.
