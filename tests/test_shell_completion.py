@@ -1,11 +1,11 @@
 import os
-import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support.command import run_command, wait_until
+from tests.support.programs import require
 from tests.support.tmux import PROMPT, Terminal, terminal
 
 BIN = Path(sys.executable).parent
@@ -44,7 +44,6 @@ def tab(shell: Terminal, text: str) -> None:
     shell.press("Tab")
 
 
-@pytest.mark.skipif(not shutil.which("bash"), reason="bash is not installed")
 @pytest.mark.parametrize(
     ("typed", "completed"),
     [
@@ -55,6 +54,7 @@ def tab(shell: Terminal, text: str) -> None:
     ],
 )
 def test_bash_completes(typed, completed):
+    require("bash", "bash")
     with terminal() as shell:
         shell.type(f"PATH={BIN}:$PATH PS1={PROMPT} bash --norc -i")
         shell.type("fastroute --show-completion bash > /dev/null && echo re''ady")
