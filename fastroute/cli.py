@@ -62,8 +62,6 @@ PortOption = Annotated[
 LogLevelOption = Annotated[
     LogLevel, typer.Option(case_sensitive=False, help="Log this and everything more serious.")
 ]
-
-
 ConsoleOption = Annotated[
     bool, typer.Option("--console", help="Log also on a terminal, in place of the monitor.")
 ]
@@ -263,6 +261,7 @@ def demo(  # noqa: PLR0913  the options are the interface
         float,
         typer.Option(
             min=0,
+            max=86_400,
             metavar="SECONDS",
             help="How often a server dies; it is back after a third of that. 0 is never.",
         ),
@@ -276,13 +275,8 @@ def demo(  # noqa: PLR0913  the options are the interface
     again and again, in mid-answer, and comes back: look where the requests go meanwhile.
 
     On a terminal it shows the monitor, as `run` does; elsewhere it logs. It prints a curl line to
-    try in another terminal.
-
-    `fastroute demo --no-traffic --outage-every 0` leaves the servers to you.
-
-    Ctrl-C, or q in the monitor, ends everything.
-
-    Exit codes are those of `run`.
+    try in another terminal; with --no-traffic the servers are yours alone. Ctrl-C, or q in the
+    monitor, ends everything.
     """
     from fastroute.demo.servers import demo_config, demo_servers
     from fastroute.demo.show import Plan, Show
@@ -291,8 +285,7 @@ def demo(  # noqa: PLR0913  the options are the interface
         source = FixedConfig(demo_config(running), "fastroute demo")
         place = Place(host=host, port=port, workers=1)
         show = Show(running, Plan(with_traffic=traffic, outage_every=outage_every))
-        screen = _has_screen(console)
-        raise typer.Exit(_serve(source, place, log_level, show=show, with_screen=screen))
+        raise typer.Exit(_serve(source, place, log_level, show, with_screen=_has_screen(console)))
 
 
 def _source(
@@ -326,21 +319,18 @@ def _worker_count(text: str) -> int:
 
 
 def _has_screen(console: bool) -> bool:
-    if console:
-        return False
-
     from fastroute.monitor.terminal import has_terminal
 
-    return has_terminal()
+    return not console and has_terminal()
 
 
 def _serve(
     source: WatchedConfig | FixedConfig,
     place: Place,
     log_level: LogLevel,
-    *,
     show: "Show | None" = None,
-    with_screen: bool = False,
+    *,
+    with_screen: bool,
 ) -> int:
     """Run the supervisor until a signal ends it.
 

@@ -162,6 +162,10 @@ class TestMistakes:
             pytest.param(["run", "--port", "65536"], id="port"),
             pytest.param(["run", "--log-level", "loud"], id="log-level"),
             pytest.param(["run", "--nonsense"], id="option"),
+            pytest.param(["demo", "--servers", "1"], id="servers"),
+            pytest.param(["demo", "--outage-every", "-1"], id="outage"),
+            pytest.param(["demo", "--outage-every", "inf"], id="outage-inf"),
+            pytest.param(["demo", "--outage-every", "nan"], id="outage-nan"),
             pytest.param(["walk"], id="command"),
         ],
     )
