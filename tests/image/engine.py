@@ -19,7 +19,6 @@ FOLDER = ROOT / "build" / "image"
 PROGRAMS = ("podman", "runc", "debootstrap", "nsenter")
 BASE = os.environ.get("PYTHON_IMAGE", "")
 DEBIAN, PACKAGES = "trixie", "python3,python3-venv,ca-certificates"
-MIRROR = "http://deb.debian.org/debian"
 OWN_BASE = "localhost/fastroute-base"
 IMAGE = "localhost/fastroute-under-test"
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
@@ -72,7 +71,7 @@ def build_base() -> str:
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
         tree = Path(folder, "tree")
         subprocess.run(
-            ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", DEBIAN, tree, MIRROR],
+            ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", DEBIAN, tree],
             check=True,
             capture_output=True,
         )
