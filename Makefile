@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 DEV_INSTALLED := $(VENV)/.dev-installed
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-compiled test-real check style lint types bench bench-quick bench-micro \
+.PHONY: help demo test test-compiled test-real test-image check style lint types bench bench-quick bench-micro \
 	bench-micro-save lock clean
 
 help:  ## List the targets
@@ -28,10 +28,10 @@ $(DEV_INSTALLED): pyproject.toml requirements-dev.lock | $(VENV)/bin/python
 	@$(PIP) install --no-build-isolation --no-deps --editable .
 	@touch $(INSTALLED) $@
 
-demo: $(INSTALLED)  ## Run the router in front of three stand-in servers
+demo: $(INSTALLED)  ## Show the router in front of three stand-in servers
 	@$(BIN)/fastroute demo
 
-test: $(DEV_INSTALLED)  ## Run all tests but those that need real vLLM
+test: $(DEV_INSTALLED)  ## Run all tests but those of the next two
 	$(BIN)/python -m pytest
 
 # A copy, since compiled modules beside the sources would be taken in place of them.
@@ -47,6 +47,9 @@ test-compiled: $(DEV_INSTALLED)  ## Test the data plane as wheels have it: compi
 test-real: $(DEV_INSTALLED)  ## Install vLLM for the CPU, run two servers, test through fastroute
 	$(BIN)/python -m tests.real.setup_vllm
 	$(BIN)/python -m pytest tests/real -m real -o faulthandler_timeout=600
+
+test-image: $(DEV_INSTALLED)  ## Build the image with podman (as root) and test it
+	$(BIN)/python -m pytest tests/image -m image -o faulthandler_timeout=1200
 
 check: lint types  ## Lint, import contracts, types
 

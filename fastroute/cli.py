@@ -6,9 +6,9 @@ Objects are wired together here. What only a running router needs is imported wh
 
 import os
 import sys
-from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -22,17 +22,22 @@ from fastroute.cli_options import (
     servers_from,
     servers_from_file,
 )
-from fastroute.config import Config, config_from_urls
+from fastroute.config import Config
 from fastroute.control.reload import FixedConfig, WatchedConfig
 from fastroute.doctor.command import doctor
 from fastroute.errors import ConfigError
 from fastroute.route.command import route
+from fastroute.shell_completion import Commands
+
+if TYPE_CHECKING:
+    from fastroute.demo.show import Show
 
 MAX_WORKERS = 256
-DEMO_SERVERS = 3
+MAX_DEMO_SERVERS = 24
 
 app = typer.Typer(
     name="fastroute",
+    cls=Commands,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -60,6 +65,9 @@ PortOption = Annotated[
 LogLevelOption = Annotated[
     LogLevel, typer.Option(case_sensitive=False, help="Log this and everything more serious.")
 ]
+ConsoleOption = Annotated[
+    bool, typer.Option("--console", help="Log also on a terminal, in place of the monitor.")
+]
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -73,7 +81,8 @@ class Place(msgspec.Struct, frozen=True):
 def main() -> None:
     """Run the command line; what the user got wrong ends it with one line and exit code 2."""
     try:
-        app()
+        # The name is that of the command also for `python -m fastroute`.
+        app(prog_name="fastroute")
     except ConfigError as error:
         typer.echo(f"fastroute: {error}", err=True)
         raise SystemExit(2) from None
@@ -127,10 +136,7 @@ def run(  # noqa: PLR0913  the options are the interface
         str,
         typer.Option(metavar="N|auto", help="Worker processes; auto is one for each CPU core."),
     ] = "1",
-    console: Annotated[
-        bool,
-        typer.Option("--console", help="Log also on a terminal, in place of the monitor."),
-    ] = False,
+    console: ConsoleOption = False,
     log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
     """Run the router.
@@ -164,12 +170,7 @@ def run(  # noqa: PLR0913  the options are the interface
     """
     source = servers_from(config, server, max_load)
     place = Place(host=host, port=port, workers=_worker_count(workers))
-    if console:
-        raise typer.Exit(_serve(source, place, log_level))
-
-    from fastroute.monitor.terminal import has_terminal
-
-    raise typer.Exit(_serve(source, place, log_level, with_screen=has_terminal()))
+    raise typer.Exit(_serve(source, place, log_level, with_screen=_has_screen(console)))
 
 
 @app.command()
@@ -242,22 +243,46 @@ app.command()(route)
 
 
 @app.command()
-def demo(
+def demo(  # noqa: PLR0913  the options are the interface
     *,
     host: HostOption = "127.0.0.1",
     port: PortOption = 8888,
+    servers: Annotated[
+        int,
+        typer.Option(min=2, max=MAX_DEMO_SERVERS, metavar="N", help="How many stand-in servers."),
+    ] = 3,
+    traffic: Annotated[
+        bool, typer.Option("--traffic/--no-traffic", help="Whether there are clients.")
+    ] = True,
+    outage_every: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=86_400,
+            metavar="SECONDS",
+            help="How often a server dies; it is back after a third of that. 0 is never.",
+        ),
+    ] = 30.0,
+    console: ConsoleOption = False,
     log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
-    """Run the router in front of three stand-in servers, and print a curl line to try.
+    """Show what the router does, with three stand-in servers and clients of theirs. No GPU needed.
 
-    The stand-ins answer like vLLM, with made-up text and no GPU. Ctrl-C ends everything.
+    The stand-ins answer like vLLM, with made-up text, and are unlike in speed. One of them dies
+    again and again, in mid-answer, and comes back: look where the requests go meanwhile.
+
+    On a terminal it shows the monitor, as `run` does; elsewhere it logs. It prints a curl line to
+    try in another terminal; with --no-traffic the servers are yours alone. Ctrl-C, or q in the
+    monitor, ends everything.
     """
-    from fastroute.control.demo_servers import SLOTS, demo_servers
+    from fastroute.demo.servers import demo_config, demo_servers
+    from fastroute.demo.show import Plan, Show
 
-    with demo_servers(DEMO_SERVERS) as urls:
-        source = FixedConfig(config_from_urls(urls, SLOTS), "fastroute demo")
+    with demo_servers(servers) as running:
+        source = FixedConfig(demo_config(running), "fastroute demo")
         place = Place(host=host, port=port, workers=1)
-        raise typer.Exit(_serve(source, place, log_level, announced=_print_try_this))
+        show = Show(running, Plan(with_traffic=traffic, outage_every=outage_every))
+        raise typer.Exit(_serve(source, place, log_level, show, with_screen=_has_screen(console)))
 
 
 def _worker_count(text: str) -> int:
@@ -268,13 +293,19 @@ def _worker_count(text: str) -> int:
     return int(text)
 
 
+def _has_screen(console: bool) -> bool:
+    from fastroute.monitor.terminal import has_terminal
+
+    return not console and has_terminal()
+
+
 def _serve(
     source: WatchedConfig | FixedConfig,
     place: Place,
     log_level: LogLevel,
+    show: "Show | None" = None,
     *,
-    announced: Callable[[str], None] = lambda _: None,
-    with_screen: bool = False,
+    with_screen: bool,
 ) -> int:
     """Run the supervisor until a signal ends it.
 
@@ -282,7 +313,7 @@ def _serve(
         source: Servers and settings, and where changes of them come from.
         place: Where to listen.
         log_level: For supervisor and workers.
-        announced: Called with the router's URL once it accepts clients and has said so.
+        show: What goes on beside it, if anything does.
         with_screen: Whether to show the monitor.
 
     Returns:
@@ -313,14 +344,21 @@ def _serve(
     def announce() -> None:
         counts = f"{_servers(config)}, {counted(place.workers, 'worker')}"
         typer.echo(f"fastroute {__version__} listening on {url}, {counts}")
-        announced(url)
+        if show is not None:
+            typer.echo(show.invitation(url))
         ready.set()
 
     async def supervise() -> int:
         supervisor = Supervisor(
             source, sockets, resolver=Resolver(), log_level=log_level, announce=announce
         )
-        return await supervisor.run()
+        if show is None:
+            return await supervisor.run()
+
+        from fastroute.demo.show import with_show
+
+        play = partial(show.play, url)
+        return await with_show(supervisor.run(), ready, supervisor.stopping, play)
 
     configure_logging(log_level)
     raise_descriptor_limit(config.max_connections)
@@ -332,7 +370,8 @@ def _serve(
 
     own = sockets.admin or sockets.clients[0]
     with StderrLines() as stderr:
-        return asyncio.run(with_monitor(supervise(), ready, own, stderr))
+        caption = str if show is None else show.caption
+        return asyncio.run(with_monitor(supervise(), ready, own, stderr, caption))
 
 
 def _servers(config: Config) -> str:
@@ -343,13 +382,3 @@ def _servers(config: Config) -> str:
     if names:
         counts.append(counted(names, "DNS name"))
     return ", ".join(counts)
-
-
-def _print_try_this(url: str) -> None:
-    body = (
-        '{"model": "standin", "stream": true, "messages": [{"role": "user", "content": "Hello"}]}'
-    )
-    typer.echo(
-        f"Try it in another terminal:\n\n"
-        f"  curl -N {url}/v1/chat/completions -H 'Content-Type: application/json' -d '{body}'\n"
-    )

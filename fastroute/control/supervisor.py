@@ -110,7 +110,11 @@ def respawn_delay(short_lives: int) -> float:
 
 
 class Supervisor:
-    """The workers of one `fastroute run`, one for each listening socket."""
+    """The workers of one `fastroute run`, one for each listening socket.
+
+    Attributes:
+        stopping: Set when nobody new is accepted any more.
+    """
 
     def __init__(
         self,
@@ -144,7 +148,7 @@ class Supervisor:
         self._background: list[asyncio.Task[None]] = []
         self._workers: dict[int, WorkerProcess] = {}
         self._were_ready: set[int] = set()
-        self._stopping = asyncio.Event()
+        self.stopping = asyncio.Event()
         self._exit_code = 0
 
     async def run(self) -> int:
@@ -262,7 +266,7 @@ class Supervisor:
         """Have a worker run in this place until the supervisor stops."""
         loop = asyncio.get_running_loop()
         starts = short_lives = 0
-        while not self._stopping.is_set():
+        while not self.stopping.is_set():
             born = loop.time()
             starts += 1
             await self._run_worker(index)
@@ -272,7 +276,7 @@ class Supervisor:
             short_lives = short_lives + 1 if loop.time() - born < SHORT_LIFE else 0
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(respawn_delay(short_lives)):
-                    await self._stopping.wait()
+                    await self.stopping.wait()
 
     async def _run_worker(self, index: int) -> None:
         """Run one worker from its start to its end."""
@@ -291,7 +295,7 @@ class Supervisor:
         self._workers[index] = worker
         worker.send(self._configure())
         worker.send(self._fleet.health())
-        if self._stopping.is_set():
+        if self.stopping.is_set():
             # The signal came while the process was being made.
             worker.kill()
         overdue = asyncio.get_running_loop().call_later(START_TIMEOUT, self._start_overdue, worker)
@@ -300,7 +304,7 @@ class Supervisor:
         del self._workers[index]
         lost = sum(self._table.in_flight_columns[index])
         self._table.clear_in_flight(index)
-        if code != 0 or not self._stopping.is_set():
+        if code != 0 or not self.stopping.is_set():
             how = exit_text(code)
             log.error("%s died: %s; requests in flight: %d", worker.name, how, lost)
 
@@ -309,7 +313,7 @@ class Supervisor:
         everybody = len(self._sockets.clients)
         missing_before = everybody - len(self._were_ready)
         self._were_ready.add(worker.index)
-        if missing_before and len(self._were_ready) == everybody and not self._stopping.is_set():
+        if missing_before and len(self._were_ready) == everybody and not self.stopping.is_set():
             self._announce()
 
     def _start_overdue(self, worker: WorkerProcess) -> None:
@@ -318,7 +322,7 @@ class Supervisor:
             worker.kill()
 
     def _signal_received(self, signum: signal.Signals) -> None:
-        if self._stopping.is_set():
+        if self.stopping.is_set():
             log.warning("%s again: ending at once", signum.name)
             self._exit_code = 128 + signum
             for worker in self._workers.values():
@@ -331,18 +335,18 @@ class Supervisor:
             "%s: draining; requests in flight: %d, time for them: %g s; again to end at once",
             *(signum.name, in_flight, timeout),
         )
-        self._stopping.set()
+        self.stopping.set()
         self._sockets.close()
         for worker in self._workers.values():
             worker.send(Drain())
         asyncio.get_running_loop().call_later(timeout + DRAIN_GRACE, self._kill_workers)
 
     def _give_up(self) -> None:
-        if self._stopping.is_set():
+        if self.stopping.is_set():
             return
         log.critical("no worker could be started %d times over; giving up", FAILED_STARTS)
         self._exit_code = 1
-        self._stopping.set()
+        self.stopping.set()
         self._kill_workers()
 
     def _kill_workers(self) -> None:

@@ -33,6 +33,7 @@ class Monitor:
         screen: Screen,
         log: Sequence[str] | None = None,
         covered: Callable[[bool], None] = lambda _: None,
+        caption: Callable[[], str] = str,
     ) -> None:
         """Prepare, without showing anything.
 
@@ -41,14 +42,16 @@ class Monitor:
             screen: Where.
             log: Log lines, which may become more; None: there are none here.
             covered: Called with whether the monitor has the terminal, when that changes.
+            caption: Returns a line to be shown; nothing if it is empty.
         """
         self._poller = poller
         self._screen = screen
         self._log = log
         self._covered = covered
+        self._caption = caption
         self._keys = KeyReader()
         self._look = Look()
-        self._picture: Picture = poller.picture(log)
+        self._picture: Picture = poller.picture(log, caption())
         self._ended = asyncio.Event()
         self._redraw: asyncio.Handle | None = None
 
@@ -110,7 +113,7 @@ class Monitor:
             with contextlib.suppress(NoAnswer):
                 await self._poller.poll()
             if not self._look.paused:
-                self._picture = self._poller.picture(self._log)
+                self._picture = self._poller.picture(self._log, self._caption())
             self._draw_soon()
             await asyncio.sleep(POLL_INTERVAL)
 

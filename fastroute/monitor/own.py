@@ -22,6 +22,7 @@ async def with_monitor(
     ready: asyncio.Event,
     listening: socket.socket,
     stderr: StderrLines,
+    caption: Callable[[], str] = str,
 ) -> int:
     """Run the router, and the monitor from the time it is ready until it stops.
 
@@ -30,12 +31,13 @@ async def with_monitor(
         ready: Set when it accepts clients.
         listening: Where fastroute's own endpoints are found; closed when it stops.
         stderr: What is logged, also by workers.
+        caption: Returns a line that the monitor shows; nothing if it is empty.
 
     Returns:
         What `router` returned.
     """
     with stderr.followed():
-        showing = asyncio.get_running_loop().create_task(_show(ready, listening, stderr))
+        showing = asyncio.get_running_loop().create_task(_show(ready, listening, stderr, caption))
         try:
             return await router
         finally:
@@ -43,16 +45,20 @@ async def with_monitor(
             await asyncio.wait((showing,))
 
 
-async def _show(ready: asyncio.Event, listening: socket.socket, stderr: StderrLines) -> None:
+async def _show(
+    ready: asyncio.Event, listening: socket.socket, stderr: StderrLines, caption: Callable[[], str]
+) -> None:
     await ready.wait()
     try:
-        await _monitor(listening, stderr)
+        await _monitor(listening, stderr, caption)
     except Exception:
         # A screen is not worth a router.
         log.exception("the monitor failed; logging goes on")
 
 
-async def _monitor(listening: socket.socket, stderr: StderrLines) -> None:
+async def _monitor(
+    listening: socket.socket, stderr: StderrLines, caption: Callable[[], str]
+) -> None:
     # Only now: a router that is not looked at does without the memory.
     from fastroute.monitor.monitor import Monitor
     from fastroute.monitor.poller import Poller
@@ -68,7 +74,7 @@ async def _monitor(listening: socket.socket, stderr: StderrLines) -> None:
     poller = Poller(url, ServerAddress.from_url(url))
     screen = Screen()
     try:
-        monitor = Monitor(poller, screen, stderr.kept, covered)
+        monitor = Monitor(poller, screen, stderr.kept, covered, caption)
         watching = asyncio.get_running_loop().create_task(_end_with(listening, monitor.end))
         try:
             await monitor.run()

@@ -86,11 +86,13 @@ class Poller:
             raise
         self._trouble = ""
 
-    def picture(self, log: Sequence[str] | None = None) -> Picture:
-        """Return what is known now."""
+    def picture(self, log: Sequence[str] | None = None, caption: str = "") -> Picture:
+        """Return what is known now, with what else is to be shown."""
         clock = time.strftime("%H:%M:%S")
         if not self._moments:
-            return Picture(source=self._url, trouble=self._trouble, log=log, clock=clock)
+            return Picture(
+                source=self._url, trouble=self._trouble, log=log, caption=caption, clock=clock
+            )
         before, after = self._moments[0], self._moments[-1]
         return Picture(
             source=self._url,
@@ -100,6 +102,7 @@ class Poller:
             trouble=self._trouble,
             unrouted=_unrouted_rate(before, after),
             log=log,
+            caption=caption,
             clock=clock,
         )
 

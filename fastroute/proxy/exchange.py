@@ -356,7 +356,8 @@ class Exchange(ReplySink):
             if isinstance(error, OSError) and error.errno in OUR_LIMITS:
                 self._out_of_means(error)
                 return
-            self._failed(str(error) or type(error).__name__, silent=False)
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            self._failed(reason, silent=False)
             return
         self._connecting = None
         if not upstream.is_idle():

@@ -1,6 +1,7 @@
 """One worker's life: accepts clients, keeps time, takes messages from the supervisor, drains."""
 
 import asyncio
+import contextlib
 import gc
 import logging
 import socket
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 # How often deadlines are looked at. 10,000 connections cost about 1 ms each time.
 SWEEP_S = 0.5
 BACKLOG = 4096
+# How long clients have for a request who were waiting to be accepted when a drain began, seconds.
+LATE_S = 1.0
 # How long a stopping worker waits for bytes that are on their way to clients.
 LAST_WORDS_S = 0.1
 
@@ -79,6 +82,7 @@ class Worker:
         self._channel = Channel(self)
         self._servers: list[asyncio.AbstractServer] = []
         self._starting: asyncio.Task[None] | None = None
+        self._serving_late: asyncio.Task[None] | None = None
         self._sweeping: asyncio.TimerHandle | None = None
 
     async def run(self, channel: socket.socket) -> None:
@@ -120,11 +124,35 @@ class Worker:
             return
         state.draining = True
         state.cells.process.draining[0] = 1
+        late = self._accept_waiting()
         for server in self._servers:
             server.close()
         for client in list(state.clients):
             client.drain()
         state.loop.call_later(state.config.drain_timeout, self.stop)
+        if late:
+            self._serving_late = state.loop.create_task(self._serve_late(late))
+        self._stop_if_drained()
+
+    def _accept_waiting(self) -> list[tuple[socket.socket, Listener]]:
+        """Accept clients who wait already; to close the listening socket would reset them."""
+        waiting: list[tuple[socket.socket, Listener]] = []
+        for sock, listener in self._listening[: len(self._servers)]:
+            with contextlib.suppress(OSError):  # BlockingIOError: nobody waits any more
+                for _ in range(BACKLOG):
+                    waiting.append((sock.accept()[0], listener))  # noqa: PERF401  until the error
+        return waiting
+
+    async def _serve_late(self, late: Sequence[tuple[socket.socket, Listener]]) -> None:
+        """Serve clients who were accepted last; their requests are here, or on their way."""
+        state = self._state
+        for sock, listener in late:
+            with contextlib.suppress(OSError):
+                await state.loop.connect_accepted_socket(_connection_maker(state, listener), sock)
+        await asyncio.sleep(LATE_S)
+        self._serving_late = None
+        for client in list(state.clients):
+            client.drain()
         self._stop_if_drained()
 
     def stop(self) -> None:
@@ -159,8 +187,7 @@ class Worker:
         if state.draining:
             return
         for sock, listener in self._listening:
-            # It has the methods of a Protocol, if not that base.
-            made = cast(Callable[[], asyncio.Protocol], partial(ClientConnection, state, listener))
+            made = _connection_maker(state, listener)
             server = await loop.create_server(made, sock=sock, backlog=BACKLOG)
             self._servers.append(server)
         # What exists now lives as long as the process: the collector need not look at it again.
@@ -169,6 +196,14 @@ class Worker:
         self._channel.send(Ready())
 
     def _stop_if_drained(self) -> None:
-        if self._state.draining and not self._state.clients and not self._stopped.is_set():
+        state = self._state
+        if self._serving_late or self._stopped.is_set():
+            return
+        if state.draining and not state.clients:
             self._stopped.set()
             self._channel.send(Drained())
+
+
+def _connection_maker(state: WorkerState, listener: Listener) -> Callable[[], asyncio.Protocol]:
+    # It has the methods of a Protocol, if not that base.
+    return cast(Callable[[], asyncio.Protocol], partial(ClientConnection, state, listener))

@@ -75,6 +75,8 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
     """Requests a second that no server could be found for."""
     log: Sequence[str] | None = None
     """Log lines, the newest last; None: they are somewhere else."""
+    caption: str = ""
+    """What the program that shows it has to say itself, in one line."""
     clock: str = ""
     """The time of day, as shown."""
 

@@ -11,8 +11,11 @@ from fastroute.views.wording import UNKNOWN, bar, count, cut_name, percent, prin
 
 WARN_SHARE = 0.7
 ALARM_SHARE = 0.9
-BAR_WIDTH = 8
-MIN_NAME_WIDTH = 14
+STALE_AFTER = 5.0
+"""Seconds after which what was scraped says little about now."""
+BAR_WIDTH = 6
+MIN_NAME_WIDTH = 16
+"""With these, 80 cells have room for errors beside a name such as 127.0.0.1:50000."""
 MAX_NAME_WIDTH = 40
 MIN_MODEL_WIDTH = 12
 GAP = " "
@@ -60,6 +63,16 @@ def _load(line: Line) -> float:
     return line.server.utilization_percent / 100
 
 
+def _is_stale(line: Line) -> bool:
+    age = line.server.scrape_age_seconds
+    return age is not None and age > STALE_AFTER
+
+
+def _scraped(style: Callable[[Line], str] = lambda _: "") -> Callable[[Line], str]:
+    """Return the style of what was scraped: fainter when that was long ago."""
+    return lambda line: "dim" if _is_stale(line) else style(line)
+
+
 COLUMNS = (
     Column(
         "STATE", 8, 0, lambda x: printable(x.server.status), "what it may get: up all, trial one "
@@ -76,12 +89,12 @@ COLUMNS = (
     ),
     Column(
         "RUN", 4, 1, lambda x: count(x.server.detailed_metrics.num_requests_running),
-        "requests the server runs",
+        "requests the server runs; faint: that was long ago", _scraped(),
     ),
     Column(
         "WAIT", 4, 0, lambda x: count(x.server.detailed_metrics.num_requests_waiting),
         "requests in its queue",
-        lambda x: "yellow" if x.server.detailed_metrics.num_requests_waiting else "",
+        _scraped(lambda x: "yellow" if x.server.detailed_metrics.num_requests_waiting else ""),
     ),
     Column("OWN", 4, 1, lambda x: count(x.server.in_flight), "requests in flight from here"),
     Column("CAP", 4, 2, lambda x: count(x.server.max_capacity), "max_concurrent_requests"),
@@ -89,11 +102,11 @@ COLUMNS = (
     Column(
         "KV", 4, 2, lambda x: percent(x.server.detailed_metrics.gpu_cache_usage_perc),
         "KV cache in use",
-        lambda x: level_style(x.server.detailed_metrics.gpu_cache_usage_perc),
+        _scraped(lambda x: level_style(x.server.detailed_metrics.gpu_cache_usage_perc)),
     ),
     Column(
         "HIT", 4, 5, lambda x: percent(x.server.detailed_metrics.prefix_hit_rate),
-        "tokens found in its prefix cache",
+        "tokens found in its prefix cache", _scraped(),
     ),
     Column("REQ/S", 5, 4, lambda x: count(x.rates.requests), "requests sent to it, each second"),
     Column("TOK/S", 5, 3, lambda x: count(x.rates.tokens), "tokens it generates, each second"),
@@ -113,7 +126,8 @@ COLUMNS = (
         lambda x: "bold red" if x.rates.errors else "",
     ),
     Column(
-        "AGE", 5, 4, lambda x: seconds(x.server.scrape_age_seconds), "since its metrics were read"
+        "AGE", 5, 4, lambda x: seconds(x.server.scrape_age_seconds), "since its metrics were read",
+        lambda x: "yellow" if _is_stale(x) else "",
     ),
 )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """The monitor's screen: a picture as lines of a terminal, exactly as wide and high as it is."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from textwrap import wrap
 
 from rich.text import Text
 
@@ -9,6 +10,7 @@ from fastroute.views.report import Report
 from fastroute.views.server_page import server_page
 from fastroute.views.server_table import (
     COLUMNS,
+    Layout,
     fitted,
     heading,
     layout,
@@ -169,12 +171,13 @@ def _table_page(picture: Picture, look: Look, width: int, room: int) -> list[Tex
     lines = picture.lines(look.sort)
     notices = _shortened(_notices(picture, lines), max(1, room // NOTICES_SHARE))
     chosen = layout(lines, width)
-    body = [*notices, heading(chosen)]
+    caption = [Text(picture.caption, style="bold cyan")] if picture.caption else []
+    body = [*caption, *notices, heading(chosen)]
     room -= len(body)
     selected = selected_index(lines, look)
     if not lines or 2 * len(lines) <= room:
         for index, line in enumerate(lines):
-            body.append(_selectable(server_line(line, chosen), width, is_it=index == selected))
+            body.append(_selectable(server_line(line, chosen), chosen, is_it=index == selected))
             if more := second_line(line, chosen):
                 body.append(more)
         return body
@@ -182,16 +185,16 @@ def _table_page(picture: Picture, look: Look, width: int, room: int) -> list[Tex
     shown = max(1, room - 1)
     start = first_shown(selected, len(lines), shown)
     for index, line in list(enumerate(lines))[start : start + shown]:
-        body.append(_selectable(server_line(line, chosen), width, is_it=index == selected))
+        body.append(_selectable(server_line(line, chosen), chosen, is_it=index == selected))
     body += [Text()] * (shown - len(lines))
     place = f"{start + 1}-{min(len(lines), start + shown)} of {len(lines)}"
     return [*body, Text(f" {place}").append_text(second_line(lines[selected], chosen))]
 
 
-def _selectable(line: Text, width: int, *, is_it: bool) -> Text:
+def _selectable(line: Text, chosen: Layout, *, is_it: bool) -> Text:
     if is_it:
-        line.pad_right(max(0, width - line.cell_len))
-        line.stylize("reverse")
+        # Not all of the line: its colours would be a patchwork of backgrounds.
+        line.stylize("reverse", 0, chosen.name_width)
     return line
 
 
@@ -224,13 +227,20 @@ def _log_page(picture: Picture, look: Look, width: int, room: int) -> list[Text]
 
 
 def _help_page(picture: Picture, look: Look, width: int, room: int) -> list[Text]:
-    lines = [fitted(key, KEY_WIDTH, "bold", left=True).append(about) for key, about in HELP_KEYS]
+    lines = [each for key, about in HELP_KEYS for each in _entry(key, about, width)]
     lines.append(Text())
-    lines += [
-        fitted(column.title, KEY_WIDTH, "bold", left=True).append(column.about)
-        for column in COLUMNS
-    ]
-    return _scrolled(_folded(lines, width), look.scroll, room)
+    for column in COLUMNS:
+        lines += _entry(column.title, column.about, width)
+    if len(lines) > room:
+        lines.insert(0, Text("(↑ ↓ scroll)", style="dim"))
+    return _scrolled(lines, look.scroll, room)
+
+
+def _entry(key: str, about: str, width: int) -> list[Text]:
+    """Explain one thing, broken between words."""
+    first, *others = wrap(about, max(1, width - KEY_WIDTH))
+    lines = [fitted(key, KEY_WIDTH, "bold", left=True).append(first)]
+    return lines + [Text(" " * KEY_WIDTH + other) for other in others]
 
 
 def _folded(lines: Iterable[Text], width: int) -> list[Text]:

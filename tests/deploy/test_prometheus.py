@@ -1,5 +1,4 @@
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -7,6 +6,7 @@ import pytest
 import yaml
 
 from tests.deploy.promql import Rendered
+from tests.support.programs import require
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "prometheus"
@@ -57,18 +57,19 @@ class TestConfiguration:
         assert job.get("metrics_path", "/metrics") == "/metrics"
 
 
-@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is in Debian's prometheus")
 class TestPromtool:
     @pytest.mark.parametrize(
         "arguments",
         [
+            pytest.param(("check", "rules", "alerts.yml"), id="rules"),
             # With the rules that it names.
             pytest.param(("check", "config", "prometheus.yml"), id="config"),
             pytest.param(("test", "rules", "alerts_test.yml"), id="tests"),
         ],
     )
     def test_agrees(self, arguments):
+        promtool = require("promtool", "prometheus")
         done = subprocess.run(
-            ["promtool", *arguments], cwd=FOLDER, capture_output=True, text=True, check=False
+            [promtool, *arguments], cwd=FOLDER, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr

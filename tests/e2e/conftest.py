@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from fastroute.proxy.upstream import State, UpstreamConnection
+from tests.support.tmux import terminal
 
 
 @pytest.fixture(autouse=True)
@@ -36,3 +37,10 @@ async def nothing_left_behind(caplog):
         and "closed=True" not in repr(thing.transport)
     ]
     assert not leaked, f"connections to servers are still open: {leaked}"
+
+
+@pytest.fixture(name="shell")
+def shell_fixture():
+    """A shell in a terminal of 80 columns and 24 lines."""
+    with terminal() as shell:
+        yield shell

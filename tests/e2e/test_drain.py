@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import time
+from functools import partial
 
 import pytest
 
@@ -116,6 +118,35 @@ async def test_drain_timeout_cuts_what_does_not_end(tmp_path):
                 assert 1.0 <= time.monotonic() - begun < 4.0
             assert await exit_code(router) == 0
         await until(lambda: not server.engine.running)
+
+
+async def test_clients_who_wait_to_be_accepted_are_served(tmp_path):
+    """They connect when the worker is to drain already, but does not know yet."""
+    async with standin() as server:
+        async with router_process(tmp_path, server.url, drain_timeout=20) as router:
+            async with client(router.port) as first:
+                first.send(chat(max_tokens=1))
+                assert (await first.receive()).status == 200
+            (worker,) = router.worker_pids()
+            os.kill(worker, signal.SIGSTOP)
+            try:
+                router.signal(signal.SIGTERM)
+                await until(lambda: "draining" in router.stderr())
+                async with contextlib.AsyncExitStack() as stack:
+                    connect = partial(client, router.port)
+                    waiting = [await stack.enter_async_context(connect()) for _ in range(20)]
+                    for connection in waiting[1:]:
+                        connection.send(chat(max_tokens=3))
+                    os.kill(worker, signal.SIGCONT)
+                    for connection in waiting[1:]:
+                        answer = await connection.receive()
+                        assert (answer.status, answer["connection"]) == (200, "close")
+                        assert answer.complete
+                    # Who asks for nothing is not waited for.
+                    assert await waiting[0].is_closed()
+            finally:
+                os.kill(worker, signal.SIGCONT)
+            assert await exit_code(router) == 0
 
 
 @pytest.mark.parametrize(("second", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

@@ -1,22 +1,18 @@
 """The monitor as its users see it: in a terminal, with keys."""
 
-import contextlib
 import os
 import re
-import shlex
 import signal
-import sys
-from collections.abc import Iterator
 from functools import partial
 
 import pytest
 
 from tests.support.command import is_alive, run_command, running, wait_until
+from tests.support.monitor_terminal import FASTROUTE, fills, untouched, wait_for_monitor
 from tests.support.standins import StandInProcess, standin_process
-from tests.support.tmux import PROMPT, Terminal, terminal
+from tests.support.tmux import PROMPT, Terminal
 from tests.support.traffic import traffic
 
-FASTROUTE = f"{shlex.quote(sys.executable)} -m fastroute"
 LISTENING = re.compile(r"listening on http://127\.0\.0\.1:(\d+)")
 RED = re.compile(r"\x1b\[([0-9;]*;)?31m")
 KEYS = "q quit  s sort  p pause"
@@ -29,49 +25,15 @@ def server_fixture():
         yield server
 
 
-@pytest.fixture(name="shell")
-def shell_fixture():
-    with terminal() as shell:
-        yield shell
-
-
-def sizes_aside(settings: str) -> str:
-    return re.sub(r"rows \d+; columns \d+", "", settings)
-
-
-@contextlib.contextmanager
-def untouched(shell: Terminal) -> Iterator[None]:
-    """At the end the terminal is as it was."""
-    before = shell.settings()
-    yield
-    wait_until(lambda: not shell.is_on_other_screen())
-    shell.type("echo as be''fore")
-    shell.wait_for("as before")
-    assert shell.cursor_is_visible()
-    assert sizes_aside(shell.settings()) == sizes_aside(before)
-
-
 def start(shell: Terminal, *urls: str, options: str = "") -> None:
     servers = " ".join(f"--server {url}" for url in urls)
     shell.type(f"{FASTROUTE} run --host 127.0.0.1 --port 0 {servers} {options}")
-
-
-def wait_for_monitor(shell: Terminal) -> str:
-    wait_until(shell.is_on_other_screen, 20)
-    return shell.wait_for("usable")
 
 
 def port_of(shell: Terminal) -> int:
     found = re.search(r"at http://127\.0\.0\.1:(\d+)", shell.screen())
     assert found
     return int(found[1])
-
-
-def fills(shell: Terminal, height: int) -> bool:
-    """Whether the monitor is on the whole screen, once."""
-    lines = shell.screen().splitlines()
-    places = [number for number, line in enumerate(lines) if line.startswith("q quit")]
-    return lines[0].startswith("fastroute ") and places == [height - 1] and "usable" in lines[1]
 
 
 class TestRun:

@@ -1,15 +1,13 @@
 """A terminal that a test types into and reads from: tmux, with a server of its own."""
 
 import contextlib
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.support.command import wait_until
+from tests.support.programs import require
 
 PROMPT = "ready:"
 
@@ -79,8 +77,7 @@ class Terminal:
 @contextlib.contextmanager
 def terminal(width: int = 80, height: int = 24) -> Iterator[Terminal]:
     """A terminal with a shell; what runs in it is gone at the end."""
-    if shutil.which("tmux") is None:
-        pytest.skip("no tmux here")
+    require("tmux", "tmux")
     # Not pytest's folder: the path of a socket may not be long.
     with tempfile.TemporaryDirectory(prefix="fastroute-") as folder:
         shell = Terminal(Path(folder, "tmux"), width, height)

@@ -33,7 +33,7 @@ def test_80_columns():
         *("P99", "ERR"),
     ]
     assert server_line(made[0], chosen).plain.split() == [
-        *("gpu-1", "up", "████│░░░░", "56%", "4", "1", "3", "8", "31%", "-", "-", "954ms", "1"),
+        *("gpu-1", "up", "███│░░░", "56%", "4", "1", "3", "8", "31%", "-", "-", "954ms", "1"),
     ]
     assert second_line(made[1], chosen).plain.strip() == (
         "cannot connect: Connection refused, llama, score 0.00, hit -, p50 -, err/s -, age -"
@@ -60,7 +60,7 @@ def test_lines_fit(width):
 def test_the_long_names_get_what_room_there_is():
     name = "a-server-with-a-rather-long-name"
     made = lines(server(1, url=f"http://{name}:8000"))
-    assert server_line(made[0], layout(made, 80)).plain.startswith(" a-server-wit…")
+    assert server_line(made[0], layout(made, 80)).plain.startswith(" a-server-with-…")
     assert name in server_line(made[0], layout(made, 160)).plain
 
 
