@@ -15,7 +15,8 @@ import msgspec
 import typer
 
 from fastroute import __version__
-from fastroute.config import ServerConfig, config_from_urls
+from fastroute.config import Config, ServerConfig, check_options, config_from_urls
+from fastroute.control.logs import LogOptions
 from fastroute.control.reload import FixedConfig, WatchedConfig
 from fastroute.errors import ConfigError
 
@@ -43,6 +44,21 @@ class LogLevel(StrEnum):
     INFO = "info"
     WARNING = "warning"
     ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """What a log line looks like."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class AccessLog(StrEnum):
+    """Whether each request gets a line, and what it looks like."""
+
+    OFF = "off"
+    TEXT = "text"
+    JSON = "json"
 
 
 HostOption = Annotated[
@@ -138,6 +154,28 @@ def run(  # noqa: PLR0913  the options are the interface
         typer.Option("--console", help="Log also on a terminal, in place of the monitor."),
     ] = False,
     log_level: LogLevelOption = LogLevel.INFO,
+    log_format: Annotated[
+        LogFormat, typer.Option(case_sensitive=False, help="What a log line looks like.")
+    ] = LogFormat.TEXT,
+    log_file: Annotated[
+        Path | None, typer.Option(help="Log to a file.", show_default="stderr")
+    ] = None,
+    log_max_bytes: Annotated[
+        int, typer.Option(min=0, help="Size at which the log file is put aside; 0 for never.")
+    ] = 104_857_600,
+    log_backups: Annotated[
+        int, typer.Option(min=0, max=1000, help="How many log files put aside are kept.")
+    ] = 5,
+    access_log: Annotated[
+        AccessLog | None,
+        typer.Option(
+            case_sensitive=False, help="Write each request down.", show_default="as in the file"
+        ),
+    ] = None,
+    access_log_file: Annotated[
+        str | None,
+        typer.Option(metavar="PATH|-", help="Where; - is stdout.", show_default="as in the file"),
+    ] = None,
 ) -> None:
     """Run the router.
 
@@ -150,6 +188,8 @@ def run(  # noqa: PLR0913  the options are the interface
     Clients then use http://THIS-HOST:8888/v1 as their OpenAI base URL.
 
     On a terminal it shows a monitor of the servers (? explains it); elsewhere it logs to stderr.
+
+    Each request on a line: `fastroute run --access-log text` (docs/logs.md)
 
     A change of the file is taken over within a second, or at once on SIGHUP; one that cannot be
     used is logged and changes nothing.
@@ -168,14 +208,22 @@ def run(  # noqa: PLR0913  the options are the interface
 
     - 130, 143: ended at once by a second Ctrl-C or SIGTERM
     """
-    source = _source(config, server or [], max_load)
+    overrides = _overrides(access_log=access_log, access_log_file=access_log_file)
+    source = _source(config, server or [], max_load, overrides)
     place = Place(host=host, port=port, workers=_worker_count(workers))
-    if console:
-        raise typer.Exit(_serve(source, place, log_level))
 
     from fastroute.monitor.terminal import has_terminal
 
-    raise typer.Exit(_serve(source, place, log_level, with_screen=has_terminal()))
+    with_screen = not console and has_terminal()
+    logs = LogOptions(
+        level=log_level,
+        form=log_format.value,
+        file=None if log_file is None else str(log_file),
+        max_bytes=log_max_bytes,
+        backups=log_backups,
+        also_stderr=with_screen,
+    )
+    raise typer.Exit(_serve(source, place, logs, with_screen=with_screen))
 
 
 @app.command()
@@ -262,29 +310,40 @@ def demo(
     with demo_servers(DEMO_SERVERS) as urls:
         source = FixedConfig(config_from_urls(urls, SLOTS), "fastroute demo")
         place = Place(host=host, port=port, workers=1)
-        raise typer.Exit(_serve(source, place, log_level, announced=_print_try_this))
+        logs = LogOptions(level=log_level)
+        raise typer.Exit(_serve(source, place, logs, announced=_print_try_this))
+
+
+Override = Callable[[Config], Config]
+"""Puts what the command line says in place of what the file says."""
+
+
+def _overrides(**options: str | None) -> Override:
+    given = {name: str(value) for name, value in options.items() if value is not None}
+    check_options(given)
+    return lambda config: msgspec.structs.replace(config, **given)
 
 
 def _source(
-    config: Path | None, urls: list[str], max_load: int | None
+    config: Path | None, urls: list[str], max_load: int | None, override: Override
 ) -> WatchedConfig | FixedConfig:
-    """Take servers and settings from the file or from the command line, never from both."""
+    """Take servers from the file or from the command line, never from both."""
     if urls and config is not None:
         raise ConfigError("--server and --config exclude each other: servers come from one place")
     if urls:
         load = DEFAULT_MAX_LOAD if max_load is None else max_load
-        return FixedConfig(config_from_urls(urls, load), "--server")
+        return FixedConfig(override(config_from_urls(urls, load)), "--server")
     if max_load is not None:
         raise ConfigError("--max-load is for --server; in a file, set max_concurrent_requests")
-    return _watched(config)
+    return _watched(config, override)
 
 
-def _watched(config: Path | None) -> WatchedConfig:
+def _watched(config: Path | None, override: Override = lambda config: config) -> WatchedConfig:
     if config is None and not DEFAULT_CONFIG.exists():
         raise ConfigError(
             f"no servers: there is no {DEFAULT_CONFIG} here; give --config FILE or --server URL"
         )
-    return WatchedConfig(config or DEFAULT_CONFIG)
+    return WatchedConfig(config or DEFAULT_CONFIG, override)
 
 
 def _worker_count(text: str) -> int:
@@ -298,7 +357,7 @@ def _worker_count(text: str) -> int:
 def _serve(
     source: WatchedConfig | FixedConfig,
     place: Place,
-    log_level: LogLevel,
+    logs: LogOptions,
     *,
     announced: Callable[[str], None] = lambda _: None,
     with_screen: bool = False,
@@ -308,7 +367,7 @@ def _serve(
     Args:
         source: Servers and settings, and where changes of them come from.
         place: Where to listen.
-        log_level: For supervisor and workers.
+        logs: For supervisor and workers.
         announced: Called with the router's URL once it accepts clients and has said so.
         with_screen: Whether to show the monitor.
 
@@ -316,7 +375,8 @@ def _serve(
         The exit code.
 
     Raises:
-        ConfigError: The address cannot be listened on, or this is no Linux.
+        ConfigError: The address cannot be listened on, a log cannot be written, or this is no
+            Linux.
     """
     if sys.platform != "linux":
         raise ConfigError("only Linux has what fastroute needs (memfd_create, pidfd_open)")
@@ -327,6 +387,7 @@ def _serve(
     from fastroute.control.listeners import address_text, open_listeners
     from fastroute.control.logs import configure_logging
     from fastroute.control.supervisor import Sockets, Supervisor
+    from fastroute.recording.recording import Recording
 
     config = source.config
     sockets = Sockets(open_listeners(place.host, place.port, place.workers))
@@ -343,9 +404,15 @@ def _serve(
         ready.set()
 
     async def supervise() -> int:
-        return await Supervisor(source, sockets, log_level=log_level, announce=announce).run()
+        supervisor = Supervisor(source, sockets, logs=logs, recording=recording, announce=announce)
+        return await supervisor.run()
 
-    configure_logging(log_level)
+    try:
+        configure_logging(logs)
+    except OSError as error:
+        raise ConfigError(f"--log-file {logs.file}: {error.strerror}") from None
+    recording = Recording(has_screen=with_screen)
+    recording.apply(config)
     raise_descriptor_limit(config.max_connections)
     if not with_screen:
         return asyncio.run(supervise())

@@ -15,6 +15,7 @@ from typing import Protocol
 from fastroute.messages import Observation
 from fastroute.proxy.pool import ServerPool
 from fastroute.proxy.router import Group
+from fastroute.proxy.trail import Trail
 from fastroute.proxy.upstream import UpstreamConnection
 from fastroute.proxy.worker_state import WorkerState
 from fastroute.rules.framing import Body, Unwrapper
@@ -112,6 +113,7 @@ class Exchange:
         "_worker",
         "_write",
         "method",
+        "trail",
     )
 
     def __init__(
@@ -136,6 +138,10 @@ class Exchange:
         self._sent = False
         self._paused = False
         self.method = head.method
+        self.trail: Trail | None = None
+        if worker.follows:
+            self.trail = Trail(worker, client.address, head, body, group.name)
+            self._write = self.trail.follow(self._request_id, client.write)
         # Attempt; `_attempt` sets the rest of it, and `reply_head` what belongs to a reply
         self._server: ServerPool | None = None
         self._upstream: UpstreamConnection | None = None
@@ -182,6 +188,10 @@ class Exchange:
         phase[self._server.row] += 1
         self._drop_upstream()
         self._release(cells.aborted, self._worker.cells.models.aborted)
+        if self.trail is not None:
+            self.trail.end(
+                "client", bytes_out=self._bytes_out, reason=f"gone while {self._phase.value}"
+            )
 
     def sweep(self, now: float) -> None:
         """Fail if the server has been silent for too long. A client's own pause does not count."""
@@ -279,6 +289,8 @@ class Exchange:
 
     def _attempt(self, server: ServerPool) -> None:
         worker = self._worker
+        if self.trail is not None:
+            self.trail.attempt(server, self._group, self._tried)
         self._server = server
         self._reply = None
         self._verdict = FINE
@@ -336,6 +348,8 @@ class Exchange:
             self._request_id,
             len(body),
         )
+        if self.trail is not None:
+            head = self.trail.outgoing(head)
         self._worker.cells.bytes_in[server.row] += len(head) + len(body)
         upstream.send(self, head, body)
         if self._paused:
@@ -368,6 +382,8 @@ class Exchange:
         if other is None:
             return False
         self._held = None
+        if self.trail is not None:
+            self.trail.failed(f"status {reply.status}")
         self._observe_reply(server, reply)
         self._release(self._worker.by_status_class[min(reply.status // 100, 9)], None)
         counter[other.row] += 1
@@ -400,6 +416,8 @@ class Exchange:
         self._release(
             worker.by_status_class[status_class], worker.models_by_status_class[status_class]
         )
+        if self.trail is not None:
+            self.trail.end("server", bytes_out=self._bytes_out)
         self._client.exchange_done(keep_alive=self._keep_alive)
 
     def _observe_reply(self, server: ServerPool, reply: ReplyHead) -> None:
@@ -419,6 +437,8 @@ class Exchange:
         worker, server, phase = self._worker, self._server, self._phase
         assert server is not None, "a failure of no server"
         self._held = None
+        if self.trail is not None:
+            self.trail.failed("connect failure" if phase is CONNECTING else "closed connection")
         follow = after_failure(phase, reused=self._reused, silent=silent, retry_on=worker.retry_on)
         log.warning(
             "server %s failed while %s: %s; %s %s, request %s: %s",
@@ -462,12 +482,17 @@ class Exchange:
         self._drop_upstream()
         self._release(self._worker.cells.failed, self._worker.cells.models.failed)
         if self._sent:
+            if self.trail is not None:
+                reason = "cut: fastroute was stopping"
+                self.trail.end("fastroute", bytes_out=self._bytes_out, reason=reason)
             self._client.exchange_broken(reset=self._reply_body is UNTIL_CLOSE)
         else:
             self._client.exchange_refused(503, "fastroute is stopping; try again shortly")
 
     def _give_up(self, reason: str, *, silent: bool) -> None:
         if self._sent:
+            if self.trail is not None:
+                self.trail.end("server", bytes_out=self._bytes_out, reason=f"broken: {reason}")
             self._client.exchange_broken(reset=self._reply_body is UNTIL_CLOSE)
         elif silent:
             self._client.exchange_refused(504, f"the server did not answer: {reason}")
@@ -490,8 +515,11 @@ class Exchange:
         histogram, elapsed = self._worker.cells.first_byte, self._first_byte
         histogram.buckets[bisect_left(FIRST_BYTE_BOUNDS, elapsed)][self._server.row] += 1
         histogram.sum_us[self._server.row] += int(elapsed * 1e6)
+        if self.trail is not None and reply is not None:
+            at = self._attempt_at + elapsed
+            held[0] = self.trail.replying(held[0], reply.status, len(held) - 1, at)
         data = held[0] if len(held) == 1 else b"".join(held)
-        self._bytes_out += self._held_bytes
+        self._bytes_out += len(data)
         self._write(data)
 
     def _drop_upstream(self) -> None:

@@ -1,6 +1,7 @@
 """One worker's life: accepts clients, keeps time, takes messages from the supervisor, drains."""
 
 import asyncio
+import contextlib
 import gc
 import logging
 import socket
@@ -13,6 +14,7 @@ from fastroute.messages import (
     Drain,
     Drained,
     Health,
+    Losses,
     Message,
     MessageReader,
     Ready,
@@ -29,21 +31,35 @@ SWEEP_S = 0.5
 BACKLOG = 4096
 # How long a stopping worker waits for bytes that are on their way to clients.
 LAST_WORDS_S = 0.1
+# And how long for records of ended requests that are on their way to the supervisor.
+LAST_RECORDS_S = 1.0
 
 
 class Channel(asyncio.Protocol):
     """The worker's end of the channel to the supervisor."""
 
-    __slots__ = ("_reader", "_transport", "_worker")
+    __slots__ = ("_reader", "_sent", "_transport", "_worker")
 
     def __init__(self, worker: "Worker") -> None:
+        self._sent = asyncio.Event()
+        self._sent.set()
         self._transport: asyncio.Transport | None = None
         self._worker = worker
         self._reader = MessageReader()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take note of the transport."""
-        self._transport = transport  # type: ignore[assignment]  # a socket pair is two-way
+        two_way: asyncio.Transport = transport  # type: ignore[assignment]  # a socket pair is
+        two_way.set_write_buffer_limits(high=0)
+        self._transport = two_way
+
+    def pause_writing(self) -> None:
+        """Note that something waits to be sent."""
+        self._sent.clear()
+
+    def resume_writing(self) -> None:
+        """Note that all is sent."""
+        self._sent.set()
 
     def data_received(self, data: bytes) -> None:
         """Take messages."""
@@ -52,12 +68,23 @@ class Channel(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End at once: without a supervisor nobody would watch this process."""
+        self._sent.set()
         self._worker.stop()
 
     def send(self, message: Message) -> None:
         """Send a message, if the channel is there yet."""
         if self._transport is not None:
             self._transport.write(encode(message))
+
+    async def sent(self, seconds: float) -> None:
+        """Wait until all is sent, for at most so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._sent.wait()
+
+    def backlog(self) -> int:
+        """Return how many bytes wait to be sent."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
 
 class Worker:
@@ -89,6 +116,7 @@ class Worker:
         state = self._state
         await state.loop.create_connection(lambda: self._channel, sock=channel)
         state.report = self._channel.send
+        state.backlog = self._channel.backlog
         state.client_left = self._stop_if_drained
         self.keep_time()
         await self._stopped.wait()
@@ -96,8 +124,11 @@ class Worker:
         for server in self._servers:
             server.close()
         self._cut_clients()
+        if state.recorder is not None:
+            state.recorder.flush()
         # What they were told last must still leave this process.
         await asyncio.sleep(LAST_WORDS_S if state.clients else 0)
+        await self._channel.sent(LAST_RECORDS_S)
 
     def take(self, message: Message) -> None:
         """Act on a message from the supervisor."""
@@ -107,6 +138,8 @@ class Worker:
                 self._starting = self._state.loop.create_task(self._accept())
         elif isinstance(message, Health):
             self._state.health = message
+        elif isinstance(message, Losses):
+            self._state.losses = message
         elif isinstance(message, Drain):
             self.drain()
 
@@ -145,6 +178,8 @@ class Worker:
         for server in state.router.servers:
             server.expire_idle(now)
         state.sample_budget()
+        if state.recorder is not None:
+            state.recorder.flush()
 
     def stop_keeping_time(self) -> None:
         """Undo `keep_time`."""

@@ -7,8 +7,9 @@ from itertools import count
 from typing import Protocol
 
 from fastroute.config import Config
-from fastroute.messages import Configure, Health, Message, Observation, Observed
+from fastroute.messages import Configure, Health, Losses, Message, Observation, Observed
 from fastroute.proxy.pool import ServerPool
+from fastroute.proxy.recorder import Recorder
 from fastroute.proxy.router import Router
 from fastroute.rules.known_heads import KnownHeads
 from fastroute.rules.message import RequestHead
@@ -49,6 +50,10 @@ class WorkerState:
         known_requests: Heads of clients' requests.
         failing: Rows of servers whose last request failed.
         report: Sends a message to the supervisor.
+        backlog: Returns how many bytes of messages wait to be sent.
+        recorder: Takes records of ended requests, or None if nobody wants them.
+        follows: Whether a request's way is noted: for the recorder, or for `explain`.
+        losses: The last Losses, for the views.
         client_left: Called for each client that goes while draining.
         by_status_class: The counters of finished requests; index 2 is 2xx.
         models_by_status_class: The same, of models.
@@ -56,8 +61,10 @@ class WorkerState:
 
     __slots__ = (
         "_budget",
+        "_recorder",
         "_request_ids",
         "_request_prefix",
+        "backlog",
         "by_status_class",
         "cells",
         "client_left",
@@ -66,10 +73,13 @@ class WorkerState:
         "configured",
         "draining",
         "failing",
+        "follows",
         "health",
         "known_requests",
         "loop",
+        "losses",
         "models_by_status_class",
+        "recorder",
         "report",
         "requests",
         "retries",
@@ -103,6 +113,11 @@ class WorkerState:
         self.retries = 0
         self.failing: set[int] = set()
         self.report: Callable[[Message], None] = lambda _: None
+        self.backlog: Callable[[], int] = lambda: 0
+        self._recorder = Recorder(self, cells.process.records_lost)
+        self.recorder: Recorder | None = None
+        self.follows = False
+        self.losses = Losses()
         self.client_left: Callable[[], None] = lambda: None
         self.by_status_class = _by_class(cells)
         self.models_by_status_class = _by_class(cells.models)
@@ -120,6 +135,10 @@ class WorkerState:
         self.config = configured.config
         self.retry_on = frozenset(configured.config.retry_on)
         self.router.configure(configured)
+        self._recorder.flush()
+        is_recorded = self.config.access_log != "off" or bool(self.config.otlp_endpoint)
+        self.recorder = self._recorder if is_recorded else None
+        self.follows = is_recorded or self.config.explain
 
     def new_request_id(self) -> bytes:
         """Return an id no other request has: 16 random hex digits of this worker and a count."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from fastroute.messages import ConfigState, RoutedServer, ServerHealth
+from fastroute.messages import ConfigState, Losses, RoutedServer, ServerHealth
 from fastroute.score_table import ServerSnapshot, ServerState, TableSnapshot
 
 JSON = "application/json"
@@ -77,6 +77,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Models counted apart: the first has slot 1."""
     aliases: Mapping[str, str] = {}
     """Model names that stand for others."""
+    losses: Losses = Losses()
+    """What could not be told of requests."""
     draining: bool = False
     """Whether this worker accepts no more."""
     now_ns: int
