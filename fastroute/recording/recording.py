@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 CLOSE_S = 2.0
 """Seconds in which what waits may still be written or sent at the end."""
 
+CHANGE_S = 0.5
+"""The same where settings change: meanwhile the supervisor looks after nothing else."""
+
 SWITCH_INTERVAL_S = 0.0005
 """Seconds after which a thread that makes lines or spans lets the supervisor's loop go on; with
 Python's own 5 ms each read of a server's metrics could wait as long."""
@@ -60,14 +63,14 @@ class Recording:
             check_exporter(config)
         lines = self._opened(config) if log_changed else None
         if config.otlp_endpoint != self._endpoint:
-            self._close_spans()
+            self._close_spans(CHANGE_S)
             self._endpoint = config.otlp_endpoint
             if self._endpoint:
                 from fastroute.recording.span_exporter import SpanExporter
 
                 self._spans = SpanExporter(self._endpoint)
         if log_changed:
-            self._close_lines()
+            self._close_lines(CHANGE_S)
             self._log_settings = settings
             if lines is not None:
                 self._lines = LineWriter(lines, FORMS[config.access_log])
@@ -94,8 +97,8 @@ class Recording:
 
     def close(self) -> None:
         """Tell what is still to be told, and end."""
-        self._close_lines()
-        self._close_spans()
+        self._close_lines(CLOSE_S)
+        self._close_spans(CLOSE_S)
 
     def _opened(self, config: Config) -> RotatingFile | None:
         path = config.access_log_file
@@ -113,15 +116,15 @@ class Recording:
                 f"access_log_file {path}: cannot be written: {error.strerror}"
             ) from None
 
-    def _close_lines(self) -> None:
+    def _close_lines(self, seconds: float) -> None:
         if self._lines is not None:
-            self._lines.close(CLOSE_S)
+            self._lines.close(seconds)
             self._lost = Losses(lines=self._lost.lines + self._lines.lost, spans=self._lost.spans)
             self._lines = None
 
-    def _close_spans(self) -> None:
+    def _close_spans(self, seconds: float) -> None:
         if self._spans is not None:
-            self._spans.close(CLOSE_S)
+            self._spans.close(seconds)
             self._lost = Losses(lines=self._lost.lines, spans=self._lost.spans + self._spans.lost)
             self._spans = None
 

@@ -19,6 +19,9 @@ GATHER_S = 0.5
 TIMEOUT_S = 5.0
 """Seconds that a collector has for a batch, all of the exporter's own tries taken together."""
 
+LAST_S = 0.2
+"""Seconds that a try has to end in which is told that it is the last."""
+
 log = logging.getLogger("tracing")
 
 
@@ -38,6 +41,7 @@ class SpanExporter:
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         self._resource = resource()
         self._backlog = Backlog(backlog)
+        self._in_hand = 0
         self._has_complained = False
         self._thread = threading.Thread(target=self._run, name="spans", daemon=True)
         self._thread.start()
@@ -58,10 +62,13 @@ class SpanExporter:
         if self._thread.is_alive():
             # Ends its waiting for the next try.
             self._exporter.shutdown()  # type: ignore[no-untyped-call]
-        self._backlog.give_up(len(self._backlog))
+            self._thread.join(LAST_S)
+        in_hand = self._in_hand if self._thread.is_alive() else 0
+        self._backlog.give_up(len(self._backlog) + in_hand)
 
     def _run(self) -> None:
         while records := self._backlog.take(BATCH):
+            self._in_hand = len(records)
             if self._export(records):
                 self._note_success()
             else:

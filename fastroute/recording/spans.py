@@ -45,7 +45,7 @@ def span_of(record: RequestRecord, ids: SpanIds, of: Resource) -> ReadableSpan:
     """
     error = error_type(record)
     failed = Status(StatusCode.ERROR, record.reason) if error else Status(StatusCode.UNSET)
-    start = int(record.started_at * 1e9)
+    start = round(record.started_at * 1e6) * 1000
     return ReadableSpan(
         name=_name(record),
         context=_context(ids.trace, ids.span, is_remote=False),
@@ -55,7 +55,7 @@ def span_of(record: RequestRecord, ids: SpanIds, of: Resource) -> ReadableSpan:
         kind=SpanKind.CLIENT,
         status=failed,
         start_time=start,
-        end_time=start + int(record.duration * 1e9),
+        end_time=start + round(record.duration * 1e9),
         instrumentation_scope=_SCOPE,
     )
 

@@ -36,7 +36,9 @@ def writing(path, *, max_bytes: int = 0, backups: int = 1000, backlog: int = 100
 
 
 def ids(*paths) -> list[int]:
-    return [int(json.loads(line)["id"]) for path in paths for line in path.read_bytes().splitlines()]
+    return [
+        int(json.loads(line)["id"]) for path in paths for line in path.read_bytes().splitlines()
+    ]
 
 
 def test_all_lines_in_order(path):
