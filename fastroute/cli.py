@@ -410,7 +410,7 @@ def _serve(
     try:
         configure_logging(logs)
     except OSError as error:
-        raise ConfigError(f"--log-file {logs.file}: {error.strerror}") from None
+        raise ConfigError(f"--log-file {logs.file}: cannot be written: {error.strerror}") from None
     recording = Recording(has_screen=with_screen)
     recording.apply(config)
     raise_descriptor_limit(config.max_connections)

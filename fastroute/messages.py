@@ -135,7 +135,7 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
 
 
 class Drained(msgspec.Struct, frozen=True, tag=True):
-    """From a worker: nothing is in flight any more, the process ends now."""
+    """From a worker, the last message: the process ends once the channel is closed."""
 
 
 Message = Configure | Health | Losses | Drain | Ready | Drained | Observed | Records

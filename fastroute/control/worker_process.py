@@ -162,7 +162,7 @@ class WorkerProcess(asyncio.Protocol):
             case Records():
                 self._on_records(message.records)
             case Drained():
-                pass  # The exit that follows says it again.
+                self.hang_up()  # It says no more, and waits for this.
             case _:
                 self.kill()
 

@@ -31,35 +31,24 @@ SWEEP_S = 0.5
 BACKLOG = 4096
 # How long a stopping worker waits for bytes that are on their way to clients.
 LAST_WORDS_S = 0.1
-# And how long for records of ended requests that are on their way to the supervisor.
-LAST_RECORDS_S = 1.0
+# And how long until the supervisor has taken what it was told last.
+LAST_MESSAGES_S = 1.0
 
 
 class Channel(asyncio.Protocol):
     """The worker's end of the channel to the supervisor."""
 
-    __slots__ = ("_reader", "_sent", "_transport", "_worker")
+    __slots__ = ("_closed", "_reader", "_transport", "_worker")
 
     def __init__(self, worker: "Worker") -> None:
-        self._sent = asyncio.Event()
-        self._sent.set()
+        self._closed = asyncio.Event()
         self._transport: asyncio.Transport | None = None
         self._worker = worker
         self._reader = MessageReader()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take note of the transport."""
-        two_way: asyncio.Transport = transport  # type: ignore[assignment]  # a socket pair is
-        two_way.set_write_buffer_limits(high=0)
-        self._transport = two_way
-
-    def pause_writing(self) -> None:
-        """Note that something waits to be sent."""
-        self._sent.clear()
-
-    def resume_writing(self) -> None:
-        """Note that all is sent."""
-        self._sent.set()
+        self._transport = transport  # type: ignore[assignment]  # a socket pair is two-way
 
     def data_received(self, data: bytes) -> None:
         """Take messages."""
@@ -68,7 +57,8 @@ class Channel(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End at once: without a supervisor nobody would watch this process."""
-        self._sent.set()
+        self._transport = None
+        self._closed.set()
         self._worker.stop()
 
     def send(self, message: Message) -> None:
@@ -76,11 +66,11 @@ class Channel(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(encode(message))
 
-    async def sent(self, seconds: float) -> None:
-        """Wait until all is sent, for at most so long."""
+    async def closed(self, seconds: float) -> None:
+        """Wait until the supervisor has closed it, for at most so long."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._sent.wait()
+                await self._closed.wait()
 
     def backlog(self) -> int:
         """Return how many bytes wait to be sent."""
@@ -128,7 +118,9 @@ class Worker:
             state.recorder.flush()
         # What they were told last must still leave this process.
         await asyncio.sleep(LAST_WORDS_S if state.clients else 0)
-        await self._channel.sent(LAST_RECORDS_S)
+        # Where a process ends with what it was sent unread, what it said last may be lost as well.
+        self._channel.send(Drained())
+        await self._channel.closed(LAST_MESSAGES_S)
 
     def take(self, message: Message) -> None:
         """Act on a message from the supervisor."""
@@ -203,4 +195,3 @@ class Worker:
     def _stop_if_drained(self) -> None:
         if self._state.draining and not self._state.clients and not self._stopped.is_set():
             self._stopped.set()
-            self._channel.send(Drained())

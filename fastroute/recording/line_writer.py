@@ -12,7 +12,9 @@ from fastroute.request_record import RequestRecord
 BACKLOG = 20_000
 """Records, of some 1 KB each, that wait for a disk that is full or slow."""
 
-BATCH = 500
+BATCH = 50
+"""Lines that are written at once, and never to two files."""
+
 RETRY_S = 0.2
 """Seconds between two tries to write."""
 
