@@ -15,6 +15,8 @@ from fastroute.rules.message import RequestHead
 from fastroute.rules.model_name import requested_model
 from fastroute.rules.trace_context import TraceParent, read_traceparent, with_traceparent
 
+TRACEPARENT, TRACESTATE = b"traceparent", b"tracestate"
+
 
 class Trail:
     """What became of one request so far."""
@@ -23,12 +25,12 @@ class Trail:
         "_attempts",
         "_body_bytes",
         "_client",
+        "_dropped",
         "_events",
         "_failure",
         "_first_byte",
         "_head",
         "_is_explained",
-        "_keeps_state",
         "_model",
         "_reason",
         "_request_id",
@@ -79,7 +81,7 @@ class Trail:
         self._write: Callable[[bytes], None] = _nowhere
         self._span: SpanIds | None = None
         self._traceparent: TraceParent | None = None
-        self._keeps_state = False
+        self._dropped: list[bytes] = []
         if config.otlp_endpoint:
             self._begin_span(config.otlp_sample_ratio)
 
@@ -112,7 +114,7 @@ class Trail:
         """Return the request's head as the server is to get it."""
         if self._traceparent is None:
             return head
-        return with_traceparent(head, self._traceparent, keep_state=self._keeps_state)
+        return with_traceparent(head, self._traceparent, dropped=self._dropped)
 
     def replying(self, head: bytes, status: int, events: int, first_byte_at: float) -> bytes:
         """Note that the reply begins to go to the client, with the next call of `write`.
@@ -188,15 +190,19 @@ class Trail:
         A client that does not record its trace does not want ours: its traceparent passes as it
         came. Where we begin a trace and do not record it, the server is told so.
         """
-        parent = read_traceparent(self._head.values(b"traceparent"))
+        values = self._head.values(TRACEPARENT)
+        parent = read_traceparent(values)
         if parent is not None and not parent.sampled:
             return
+        if values:
+            self._dropped.append(TRACEPARENT)
         span = f"{getrandbits(64) or 1:016x}"
         if parent is not None:
             self._span = SpanIds(parent.trace, span, parent.span)
             self._traceparent = TraceParent(parent.trace, span, sampled=True)
-            self._keeps_state = True
             return
+        if self._head.values(TRACESTATE):
+            self._dropped.append(TRACESTATE)
         trace, is_sampled = f"{getrandbits(128) or 1:032x}", random() < sample_ratio
         self._traceparent = TraceParent(trace, span, is_sampled)
         if is_sampled:

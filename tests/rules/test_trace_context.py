@@ -60,30 +60,37 @@ def test_never_fails(value):
     read_traceparent([value])
 
 
+BOTH = (b"traceparent", b"tracestate")
+
+
 @pytest.mark.parametrize(
-    ("fields", "keep_state", "left"),
+    ("fields", "dropped", "left"),
     [
-        pytest.param(b"", True, b"", id="none-before"),
-        pytest.param(b"traceparent: x\r\n", True, b"", id="replaced"),
+        pytest.param(b"", (), b"", id="none-before"),
+        pytest.param(b"", BOTH, b"", id="none-to-drop"),
+        pytest.param(b"traceparent: x\r\n", BOTH, b"", id="replaced"),
         pytest.param(
             b"a: b\r\nTraceParent:x\r\ntraceparent: y\r\nc: d\r\n",
-            True,
+            BOTH,
             b"a: b\r\nc: d\r\n",
             id="all-of-them",
         ),
         pytest.param(
-            b"TraceState: a=b\r\n", True, b"TraceState: a=b\r\n", id="state-of-the-same-trace"
+            b"Traceparent: x\r\nTraceState: a=b\r\n",
+            BOTH[:1],
+            b"TraceState: a=b\r\n",
+            id="state-of-the-same-trace",
         ),
-        pytest.param(b"TraceState: a=b\r\nc: d\r\n", False, b"c: d\r\n", id="state-of-another"),
+        pytest.param(b"TraceState: a=b\r\nc: d\r\n", BOTH[1:], b"c: d\r\n", id="state-of-another"),
         pytest.param(
             b"x-traceparent: x\r\na: traceparent: b\r\n",
-            True,
+            BOTH,
             b"x-traceparent: x\r\na: traceparent: b\r\n",
             id="what-looks-like-it",
         ),
     ],
 )
-def test_goes_into_a_head(fields, keep_state, left):
+def test_goes_into_a_head(fields, dropped, left):
     parent = TraceParent(TRACE, SPAN, sampled=True)
-    head = with_traceparent(HEAD + fields + b"\r\n", parent, keep_state=keep_state)
+    head = with_traceparent(HEAD + fields + b"\r\n", parent, dropped=dropped)
     assert head == HEAD + left + b"traceparent: " + GOOD + b"\r\n\r\n"
