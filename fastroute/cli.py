@@ -7,7 +7,6 @@ Objects are wired together here. What only a running router needs is imported wh
 import os
 import sys
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +14,21 @@ import msgspec
 import typer
 
 from fastroute import __version__
-from fastroute.config import Config, ServerConfig, check_options, config_from_urls
-from fastroute.control.logs import LogOptions
+from fastroute.cli_options import (
+    AccessLogFileOption,
+    AccessLogOption,
+    LogBackupsOption,
+    LogFileOption,
+    LogFormat,
+    LogFormatOption,
+    LogLevel,
+    LogLevelOption,
+    LogMaxBytesOption,
+    Override,
+    overrides,
+)
+from fastroute.config import ServerConfig, config_from_urls
+from fastroute.control.logs import LogOptions, configure_logging
 from fastroute.control.reload import FixedConfig, WatchedConfig
 from fastroute.errors import ConfigError
 
@@ -37,30 +49,6 @@ app = typer.Typer(
 )
 
 
-class LogLevel(StrEnum):
-    """What is logged: this and everything more serious."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-class LogFormat(StrEnum):
-    """What a log line looks like."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-class AccessLog(StrEnum):
-    """Whether each request gets a line, and what it looks like."""
-
-    OFF = "off"
-    TEXT = "text"
-    JSON = "json"
-
-
 HostOption = Annotated[
     str, typer.Option(help="Address or name to listen on; 127.0.0.1 takes only local clients.")
 ]
@@ -70,11 +58,6 @@ PortOption = Annotated[
         min=0, max=65535, metavar="PORT", help="TCP port to listen on; 0 takes any free one."
     ),
 ]
-LogLevelOption = Annotated[
-    LogLevel, typer.Option(case_sensitive=False, help="Log this and everything more serious.")
-]
-
-
 ConfigOption = Annotated[
     Path | None,
     typer.Option(help="The file with servers and settings.", show_default=str(DEFAULT_CONFIG)),
@@ -154,28 +137,12 @@ def run(  # noqa: PLR0913  the options are the interface
         typer.Option("--console", help="Log also on a terminal, in place of the monitor."),
     ] = False,
     log_level: LogLevelOption = LogLevel.INFO,
-    log_format: Annotated[
-        LogFormat, typer.Option(case_sensitive=False, help="What a log line looks like.")
-    ] = LogFormat.TEXT,
-    log_file: Annotated[
-        Path | None, typer.Option(help="Log to a file.", show_default="stderr")
-    ] = None,
-    log_max_bytes: Annotated[
-        int, typer.Option(min=0, help="Size at which the log file is put aside; 0 for never.")
-    ] = 104_857_600,
-    log_backups: Annotated[
-        int, typer.Option(min=0, max=1000, help="How many log files put aside are kept.")
-    ] = 5,
-    access_log: Annotated[
-        AccessLog | None,
-        typer.Option(
-            case_sensitive=False, help="Write each request down.", show_default="as in the file"
-        ),
-    ] = None,
-    access_log_file: Annotated[
-        str | None,
-        typer.Option(metavar="PATH|-", help="Where; - is stdout.", show_default="as in the file"),
-    ] = None,
+    log_format: LogFormatOption = LogFormat.TEXT,
+    log_file: LogFileOption = None,
+    log_max_bytes: LogMaxBytesOption = 104_857_600,
+    log_backups: LogBackupsOption = 5,
+    access_log: AccessLogOption = None,
+    access_log_file: AccessLogFileOption = None,
 ) -> None:
     """Run the router.
 
@@ -208,8 +175,8 @@ def run(  # noqa: PLR0913  the options are the interface
 
     - 130, 143: ended at once by a second Ctrl-C or SIGTERM
     """
-    overrides = _overrides(access_log=access_log, access_log_file=access_log_file)
-    source = _source(config, server or [], max_load, overrides)
+    override = overrides(access_log=access_log, access_log_file=access_log_file)
+    source = _source(config, server or [], max_load, override)
     place = Place(host=host, port=port, workers=_worker_count(workers))
 
     from fastroute.monitor.terminal import has_terminal
@@ -314,16 +281,6 @@ def demo(
         raise typer.Exit(_serve(source, place, logs, announced=_print_try_this))
 
 
-Override = Callable[[Config], Config]
-"""Puts what the command line says in place of what the file says."""
-
-
-def _overrides(**options: str | None) -> Override:
-    given = {name: str(value) for name, value in options.items() if value is not None}
-    check_options(given)
-    return lambda config: msgspec.structs.replace(config, **given)
-
-
 def _source(
     config: Path | None, urls: list[str], max_load: int | None, override: Override
 ) -> WatchedConfig | FixedConfig:
@@ -385,7 +342,6 @@ def _serve(
 
     from fastroute.control.descriptors import raise_descriptor_limit
     from fastroute.control.listeners import address_text, open_listeners
-    from fastroute.control.logs import configure_logging
     from fastroute.control.supervisor import Sockets, Supervisor
     from fastroute.recording.recording import Recording
 
@@ -407,10 +363,7 @@ def _serve(
         supervisor = Supervisor(source, sockets, logs=logs, recording=recording, announce=announce)
         return await supervisor.run()
 
-    try:
-        configure_logging(logs)
-    except OSError as error:
-        raise ConfigError(f"--log-file {logs.file}: cannot be written: {error.strerror}") from None
+    _start_logging(logs)
     recording = Recording(has_screen=with_screen)
     recording.apply(config)
     raise_descriptor_limit(config.max_connections)
@@ -423,6 +376,13 @@ def _serve(
     own = sockets.admin or sockets.clients[0]
     with StderrLines() as stderr:
         return asyncio.run(with_monitor(supervise(), ready, own, stderr))
+
+
+def _start_logging(logs: LogOptions) -> None:
+    try:
+        configure_logging(logs)
+    except OSError as error:
+        raise ConfigError(f"--log-file {logs.file}: cannot be written: {error.strerror}") from None
 
 
 def _count(number: int, noun: str) -> str:
