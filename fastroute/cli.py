@@ -25,6 +25,7 @@ from fastroute.cli_options import (
     LogLevelOption,
     LogMaxBytesOption,
     Override,
+    fills_stdout,
     overrides,
 )
 from fastroute.config import ServerConfig, config_from_urls
@@ -181,7 +182,7 @@ def run(  # noqa: PLR0913  the options are the interface
 
     from fastroute.monitor.terminal import has_terminal
 
-    with_screen = not console and has_terminal()
+    with_screen = not console and not fills_stdout(source.config) and has_terminal()
     logs = LogOptions(
         level=log_level,
         form=log_format.value,

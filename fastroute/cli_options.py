@@ -72,3 +72,8 @@ def overrides(**options: str | None) -> Override:
     given = {name: str(value) for name, value in options.items() if value is not None}
     check_options(given)
     return lambda config: msgspec.structs.replace(config, **given)
+
+
+def fills_stdout(config: Config) -> bool:
+    """Whether stdout is for the access log, and so not for the monitor."""
+    return config.access_log != "off" and config.access_log_file == "-"

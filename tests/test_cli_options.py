@@ -1,6 +1,6 @@
 import pytest
 
-from fastroute.cli_options import AccessLog, overrides
+from fastroute.cli_options import AccessLog, fills_stdout, overrides
 from fastroute.config import Config
 from fastroute.errors import ConfigError
 
@@ -30,3 +30,15 @@ def test_what_cannot_be_used():
     assert str(caught.value) == (
         '--access-log-file "": must be the path of a file, or "-" for stdout'
     )
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        pytest.param({}, False, id="off"),
+        pytest.param({"access_log": "text"}, True, id="stdout"),
+        pytest.param({"access_log": "json", "access_log_file": "a.log"}, False, id="file"),
+    ],
+)
+def test_what_fills_stdout(settings, expected):
+    assert fills_stdout(Config(servers=(), **settings)) is expected

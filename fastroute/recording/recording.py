@@ -107,7 +107,7 @@ class Recording:
         if path == STDOUT and self._has_screen:
             raise ConfigError(
                 "the access log cannot go to stdout, where the monitor is: "
-                "set access_log_file, or use --console"
+                "set access_log_file, or start with --console"
             )
         try:
             return RotatingFile(path, config.access_log_max_bytes, config.access_log_backups)

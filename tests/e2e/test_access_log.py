@@ -4,16 +4,20 @@ import contextlib
 import http.client
 import json
 import os
+import shlex
 import signal
+import sys
 import threading
 import time
+import urllib.request
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.support.command import RunningCommand, run_command, running, wait_until
+from tests.support.command import LISTENING, RunningCommand, run_command, running, wait_until
 from tests.support.standins import StandInProcess, standin_process
+from tests.support.tmux import PROMPT, terminal
 from tests.support.traffic import traffic
 
 RUN = ("run", "--host", "127.0.0.1", "--port", "0")
@@ -302,6 +306,20 @@ def test_answers_that_are_cut_at_the_end_are_told_of(tmp_path):
                 thread.join()
     cut = [line for line in lines(log) if line["path"] == "/v1/chat/completions"]
     assert [(line["status"], line["ended_by"]) for line in cut] == [(503, "fastroute")] * 20
+
+
+def test_on_a_terminal_lines_take_the_place_of_the_monitor(tmp_path, server):
+    with terminal(width=200) as shell:
+        command = f"{shlex.quote(sys.executable)} -m fastroute run --host 127.0.0.1 --port 0"
+        shell.type(f"{command} --server {server.url} --access-log text")
+        wait_until(lambda: LISTENING.search(shell.history()), 20)
+        url = LISTENING.search(shell.history())[1]
+        with urllib.request.urlopen(f"{url}/livez", timeout=10) as reply:
+            assert reply.status == 200
+        shell.wait_for("GET /livez 200 id=-")
+        assert not shell.is_on_other_screen()
+        shell.press("C-c")
+        shell.wait_for(PROMPT)
 
 
 class TestMistakes:

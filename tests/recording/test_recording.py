@@ -66,7 +66,7 @@ def test_what_cannot_be_put_in_force_changes_nothing(recording, tmp_path):
 
 def test_no_lines_where_the_monitor_is():
     recording = Recording(has_screen=True)
-    with pytest.raises(ConfigError, match=r"set access_log_file, or use --console"):
+    with pytest.raises(ConfigError, match="set access_log_file, or start with --console"):
         recording.apply(config(access_log="text"))
 
 
