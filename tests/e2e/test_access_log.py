@@ -21,6 +21,8 @@ from tests.support.tmux import PROMPT, terminal
 from tests.support.traffic import traffic
 
 RUN = ("run", "--host", "127.0.0.1", "--port", "0")
+MAX_END_SECONDS = 10
+"""Two are for what waits to be told, the rest for a busy machine; a drain may take 30."""
 SECRETS = ("prompt-secret", "key-secret", "query-secret", "server-secret")
 
 
@@ -209,7 +211,7 @@ def test_a_full_disk_costs_lines_and_nothing_else(tmp_path, server):
         began = time.monotonic()
         router.signal(signal.SIGTERM)
         assert router.wait() == 0
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < MAX_END_SECONDS
     assert "access log /dev/full: lines lost: 5" in router.stderr()
 
 
@@ -238,7 +240,7 @@ def test_a_stuck_pipe_delays_nobody(tmp_path, server, reader):
         began = time.monotonic()
         router.signal(signal.SIGTERM)
         assert router.wait() == 0
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < MAX_END_SECONDS
     assert "lines lost: " in router.stderr()
     if descriptor is not None:
         os.close(descriptor)

@@ -18,6 +18,8 @@ RUN = ("run", "--host", "127.0.0.1", "--port", "0")
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN = "00f067aa0ba902b7"
 PARENT = f"00-{TRACE}-{SPAN}-01"
+MAX_END_SECONDS = 10
+"""Two are for what waits to be told, the rest for a busy machine; a drain may take 30."""
 
 
 @pytest.fixture(name="server", scope="module")
@@ -96,7 +98,7 @@ def test_a_dead_collector_costs_only_spans(tmp_path, server):
         began = time.monotonic()
         router.signal(signal.SIGTERM)
         assert router.wait() == 0
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < MAX_END_SECONDS
     assert router.stderr().count("takes no spans") == 1
     assert "Traceback" not in router.stderr()
 
