@@ -6,7 +6,6 @@ Objects are wired together here. What only a running router needs is imported wh
 
 import os
 import sys
-from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +13,19 @@ import msgspec
 import typer
 
 from fastroute import __version__
+from fastroute.cli_logging import (
+    AccessLogFileOption,
+    AccessLogOption,
+    LogBackupsOption,
+    LogFileOption,
+    LogFormat,
+    LogFormatOption,
+    LogLevel,
+    LogLevelOption,
+    LogMaxBytesOption,
+    fills_stdout,
+    overrides,
+)
 from fastroute.cli_options import (
     DEFAULT_MAX_LOAD,
     ConfigOption,
@@ -23,6 +35,7 @@ from fastroute.cli_options import (
     servers_from_file,
 )
 from fastroute.config import Config
+from fastroute.control.logs import LogOptions, configure_logging
 from fastroute.control.reload import FixedConfig, WatchedConfig
 from fastroute.doctor.command import doctor
 from fastroute.errors import ConfigError
@@ -44,15 +57,6 @@ app = typer.Typer(
 )
 
 
-class LogLevel(StrEnum):
-    """What is logged: this and everything more serious."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
-
 HostOption = Annotated[
     str, typer.Option(help="Address or name to listen on; 127.0.0.1 takes only local clients.")
 ]
@@ -61,9 +65,6 @@ PortOption = Annotated[
     typer.Option(
         min=0, max=65535, metavar="PORT", help="TCP port to listen on; 0 takes any free one."
     ),
-]
-LogLevelOption = Annotated[
-    LogLevel, typer.Option(case_sensitive=False, help="Log this and everything more serious.")
 ]
 ConsoleOption = Annotated[
     bool, typer.Option("--console", help="Log also on a terminal, in place of the monitor.")
@@ -138,6 +139,12 @@ def run(  # noqa: PLR0913  the options are the interface
     ] = "1",
     console: ConsoleOption = False,
     log_level: LogLevelOption = LogLevel.INFO,
+    log_format: LogFormatOption = LogFormat.TEXT,
+    log_file: LogFileOption = None,
+    log_max_bytes: LogMaxBytesOption = 104_857_600,
+    log_backups: LogBackupsOption = 5,
+    access_log: AccessLogOption = None,
+    access_log_file: AccessLogFileOption = None,
 ) -> None:
     """Run the router.
 
@@ -150,6 +157,8 @@ def run(  # noqa: PLR0913  the options are the interface
     Clients then use http://THIS-HOST:8888/v1 as their OpenAI base URL.
 
     On a terminal it shows a monitor of the servers (? explains it); elsewhere it logs to stderr.
+
+    Each request on a line: `fastroute run --access-log text` (docs/logs.md)
 
     A change of the file is taken over within a second, or at once on SIGHUP; one that cannot be
     used is logged and changes nothing.
@@ -168,9 +177,19 @@ def run(  # noqa: PLR0913  the options are the interface
 
     - 130, 143: ended at once by a second Ctrl-C or SIGTERM
     """
-    source = servers_from(config, server, max_load)
+    override = overrides(access_log=access_log, access_log_file=access_log_file)
+    source = servers_from(config, server, max_load, override)
     place = Place(host=host, port=port, workers=_worker_count(workers))
-    raise typer.Exit(_serve(source, place, log_level, with_screen=_has_screen(console)))
+    with_screen = not fills_stdout(source.config) and _has_screen(console)
+    logs = LogOptions(
+        level=log_level,
+        form=log_format.value,
+        file=None if log_file is None else str(log_file),
+        max_bytes=log_max_bytes,
+        backups=log_backups,
+        also_stderr=with_screen,
+    )
+    raise typer.Exit(_serve(source, place, logs, with_screen=with_screen))
 
 
 @app.command()
@@ -282,7 +301,9 @@ def demo(  # noqa: PLR0913  the options are the interface
         source = FixedConfig(demo_config(running), "fastroute demo")
         place = Place(host=host, port=port, workers=1)
         show = Show(running, Plan(with_traffic=traffic, outage_every=outage_every))
-        raise typer.Exit(_serve(source, place, log_level, show, with_screen=_has_screen(console)))
+        with_screen = _has_screen(console)
+        logs = LogOptions(level=log_level, also_stderr=with_screen)
+        raise typer.Exit(_serve(source, place, logs, show, with_screen=with_screen))
 
 
 def _worker_count(text: str) -> int:
@@ -302,7 +323,7 @@ def _has_screen(console: bool) -> bool:
 def _serve(
     source: WatchedConfig | FixedConfig,
     place: Place,
-    log_level: LogLevel,
+    logs: LogOptions,
     show: "Show | None" = None,
     *,
     with_screen: bool,
@@ -312,7 +333,7 @@ def _serve(
     Args:
         source: Servers and settings, and where changes of them come from.
         place: Where to listen.
-        log_level: For supervisor and workers.
+        logs: For supervisor and workers.
         show: What goes on beside it, if anything does.
         with_screen: Whether to show the monitor.
 
@@ -320,7 +341,8 @@ def _serve(
         The exit code.
 
     Raises:
-        ConfigError: The address cannot be listened on, or this is no Linux.
+        ConfigError: The address cannot be listened on, a log cannot be written, or this is no
+            Linux.
     """
     if sys.platform != "linux":
         raise ConfigError("only Linux has what fastroute needs (memfd_create, pidfd_open)")
@@ -329,8 +351,8 @@ def _serve(
 
     from fastroute.control.descriptors import raise_descriptor_limit
     from fastroute.control.listeners import address_text, open_listeners
-    from fastroute.control.logs import configure_logging
     from fastroute.control.supervisor import Sockets, Supervisor
+    from fastroute.recording.recording import Recording
     from fastroute.resolver import Resolver
 
     config = source.config
@@ -350,7 +372,12 @@ def _serve(
 
     async def supervise() -> int:
         supervisor = Supervisor(
-            source, sockets, resolver=Resolver(), log_level=log_level, announce=announce
+            source,
+            sockets,
+            resolver=Resolver(),
+            logs=logs,
+            recording=recording,
+            announce=announce,
         )
         if show is None:
             return await supervisor.run()
@@ -360,7 +387,9 @@ def _serve(
         play = partial(show.play, url)
         return await with_show(supervisor.run(), ready, supervisor.stopping, play)
 
-    configure_logging(log_level)
+    _start_logging(logs)
+    recording = Recording(has_screen=with_screen)
+    recording.apply(config)
     raise_descriptor_limit(config.max_connections)
     if not with_screen:
         return asyncio.run(supervise())
@@ -372,6 +401,13 @@ def _serve(
     with StderrLines() as stderr:
         caption = str if show is None else show.caption
         return asyncio.run(with_monitor(supervise(), ready, own, stderr, caption))
+
+
+def _start_logging(logs: LogOptions) -> None:
+    try:
+        configure_logging(logs)
+    except OSError as error:
+        raise ConfigError(f"--log-file {logs.file}: cannot be written: {error.strerror}") from None
 
 
 def _servers(config: Config) -> str:

@@ -1,12 +1,13 @@
 """What several commands are told: the servers, from a file or one by one."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
 
-from fastroute.config import ServerConfig, config_from_urls
+from fastroute.config import Config, ServerConfig, config_from_urls
 from fastroute.control.reload import FixedConfig, WatchedConfig
 from fastroute.errors import ConfigError
 
@@ -31,8 +32,20 @@ ServerOption = Annotated[
 ]
 
 
+Override = Callable[[Config], Config]
+"""Puts what the command line says in place of what the file says."""
+
+
+def as_written(config: Config) -> Config:
+    """Override nothing."""
+    return config
+
+
 def servers_from(
-    config: Path | None, urls: list[str] | None, max_load: int | None = None
+    config: Path | None,
+    urls: list[str] | None,
+    max_load: int | None = None,
+    override: Override = as_written,
 ) -> WatchedConfig | FixedConfig:
     """Take servers and settings from the file or from the command line, never from both.
 
@@ -40,6 +53,7 @@ def servers_from(
         config: The file, if one was named.
         urls: Of servers, if any were.
         max_load: What each of these runs at once.
+        override: Has the last word on settings.
 
     Raises:
         ConfigError: They exclude each other, or cannot be used.
@@ -48,13 +62,13 @@ def servers_from(
         raise ConfigError("--server and --config exclude each other: servers come from one place")
     if urls:
         load = DEFAULT_MAX_LOAD if max_load is None else max_load
-        return FixedConfig(config_from_urls(urls, load), "--server")
+        return FixedConfig(override(config_from_urls(urls, load)), "--server")
     if max_load is not None:
         raise ConfigError("--max-load is for --server; in a file, set max_concurrent_requests")
-    return servers_from_file(config)
+    return servers_from_file(config, override)
 
 
-def servers_from_file(config: Path | None) -> WatchedConfig:
+def servers_from_file(config: Path | None, override: Override = as_written) -> WatchedConfig:
     """Take them from the file that was named, or from the one that is here.
 
     Raises:
@@ -64,7 +78,7 @@ def servers_from_file(config: Path | None) -> WatchedConfig:
         raise ConfigError(
             f"no servers: there is no {DEFAULT_CONFIG} here; give --config FILE or --server URL"
         )
-    return WatchedConfig(config or DEFAULT_CONFIG)
+    return WatchedConfig(config or DEFAULT_CONFIG, override)
 
 
 def counted(number: int, noun: str) -> str:

@@ -45,6 +45,7 @@ def _about(description: str) -> Meta:
 
 PolicyName = Literal["load", "least_inflight", "power_of_two", "round_robin", "random"]
 RetryReason = Literal["connect", "reset", "429", "502", "503", "504"]
+AccessLogForm = Literal["off", "text", "json"]
 
 
 def _listed(words: Any) -> str:
@@ -55,6 +56,9 @@ MODELS_FORM = _form('must be a list of names such as [ "llama3.1:8b" ]')
 ModelName = Annotated[str, Meta(min_length=1, max_length=1000)]
 # What a field of a head may hold, and no more.
 SecretText = Annotated[str, Meta(pattern=r"\A[!-~]{1,8192}\Z")]
+FilePath = Annotated[str, Meta(pattern=r"\A[^\0]{1,4096}\Z")]
+# Without user name and password, which would be logged: OTEL_EXPORTER_OTLP_HEADERS is for keys.
+OtlpEndpoint = Annotated[str, Meta(pattern=r"\A(https?://[!-?A-~]{1,2000})?\Z")]
 KEY_FORM = "must be text of 1 to 8192 printable ASCII characters, without spaces"
 
 
@@ -263,6 +267,41 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         _limits("", 0, 65535),
         _about("A TCP port of its own for /health, /metrics and the like; needs a restart."),
     ] = 0
+    access_log: Annotated[
+        AccessLogForm,
+        _form(f"must be one of {_listed(AccessLogForm)}"),
+        _about("Whether each request is written down on a line of its own, and in which form."),
+    ] = "off"
+    access_log_file: Annotated[
+        FilePath,
+        _form('must be the path of a file, or "-" for stdout'),
+        _about("Where the access log is written."),
+    ] = "-"
+    access_log_max_bytes: Annotated[
+        int,
+        _limits("bytes", 0, 1 << 40),
+        _about("The size from which the access log's file is put aside and a new one begun."),
+    ] = 104_857_600
+    access_log_backups: Annotated[
+        int,
+        _limits("files", 0, 1000),
+        _about("How many files of the access log that were put aside are kept."),
+    ] = 5
+    explain: Annotated[
+        bool,
+        _form("must be true or false"),
+        _about("Whether replies tell in x-fastroute-... fields which server was chosen, and why."),
+    ] = False
+    otlp_endpoint: Annotated[
+        OtlpEndpoint,
+        _form('must be an http:// or https:// URL without user name and password, or ""'),
+        _about("The OpenTelemetry collector that gets a span of each request, over OTLP/HTTP."),
+    ] = ""
+    otlp_sample_ratio: Annotated[
+        float,
+        _limits("", 0, 1),
+        _about("The share of the requests without a traceparent of which there are spans."),
+    ] = 1.0
 
 
 class SettingDoc(msgspec.Struct, frozen=True, kw_only=True):
@@ -284,7 +323,7 @@ def setting_docs(struct: type[msgspec.Struct]) -> dict[str, SettingDoc]:
         metas = [argument for argument in get_args(hint) if isinstance(argument, Meta)]
         if not metas:
             continue
-        limits, about = metas[0], metas[-1]
+        limits, about = next(meta for meta in metas if meta.extra), metas[-1]
         extra = limits.extra or {}
         docs[name] = SettingDoc(
             name=name,
@@ -361,6 +400,17 @@ def config_from_urls(urls: Iterable[str], max_concurrent_requests: int) -> Confi
     )
     servers = [{"url": url, name: max_concurrent_requests} for url in urls]
     return Config(servers=_servers(servers, "--server"))
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Check settings that the command line gives, by their names in the file.
+
+    Raises:
+        ConfigError: One cannot be used; the message names the option.
+    """
+    docs = setting_docs(Config)
+    for name, value in options.items():
+        _converted(value, docs[name], f"--{name.replace('_', '-')} {_shown(value)}")
 
 
 def _section(document: Mapping[str, Any], name: str, source: str) -> Mapping[str, Any]:

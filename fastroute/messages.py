@@ -9,6 +9,7 @@ import enum
 import msgspec
 
 from fastroute.config import Config
+from fastroute.request_record import RequestRecord
 
 LENGTH_BYTES = 4
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
@@ -104,6 +105,20 @@ class Health(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """By URL."""
 
 
+class Losses(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """To a worker, for /metrics: what could not be told of requests; sent when it has changed."""
+
+    lines: int = 0
+    """Lines of the access log."""
+    spans: int = 0
+
+
+class Records(msgspec.Struct, frozen=True, tag=True):
+    """From a worker: requests that have ended, oldest first."""
+
+    records: list[RequestRecord]
+
+
 class Observation(enum.Enum):
     """What a worker saw of a server."""
 
@@ -137,10 +152,10 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
 
 
 class Drained(msgspec.Struct, frozen=True, tag=True):
-    """From a worker: nothing is in flight any more, the process ends now."""
+    """From a worker, the last message: the process ends once the channel is closed."""
 
 
-Message = Configure | Health | Drain | Ready | Drained | Observed
+Message = Configure | Health | Losses | Drain | Ready | Drained | Observed | Records
 
 # Neither holds anything between two calls, so both can be shared.
 _ENCODER = msgspec.msgpack.Encoder()

@@ -15,7 +15,7 @@ from functools import partial
 import uvloop
 
 from fastroute import __version__
-from fastroute.control.logs import configure_logging
+from fastroute.control.logs import LogOptions, configure_logging
 from fastroute.proxy.local import Listener, LocalEndpoint, LocalReply, OwnReply
 from fastroute.proxy.worker import Worker
 from fastroute.proxy.worker_state import WorkerState
@@ -32,9 +32,9 @@ def main() -> None:
     for option in ("--listen-fd", "--table-fd", "--channel-fd", "--index"):
         parser.add_argument(option, type=int, required=True)
     parser.add_argument("--admin-fd", type=int)
-    parser.add_argument("--log-level", default="info")
+    parser.add_argument("--logs", type=LogOptions.decode, default=LogOptions())
     options = parser.parse_args()
-    configure_logging(options.log_level)
+    configure_logging(options.logs)
     table = ScoreTable.attach(options.table_fd)
     listening = socket.socket(fileno=options.listen_fd)
     channel = socket.socket(fileno=options.channel_fd)
@@ -114,6 +114,7 @@ def current_view(state: WorkerState) -> View:
         aliases=configured.config.aliases,
         policy=configured.config.policy,
         busy_threshold=configured.config.busy_threshold,
+        losses=state.losses,
         draining=state.draining,
         now_ns=time.monotonic_ns(),
         now_unix=time.time(),

@@ -89,6 +89,8 @@ class ProcessCells(msgspec.Struct, Generic[Cell], kw_only=True, eq=False):
     """404 of our own: no server has the model."""
     draining: Cell
     """1 from the Drain message on."""
+    records_lost: Cell
+    """Ended requests that the supervisor could not be told of: it was too far behind."""
 
 
 class ServerCounters(msgspec.Struct, Generic[Cell], kw_only=True, eq=False):

@@ -195,6 +195,35 @@ class TestParse:
                 id="too-small",
             ),
             pytest.param(
+                'access_log = "xml"',
+                'access_log = "xml": must be one of "off", "text", "json"',
+                id="access-log",
+            ),
+            pytest.param(
+                'access_log_file = ""',
+                'access_log_file = "": must be the path of a file, or "-" for stdout',
+                id="no-path",
+            ),
+            *(
+                pytest.param(
+                    f'otlp_endpoint = "{value}"',
+                    f'otlp_endpoint = "{value}": must be an http:// or https:// URL without user '
+                    'name and password, or ""',
+                    id=f"otlp-{name}",
+                )
+                for name, value in (
+                    ("no-scheme", "collector:4318"),
+                    ("grpc", "grpc://collector:4317"),
+                    ("password", "http://a:b@collector:4318"),
+                    ("blank", "http://collector 1"),
+                )
+            ),
+            pytest.param(
+                "otlp_sample_ratio = 2",
+                "otlp_sample_ratio = 2: must be a number from 0 to 1",
+                id="ratio",
+            ),
+            pytest.param(
                 "max_retry = 1", "unknown key max_retry: did you mean max_retries?", id="near"
             ),
             pytest.param(

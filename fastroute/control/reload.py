@@ -60,21 +60,28 @@ class WatchedConfig:
         state: What became of the file, for people.
     """
 
-    __slots__ = ("_apply", "_is_young", "_seen", "_stamp", "config", "path", "state")
+    __slots__ = ("_apply", "_is_young", "_override", "_seen", "_stamp", "config", "path", "state")
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, override: Callable[[Config], Config] = lambda config: config
+    ) -> None:
         """Read the file for the first time.
+
+        Args:
+            path: The file.
+            override: Puts what the command line says in place of what the file says.
 
         Raises:
             ConfigError: It cannot be read or used; the message is one line.
         """
         self.path = path
+        self._override = override
         self._apply: Callable[[Config], Config] = lambda config: config
         self._is_young = True
         self._stamp: Stamp | None = None
         data = self._read_if_changed()
         assert data is not None, "the first time everything is new"
-        self.config = parse_config(data, str(path))
+        self.config = override(parse_config(data, str(path)))
         self._seen = _digest(data)
         self.state = ConfigState(source=str(path), loaded_at=time.time(), sha256=self._seen)
 
@@ -124,7 +131,7 @@ class WatchedConfig:
             log.info("%s: what it says is in force already", self.path)
             return
         try:
-            self.config = self._apply(parse_config(data, str(self.path)))
+            self.config = self._apply(self._override(parse_config(data, str(self.path))))
         except ConfigError as error:
             self._refused(str(error))
             return

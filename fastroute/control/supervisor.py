@@ -25,10 +25,14 @@ from fastroute.control.config_diff import describe_changes
 from fastroute.control.discovery import expand, followed
 from fastroute.control.fleet import Fleet
 from fastroute.control.keep_on import RESTART_DELAY, keep_on
+from fastroute.control.log_rotation import rotate_log
+from fastroute.control.logs import LogOptions
 from fastroute.control.reload import FixedConfig, WatchedConfig
 from fastroute.control.roster import Roster
 from fastroute.control.worker_process import WorkerProcess, WorkerSpec, exit_text
-from fastroute.messages import Configure, Drain, Message
+from fastroute.errors import ConfigError
+from fastroute.messages import Configure, Drain, Losses, Message
+from fastroute.recording.recording import Recording
 from fastroute.resolver import Resolver
 from fastroute.score_table import ScoreTable
 
@@ -116,13 +120,14 @@ class Supervisor:
         stopping: Set when nobody new is accepted any more.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  it is wired together in one place, the command line
         self,
         source: WatchedConfig | FixedConfig,
         sockets: Sockets,
         *,
         resolver: Resolver,
-        log_level: str,
+        logs: LogOptions,
+        recording: Recording,
         announce: Callable[[], None],
     ) -> None:
         """Prepare to run, without starting anything.
@@ -131,12 +136,15 @@ class Supervisor:
             source: Servers and settings, and where changes of them come from.
             sockets: Where to listen; ours to close from now on.
             resolver: Looks up the names of servers.
-            log_level: Passed on to the workers.
+            logs: Passed on to the workers.
+            recording: Tells of requests; ours to close from now on.
             announce: Called once, when all workers accept clients.
         """
         self._source = source
         self._sockets = sockets
-        self._log_level = log_level
+        self._logs = logs
+        self._recording = recording
+        self._told_losses = Losses()
         self._announce = announce
         self._table = create_table(source.config, len(sockets.clients))
         self._beats = [
@@ -174,6 +182,7 @@ class Supervisor:
             tell_health.cancel()
             self._stop_watching()
             self._kill_workers()
+            self._recording.close()
             self._sockets.close()
             self._table.close()
         return self._exit_code
@@ -192,6 +201,7 @@ class Supervisor:
         self._in_background("watching the file", lambda: source.watch(changed))
 
         def look() -> None:
+            self._recording.reopen()
             if source.look():
                 changed()
 
@@ -210,6 +220,8 @@ class Supervisor:
         while True:
             self._fleet.tick()
             self._end_hung_workers()
+            self._tell_losses()
+            rotate_log(self._logs)
             await asyncio.sleep(TICK)
 
     def _end_hung_workers(self) -> None:
@@ -237,7 +249,12 @@ class Supervisor:
             wanted = config.admin_port
             log.warning("admin_port = %d takes effect when fastroute is started again", wanted)
             config = msgspec.structs.replace(config, admin_port=before.admin_port)
-        self._roster.apply(config)
+        self._recording.apply(config)
+        try:
+            self._roster.apply(config)
+        except ConfigError:
+            self._recording.apply(before)
+            raise
         changes = describe_changes(before, config)
         source = self._source.state.source
         log.info("%s is in force: %d changes", source, len(changes))
@@ -255,6 +272,12 @@ class Supervisor:
 
     def _tell_health(self) -> None:
         self._tell(self._fleet.health())
+
+    def _tell_losses(self) -> None:
+        losses = self._recording.losses()
+        if losses != self._told_losses:
+            self._told_losses = losses
+            self._tell(losses)
 
     def _tell(self, message: Message) -> None:
         for worker in self._workers.values():
@@ -285,16 +308,19 @@ class Supervisor:
             listen_fd=self._sockets.clients[index].fileno(),
             table_fd=self._table.fd,
             admin_fd=None if self._sockets.admin is None else self._sockets.admin.fileno(),
-            log_level=self._log_level,
+            logs=self._logs,
         )
         try:
-            worker = await WorkerProcess.start(spec, self._worker_ready, self._fleet.observe)
+            worker = await WorkerProcess.start(
+                spec, self._worker_ready, self._fleet.observe, self._recording.take
+            )
         except OSError as error:
             log.error("worker %d cannot be started: %s", index, error.strerror)
             return
         self._workers[index] = worker
         worker.send(self._configure())
         worker.send(self._fleet.health())
+        worker.send(self._told_losses)
         if self.stopping.is_set():
             # The signal came while the process was being made.
             worker.kill()

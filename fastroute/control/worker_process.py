@@ -11,7 +11,9 @@ from typing import Self
 
 import msgspec
 
-from fastroute.messages import Drained, Message, MessageReader, Observed, Ready, encode
+from fastroute.control.logs import LogOptions
+from fastroute.messages import Drained, Message, MessageReader, Observed, Ready, Records, encode
+from fastroute.request_record import RequestRecord
 
 
 class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,7 +23,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     listen_fd: int
     table_fd: int
     admin_fd: int | None
-    log_level: str
+    logs: LogOptions
 
     def command(self, channel_fd: int) -> list[str]:
         """Return the command line; the descriptors named in it must be passed on."""
@@ -31,7 +33,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
             *("--table-fd", str(self.table_fd)),
             *("--channel-fd", str(channel_fd)),
             *("--index", str(self.index)),
-            *("--log-level", self.log_level),
+            *("--logs", self.logs.encode()),
             *(() if self.admin_fd is None else ("--admin-fd", str(self.admin_fd))),
         ]
 
@@ -51,8 +53,8 @@ class WorkerProcess(asyncio.Protocol):
         was_ready: Whether it has said that it accepts clients.
     """
 
-    __slots__ = ("_channel", "_exited", "_on_observed", "_on_ready", "_process", "_reader",
-                 "index", "name", "was_ready")  # fmt: skip
+    __slots__ = ("_channel", "_code", "_exited", "_on_observed", "_on_ready", "_on_records",
+                 "_process", "_reader", "index", "name", "was_ready")  # fmt: skip
 
     def __init__(
         self,
@@ -60,6 +62,7 @@ class WorkerProcess(asyncio.Protocol):
         process: "subprocess.Popen[bytes]",
         on_ready: Callable[["WorkerProcess"], None],
         on_observed: Callable[[Observed], None],
+        on_records: Callable[[list[RequestRecord]], None],
     ) -> None:
         """Take charge of a process that was just started; use `start`."""
         self.index = index
@@ -67,9 +70,11 @@ class WorkerProcess(asyncio.Protocol):
         self._process = process
         self._on_ready = on_ready
         self._on_observed = on_observed
+        self._on_records = on_records
         self.was_ready = False
         self._reader = MessageReader()
         self._channel: asyncio.Transport | None = None
+        self._code: int | None = None
         self._exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         # The kernel tells of the exit itself; a closed channel is only a sign of it.
         pidfd = os.pidfd_open(process.pid)
@@ -81,6 +86,7 @@ class WorkerProcess(asyncio.Protocol):
         spec: WorkerSpec,
         on_ready: Callable[["WorkerProcess"], None],
         on_observed: Callable[[Observed], None],
+        on_records: Callable[[list[RequestRecord]], None] = lambda _: None,
     ) -> Self:
         """Start a worker and open the channel to it.
 
@@ -88,6 +94,7 @@ class WorkerProcess(asyncio.Protocol):
             spec: What to start it with.
             on_ready: Called when the worker says that it accepts clients.
             on_observed: Called with what it saw of a server.
+            on_records: Called with requests that have ended.
 
         Raises:
             OSError: The system cannot start a process now.
@@ -105,7 +112,7 @@ class WorkerProcess(asyncio.Protocol):
         except BaseException:
             ours.close()
             raise
-        worker = cls(spec.index, process, on_ready, on_observed)
+        worker = cls(spec.index, process, on_ready, on_observed, on_records)
         await asyncio.get_running_loop().create_unix_connection(lambda: worker, sock=ours)
         return worker
 
@@ -124,7 +131,7 @@ class WorkerProcess(asyncio.Protocol):
         self._process.kill()
 
     async def wait(self) -> int:
-        """Wait for the end of the process.
+        """Wait for the end of the process, and of what it had to say.
 
         Returns:
             Its exit code, or the negative number of the signal that ended it.
@@ -152,17 +159,28 @@ class WorkerProcess(asyncio.Protocol):
                 self._on_ready(self)
             case Observed():
                 self._on_observed(message)
+            case Records():
+                self._on_records(message.records)
             case Drained():
-                pass  # The exit that follows says it again.
+                self.hang_up()  # It says no more, and waits for this.
             case _:
                 self.kill()
 
     def _process_exited(self, pidfd: int) -> None:
         asyncio.get_running_loop().remove_reader(pidfd)
         os.close(pidfd)
-        if self._channel is not None:
-            self._channel.close()
-        self._exited.set_result(self._process.wait())
+        self._code = self._process.wait()
+        if self._channel is None or self._channel.is_closing():
+            self._end()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        # Only now all is read that it said last; an exit may be noticed before.
+        if self._code is not None:
+            self._end()
+
+    def _end(self) -> None:
+        if self._code is not None and not self._exited.done():
+            self._exited.set_result(self._code)
 
 
 def exit_text(code: int) -> str:

@@ -21,6 +21,7 @@ from fastroute.proxy.local import (
 )
 from fastroute.proxy.request_reader import BETWEEN, BODY, HEAD, REFUSED, Request, RequestReader
 from fastroute.proxy.router import UnknownModel
+from fastroute.proxy.trail import Trail, told
 from fastroute.proxy.worker_state import WorkerState
 from fastroute.rules.message import RequestHead
 
@@ -211,7 +212,10 @@ class ClientConnection(Client):
             group, body = worker.router.find(head.target, head.content_type, body)
         except UnknownModel as unknown:
             worker.cells.process.unknown_models[0] += 1
-            self._reply(unknown_model(unknown.model, unknown.known))
+            trail = None
+            if worker.follows:
+                trail = Trail(worker, self.address, head, body, unknown.model)
+            self._reply(unknown_model(unknown.model, unknown.known), "no server has it", trail)
             return
         self._deadline = _NEVER
         self._exchange = Exchange(worker, self, head, body, group)
@@ -244,8 +248,9 @@ class ClientConnection(Client):
 
     def exchange_refused(self, status: int, message: str) -> None:
         """Answer with an error of our own in place of a server's reply."""
-        self._exchange = None
-        self._reply(own_error(status, message))
+        exchange, self._exchange = self._exchange, None
+        trail = None if exchange is None else exchange.trail
+        self._reply(own_error(status, message), message, trail)
         self._advance()
 
     def exchange_broken(self, reset: bool) -> None:
@@ -261,15 +266,22 @@ class ClientConnection(Client):
             # client's to have, as it would have had it from the server.
             self._close()
 
-    def _reply(self, reply: LocalReply) -> None:
-        """Answer the request in hand."""
+    def _reply(
+        self, reply: LocalReply, reason: str | None = None, trail: Trail | None = None
+    ) -> None:
+        """Answer the request in hand; the reason and its trail are for those who are told of it."""
         head = self._head_in_hand
         assert head is not None, "an answer to no request"
         keep_alive = head.keep_alive and not self._worker.draining
         connection = None if keep_alive else b"close"
         if keep_alive and head.http_1_0:
             connection = b"keep-alive"
-        self.write(own_reply(reply, method=head.method, connection=connection))
+        written = own_reply(reply, method=head.method, connection=connection)
+        self.write(written)
+        if trail is not None:
+            trail.answered(reply.status, bytes_out=len(written), reason=reason)
+        elif self._worker.recorder is not None:
+            self._worker.recorder.add(told(self.address, head, reply.status, len(written), reason))
         if keep_alive:
             self._set_deadline()
         else:
@@ -278,9 +290,16 @@ class ClientConnection(Client):
     def _refuse(self, refusal: BadRequest) -> None:
         """Answer a broken request, then close once the client had the time to read it."""
         self._worker.cells.process.requests_refused[0] += 1
+        # Of what cannot be understood, nothing is said but that.
+        head = self._reader.request.head if self._reader.state is BODY else None
         self._reader.stop()
         reply = own_error(refusal.status, refusal.message)
-        self.write(own_reply(reply, method=b"", connection=b"close"))
+        written = own_reply(reply, method=b"", connection=b"close")
+        self.write(written)
+        if self._worker.recorder is not None:
+            self._worker.recorder.add(
+                told(self.address, head, refusal.status, len(written), refusal.message)
+            )
         self._transport.write_eof()
         self._set_deadline()
 

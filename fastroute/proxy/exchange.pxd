@@ -36,6 +36,7 @@ cdef class Exchange(ReplySink):
     cdef public list _tried
     cdef public double _started_at
     cdef public bint _sent
+    cdef public object trail
     cdef public bint _paused
     cdef public ServerPool _server
     cdef public UpstreamConnection _upstream

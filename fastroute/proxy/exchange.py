@@ -15,6 +15,7 @@ from typing import Final
 from fastroute.messages import Observation
 from fastroute.proxy.pool import ServerPool
 from fastroute.proxy.router import Group
+from fastroute.proxy.trail import Trail
 from fastroute.proxy.upstream import ReplySink, UpstreamConnection
 from fastroute.proxy.worker_state import WorkerState
 from fastroute.rules.framing import Body, Unwrapper
@@ -156,6 +157,7 @@ class Exchange(ReplySink):
         "_verdict",
         "_worker",
         "_write",
+        "trail",
     )
 
     def __init__(
@@ -180,6 +182,10 @@ class Exchange(ReplySink):
         self._sent = False
         self._paused = False
         self.method = head.method
+        self.trail: Trail | None = None
+        if worker.follows:
+            self.trail = Trail(worker, client.address, head, body, group.name)
+            self._write = self.trail.follow(self._request_id, client.write)
         # Attempt; `_attempt` sets the rest of it, and `reply_head` what belongs to a reply
         self._server: ServerPool | None = None
         self._upstream: UpstreamConnection | None = None
@@ -225,6 +231,10 @@ class Exchange(ReplySink):
         self._worker.counts[when, self._server.row] += 1
         self._drop_upstream()
         self._release(ABORTED, ended=True)
+        if self.trail is not None:
+            self.trail.end(
+                "client", bytes_out=self._bytes_out, reason=f"gone while {self._phase.value}"
+            )
 
     def sweep(self, now: float) -> None:
         """Fail if the server has been silent for too long. A client's own pause does not count."""
@@ -322,6 +332,8 @@ class Exchange(ReplySink):
 
     def _attempt(self, server: ServerPool) -> None:
         worker = self._worker
+        if self.trail is not None:
+            self.trail.attempt(server, self._group, self._tried)
         self._server = server
         self._reply = None
         self._verdict = FINE
@@ -380,6 +392,8 @@ class Exchange(ReplySink):
             self._request_id,
             len(body),
         )
+        if self.trail is not None:
+            head = self.trail.outgoing(head)
         self._worker.counts[BYTES_IN, server.row] += len(head) + len(body)
         upstream.send(self, head, body)
         if self._paused:
@@ -412,6 +426,8 @@ class Exchange(ReplySink):
         if other is None:
             return False
         self._held = None
+        if self.trail is not None:
+            self.trail.failed(f"status {reply.status}")
         self._observe_reply(server, reply)
         self._release(finished_column(reply.status), ended=False)
         self._worker.counts[counter, other.row] += 1
@@ -442,6 +458,8 @@ class Exchange(ReplySink):
         if reply.status >= 429 or worker.failing or server.state is TRIAL:
             self._observe_reply(server, reply)
         self._release(finished_column(reply.status), ended=True)
+        if self.trail is not None:
+            self.trail.end("server", bytes_out=self._bytes_out)
         self._client.exchange_done(keep_alive=self._keep_alive)
 
     def _observe_reply(self, server: ServerPool, reply: ReplyHead) -> None:
@@ -461,6 +479,8 @@ class Exchange(ReplySink):
         worker, server, phase = self._worker, self._server, self._phase
         assert server is not None, "a failure of no server"
         self._held = None
+        if self.trail is not None:
+            self.trail.failed("connect failure" if phase is CONNECTING else "closed connection")
         follow = after_failure(phase, reused=self._reused, silent=silent, retry_on=worker.retry_on)
         log.warning(
             "server %s failed while %s: %s; %s %s, request %s: %s",
@@ -468,7 +488,7 @@ class Exchange(ReplySink):
             phase.value,
             reason,
             self.method.decode("latin-1"),
-            self._head.target.decode("latin-1"),
+            self._head.path.decode("latin-1"),  # a query may hold a key
             self._request_id.decode("latin-1"),
             follow.value,
         )
@@ -503,12 +523,17 @@ class Exchange(ReplySink):
         self._drop_upstream()
         self._release(FAILED, ended=True)
         if self._sent:
+            if self.trail is not None:
+                reason = "cut: fastroute was stopping"
+                self.trail.end("fastroute", bytes_out=self._bytes_out, reason=reason)
             self._client.exchange_broken(reset=self._reply_body is UNTIL_CLOSE)
         else:
             self._client.exchange_refused(503, "fastroute is stopping; try again shortly")
 
     def _give_up(self, reason: str, silent: bool) -> None:
         if self._sent:
+            if self.trail is not None:
+                self.trail.end("server", bytes_out=self._bytes_out, reason=f"broken: {reason}")
             self._client.exchange_broken(reset=self._reply_body is UNTIL_CLOSE)
         elif silent:
             self._client.exchange_refused(504, f"the server did not answer: {reason}")
@@ -531,8 +556,11 @@ class Exchange(ReplySink):
         counts, row, elapsed = self._worker.counts, self._server.row, self._first_byte
         counts[FIRST_BYTE + bucket_of(FIRST_BYTE_BOUNDS, elapsed), row] += 1
         counts[FIRST_BYTE_SUM, row] += int(elapsed * 1e6)
+        if self.trail is not None and reply is not None:
+            at = self._attempt_at + elapsed
+            held[0] = self.trail.replying(held[0], reply.status, len(held) - 1, at)
         data = held[0] if len(held) == 1 else b"".join(held)
-        self._bytes_out += self._held_bytes
+        self._bytes_out += len(data)
         self._write(data)
 
     def _drop_upstream(self) -> None:

@@ -8,6 +8,7 @@ from random import Random
 from fastroute.messages import Configure
 from fastroute.proxy.pool import ServerPool
 from fastroute.resolver import Resolver
+from fastroute.rules.explanation import Choice, explain
 from fastroute.rules.model_name import replace_model, requested_model
 from fastroute.rules.policy import Policy, load, make_policy, usable_now, without
 from fastroute.score_table import ScoreTable, ServerState
@@ -38,11 +39,13 @@ class Group:
         on_trial: May have one request at a time, until they have proved themselves.
         cooling: Said that they are full; asked only when there is no other.
         slot: Where the model is counted in the score table.
+        name: The model's, or empty where they are not the servers of one model.
     """
 
-    __slots__ = ("cooling", "on_trial", "slot", "up")
+    __slots__ = ("cooling", "name", "on_trial", "slot", "up")
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "") -> None:
+        self.name = name
         self.up: tuple[ServerPool, ...] = ()
         self.on_trial: tuple[ServerPool, ...] = ()
         self.cooling: tuple[ServerPool, ...] = ()
@@ -140,7 +143,7 @@ class Router:
             self._groups.pop(gone).update(())
         slots = {name: slot for slot, name in enumerate(model_slots, 1)}
         for name, having in by_name.items():
-            group = self._groups.setdefault(name, Group())
+            group = self._groups.setdefault(name, Group(name))
             group.slot = slots.get(name, 0)
             group.update(having)
         self._names = tuple(by_name)
@@ -187,6 +190,20 @@ class Router:
             if not candidates:
                 return None
         return self._policy(candidates, self._foreign.tolist(), in_flight, self._rng)
+
+    def explain(self, chosen: ServerPool, group: Group, tried: Sequence[ServerPool]) -> Choice:
+        """Say why `choose` has just returned a server."""
+        in_flight, foreign = self._in_flight_now(), self._foreign.tolist()
+        free = [s for s in group.on_trial if s not in tried and not in_flight[s.row]]
+        candidates = [*without(group.up, tried), *free]
+        choice = explain(self._policy_named[0], chosen, candidates, foreign, in_flight)
+        if chosen.state is ServerState.TRIAL:
+            return Choice(choice.score, "trial")
+        if chosen.state is ServerState.COOLING:
+            return Choice(choice.score, "cooling down, but there is no other")
+        if len(candidates) == 1 and group.name:
+            return Choice(choice.score, f"{choice.reason} with the model")
+        return choice
 
     def _in_flight_now(self) -> list[int]:
         """Return our requests in flight by row, over all workers."""

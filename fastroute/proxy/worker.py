@@ -15,6 +15,7 @@ from fastroute.messages import (
     Drain,
     Drained,
     Health,
+    Losses,
     Message,
     MessageReader,
     Ready,
@@ -33,14 +34,17 @@ BACKLOG = 4096
 LATE_S = 1.0
 # How long a stopping worker waits for bytes that are on their way to clients.
 LAST_WORDS_S = 0.1
+# And how long until the supervisor has taken what it was told last.
+LAST_MESSAGES_S = 1.0
 
 
 class Channel(asyncio.Protocol):
     """The worker's end of the channel to the supervisor."""
 
-    __slots__ = ("_reader", "_transport", "_worker")
+    __slots__ = ("_closed", "_reader", "_transport", "_worker")
 
     def __init__(self, worker: "Worker") -> None:
+        self._closed = asyncio.Event()
         self._transport: asyncio.Transport | None = None
         self._worker = worker
         self._reader = MessageReader()
@@ -56,12 +60,24 @@ class Channel(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End at once: without a supervisor nobody would watch this process."""
+        self._transport = None
+        self._closed.set()
         self._worker.stop()
 
     def send(self, message: Message) -> None:
         """Send a message, if the channel is there yet."""
         if self._transport is not None:
             self._transport.write(encode(message))
+
+    async def closed(self, seconds: float) -> None:
+        """Wait until the supervisor has closed it, for at most so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closed.wait()
+
+    def backlog(self) -> int:
+        """Return how many bytes wait to be sent."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
 
 class Worker:
@@ -94,6 +110,7 @@ class Worker:
         state = self._state
         await state.loop.create_connection(lambda: self._channel, sock=channel)
         state.report = self._channel.send
+        state.backlog = self._channel.backlog
         state.client_left = self._stop_if_drained
         self.keep_time()
         await self._stopped.wait()
@@ -101,8 +118,13 @@ class Worker:
         for server in self._servers:
             server.close()
         self._cut_clients()
+        if state.recorder is not None:
+            state.recorder.flush()
         # What they were told last must still leave this process.
         await asyncio.sleep(LAST_WORDS_S if state.clients else 0)
+        # Where a process ends with what it was sent unread, what it said last may be lost as well.
+        self._channel.send(Drained())
+        await self._channel.closed(LAST_MESSAGES_S)
 
     def take(self, message: Message) -> None:
         """Act on a message from the supervisor."""
@@ -114,6 +136,8 @@ class Worker:
                 self._starting = self._state.loop.create_task(self._accept())
         elif isinstance(message, Health):
             self._state.health = message
+        elif isinstance(message, Losses):
+            self._state.losses = message
         elif isinstance(message, Drain):
             self.drain()
 
@@ -176,6 +200,8 @@ class Worker:
         for server in state.router.servers:
             server.expire_idle(now)
         state.sample_budget()
+        if state.recorder is not None:
+            state.recorder.flush()
 
     def stop_keeping_time(self) -> None:
         """Undo `keep_time`."""
@@ -201,7 +227,6 @@ class Worker:
             return
         if state.draining and not state.clients:
             self._stopped.set()
-            self._channel.send(Drained())
 
 
 def _connection_maker(state: WorkerState, listener: Listener) -> Callable[[], asyncio.Protocol]:

@@ -4,6 +4,8 @@ from fastroute.rules.known_heads cimport KnownHeads
 
 
 cdef class WorkerState:
+    cdef public object _recorder
+    cdef public object backlog
     cdef public object cells
     cdef public object client_left
     cdef public set clients
@@ -12,10 +14,13 @@ cdef class WorkerState:
     cdef public long long[:, ::1] counts
     cdef public bint draining
     cdef public set failing
+    cdef public bint follows
     cdef public object health
     cdef public KnownHeads known_requests
     cdef public object loop
+    cdef public object losses
     cdef public long long[:, ::1] model_counts
+    cdef public object recorder
     cdef public object report
     cdef public Py_ssize_t requests
     cdef public Py_ssize_t retries

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from fastroute.config import Config
-from fastroute.messages import Configure, Health, Message, Observation, Observed
+from fastroute.messages import Configure, Health, Losses, Message, Observation, Observed
 from fastroute.proxy.pool import ServerPool
+from fastroute.proxy.recorder import Recorder
 from fastroute.proxy.router import Router
 from fastroute.rules.known_heads import KnownHeads
 from fastroute.rules.retry import RetryBudget
@@ -49,6 +50,10 @@ class WorkerState:
         known_requests: Heads of clients' requests.
         failing: Rows of servers whose last request failed.
         report: Sends a message to the supervisor.
+        backlog: Returns how many bytes of messages wait to be sent.
+        recorder: Takes records of ended requests, or None if nobody wants them.
+        follows: Whether a request's way is noted: for the recorder, or for `explain`.
+        losses: The last Losses, for the views.
         client_left: Called for each client that goes while draining.
         counts: This worker's cells by column and server's row (`WorkerCells.grid`).
         model_counts: The same, by column and model's slot.
@@ -56,9 +61,11 @@ class WorkerState:
 
     __slots__ = (
         "_budget",
+        "_recorder",
         "_request_block",
         "_request_ids",
         "_request_prefix",
+        "backlog",
         "cells",
         "client_left",
         "clients",
@@ -67,10 +74,13 @@ class WorkerState:
         "counts",
         "draining",
         "failing",
+        "follows",
         "health",
         "known_requests",
         "loop",
+        "losses",
         "model_counts",
+        "recorder",
         "report",
         "requests",
         "retries",
@@ -106,6 +116,11 @@ class WorkerState:
         self.retries = 0
         self.failing: set[int] = set()
         self.report: Callable[[Message], None] = lambda _: None
+        self.backlog: Callable[[], int] = lambda: 0
+        self._recorder = Recorder(self, cells.process.records_lost)
+        self.recorder: Recorder | None = None
+        self.follows = False
+        self.losses = Losses()
         self.client_left: Callable[[], None] = lambda: None
         self._budget = RetryBudget()
         self._request_prefix = os.urandom(8).hex().encode() + b"-"
@@ -122,6 +137,10 @@ class WorkerState:
         self.config = configured.config
         self.retry_on = frozenset(configured.config.retry_on)
         self.router.configure(configured)
+        self._recorder.flush()
+        is_recorded = self.config.access_log != "off" or bool(self.config.otlp_endpoint)
+        self.recorder = self._recorder if is_recorded else None
+        self.follows = is_recorded or self.config.explain
 
     def new_request_id(self) -> bytes:
         """Return an id no other request has: 16 random hex digits of this worker and a count."""

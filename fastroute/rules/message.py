@@ -149,6 +149,11 @@ class RequestHead(Head):
         ordinary = self.keep_alive and not self.http_1_0 and not self.expects_continue
         return ordinary and self.body is not _CHUNKED_BODY
 
+    def values(self, name: bytes) -> list[bytes]:
+        """Return the values of a field that passes as it came; `name` is in lower case."""
+        lines = self._lines
+        return [lines[i + 2] for i in range(0, len(lines), 4) if lines[i].lower() == name]
+
     def render(
         self,
         authority: bytes,

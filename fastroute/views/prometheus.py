@@ -120,6 +120,18 @@ OF_PROCESS = (
         "Requests in flight at removed servers.",
         lambda view: sum(row.in_flight for row in view.removed()),
     ),
+    Metric(
+        "fastroute_access_log_lines_lost_total",
+        "counter",
+        "Lines of the access log that could not be written.",
+        attrgetter("losses.lines"),
+    ),
+    Metric(
+        "fastroute_spans_dropped_total",
+        "counter",
+        "Spans that the OpenTelemetry collector did not take.",
+        attrgetter("losses.spans"),
+    ),
 )
 
 OF_NAME = (
@@ -173,6 +185,12 @@ OF_WORKER = (
         "gauge",
         "Whether the worker accepts no more and finishes what it has.",
         attrgetter("draining"),
+    ),
+    Metric(
+        "fastroute_request_records_lost_total",
+        "counter",
+        "Requests missing in access log and traces because the supervisor was too far behind.",
+        attrgetter("records_lost"),
     ),
 )
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from fastroute.messages import ConfigState, FollowedName, RoutedServer, ServerHealth
+from fastroute.messages import ConfigState, FollowedName, Losses, RoutedServer, ServerHealth
 from fastroute.score_table import ServerSnapshot, ServerState, TableSnapshot
 
 JSON = "application/json"
@@ -83,6 +83,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """How a server is chosen (Config.policy)."""
     busy_threshold: float = 0.5
     """The score from which a server is busy."""
+    losses: Losses = Losses()
+    """What could not be told of requests."""
     draining: bool = False
     """Whether this worker accepts no more."""
     now_ns: int

@@ -2,6 +2,7 @@ import asyncio
 import logging
 import os
 
+import msgspec
 import pytest
 
 from fastroute.config import config_from_urls
@@ -51,6 +52,18 @@ class TestFirstLook:
             path.write_text(content)
         with pytest.raises(ConfigError, match=str(path)):
             WatchedConfig(path)
+
+
+class TestOverride:
+    def test_goes_before_the_file_now_and_later(self, path):
+        def override(config):
+            return msgspec.structs.replace(config, access_log="text")
+
+        watched = WatchedConfig(path, override)
+        assert watched.config.access_log == "text"
+        path.write_text(text_of("http://b") + 'access_log = "json"\n')
+        assert watched.look()
+        assert (watched.config.access_log, watched.config.servers[0].url) == ("text", "http://b")
 
 
 class TestLook:

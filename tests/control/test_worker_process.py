@@ -6,6 +6,7 @@ import pytest
 
 from fastroute.config import config_from_urls
 from fastroute.control.listeners import open_listeners
+from fastroute.control.logs import LogOptions
 from fastroute.control.worker_process import WorkerProcess, WorkerSpec, exit_text
 from fastroute.messages import Configure, Drain, Observation, Observed, encode
 from fastroute.score_table import ScoreTable
@@ -28,7 +29,7 @@ def spec_fixture():
             listen_fd=listener.fileno(),
             table_fd=table.fd,
             admin_fd=None,
-            log_level="warning",
+            logs=LogOptions(level="warning"),
         )
     table.close()
 

@@ -37,6 +37,10 @@ class TestUnit:
     def test_reloads_by_the_signal_for_it(self):
         assert settings()["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
 
+    def test_has_a_folder_for_logs(self):
+        """All others cannot be written (ProtectSystem=strict)."""
+        assert settings()["LogsDirectory"] == ["fastroute"]
+
     def test_lets_it_drain(self):
         # SIGTERM to the workers as well would end them at once.
         assert settings()["KillMode"] == ["mixed"]

@@ -58,6 +58,7 @@ class RunningCommand:
         env: dict[str, str] | None = None,
         cwd: Path | None = None,
         python: str = sys.executable,
+        stdout_is_pipe: bool = False,
     ) -> None:
         """Start it.
 
@@ -67,6 +68,8 @@ class RunningCommand:
             env: Added to the environment.
             cwd: The folder it runs in, if not ours.
             python: The interpreter.
+            stdout_is_pipe: Whether what it writes to stdout goes to a pipe that is read until it
+                listens, and then no more.
         """
         self._stdout = folder / "stdout"
         self._stderr = folder / "stderr"
@@ -74,7 +77,7 @@ class RunningCommand:
             self._process = subprocess.Popen(
                 [python, "-m", "fastroute", *arguments],
                 stdin=subprocess.DEVNULL,
-                stdout=stdout,
+                stdout=subprocess.PIPE if stdout_is_pipe else stdout,
                 stderr=stderr,
                 cwd=cwd,
                 env={**os.environ, **(env or {})},
@@ -83,6 +86,8 @@ class RunningCommand:
 
     def wait_listening(self) -> None:
         """Wait for its announcement; sets `url` and `port`."""
+        if self._process.stdout is not None:
+            self._stdout.write_bytes(self._process.stdout.readline())
         wait_until(lambda: self.has_ended() or LISTENING.search(self.stdout()), START_SECONDS)
         match = LISTENING.search(self.stdout())
         assert match, f"it ended: {self.stderr()}"
@@ -136,6 +141,8 @@ class RunningCommand:
         finally:
             self._process.kill()
             self._process.wait()
+            if self._process.stdout is not None:
+                self._process.stdout.close()
 
 
 @contextlib.contextmanager

@@ -9,11 +9,12 @@ from itertools import zip_longest
 import msgspec
 
 from fastroute.config import Config
-from fastroute.messages import Configure, Message, RoutedServer
+from fastroute.messages import Configure, Message, Records, RoutedServer
 from fastroute.proxy.client import ClientConnection
 from fastroute.proxy.local import Listener
 from fastroute.proxy.worker import Worker
 from fastroute.proxy.worker_state import WorkerState
+from fastroute.request_record import RequestRecord
 from fastroute.run_worker import models_endpoint, own_endpoints
 from fastroute.score_table import MODEL_COUNTERS, ScoreTable, ServerState, WorkerCells
 from tests.support.standins import until
@@ -35,7 +36,20 @@ class Router:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.observed: list[Message] = []
-        state.report = self.observed.append
+        self._records: list[RequestRecord] = []
+        state.report = self._take
+
+    def _take(self, message: Message) -> None:
+        if isinstance(message, Records):
+            self._records += message.records
+        else:
+            self.observed.append(message)
+
+    def records(self) -> list[RequestRecord]:
+        """What was told of ended requests, oldest first."""
+        if self.state.recorder is not None:
+            self.state.recorder.flush()
+        return self._records
 
     def configure(
         self,
@@ -151,6 +165,10 @@ async def running_router(
         answered = sum(sum(getattr(cells.models, outcome)) for outcome in MODEL_COUNTERS)
         unrouted = cells.process.unrouted_503[0]
         assert answered + unrouted == state.requests, "each request is counted exactly once"
+        if settings.get("access_log", "off") != "off":
+            own = (cells.process.requests_local, cells.process.requests_refused)
+            count = state.requests + cells.process.unknown_models[0] + sum(n[0] for n in own)
+            assert len(router.records()) == count, "each request is told of exactly once"
     finally:
         worker.stop_keeping_time()
         server.close()

@@ -1,0 +1,43 @@
+"""Records as a worker makes them, for the tests of what is told of them."""
+
+import msgspec
+
+from fastroute.request_record import RequestRecord, SpanIds
+
+IDS = SpanIds("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", "b7ad6b7169203331")
+
+CHAT = RequestRecord(
+    started_at=1_767_225_600.25,
+    client="192.0.2.7",
+    status=200,
+    ended_by="server",
+    id="abc-1",
+    method="POST",
+    path="/v1/chat/completions",
+    model="llama3.1:8b",
+    server="http://gpu-1:8000",
+    bytes_in=812,
+    bytes_out=1903,
+    events=41,
+    first_byte=0.0521234,
+    duration=1.2041,
+    attempts=1,
+)
+REFUSED = RequestRecord(
+    started_at=1_767_225_600.0,
+    client="::1",
+    status=400,
+    ended_by="fastroute",
+    bytes_out=280,
+    reason="not a valid HTTP request",
+)
+
+
+def chat(**changes) -> RequestRecord:
+    """A chat request that went well, but for these fields."""
+    return msgspec.structs.replace(CHAT, **changes)
+
+
+def numbered(count: int, first: int = 0) -> list[RequestRecord]:
+    """Records told apart by their ids, which are numbers."""
+    return [chat(id=str(number)) for number in range(first, first + count)]
