@@ -26,6 +26,7 @@ from fastroute.control.config_diff import describe_changes
 from fastroute.control.fleet import Fleet
 from fastroute.control.fleet_server import FleetServer
 from fastroute.control.keep_on import RESTART_DELAY, keep_on
+from fastroute.control.recent import Recent
 from fastroute.control.reload import FixedConfig, WatchedConfig
 from fastroute.control.server_watch import ServerWatch
 from fastroute.control.worker_process import WorkerProcess, WorkerSpec, exit_text
@@ -133,6 +134,7 @@ class Supervisor:
         ]
         self._heard: dict[int, tuple[int, int]] = {}
         self._fleet = Fleet(self._table, source.config)
+        self._recent = Recent(self._table)
         self._tls = ssl.create_default_context()
         self._watches: dict[FleetServer, ServerWatch] = {}
         self._background: list[asyncio.Task[None]] = []
@@ -201,6 +203,7 @@ class Supervisor:
     async def _keep_time(self) -> None:
         while True:
             self._fleet.tick()
+            self._recent.tick()
             self._end_hung_workers()
             await asyncio.sleep(TICK)
 

@@ -14,11 +14,11 @@ EXAMPLE = orjson.loads(VIEWS[b"/load-stats"](example_view()).body)
 
 
 def server(number: int, **changes: Any) -> dict[str, Any]:
-    """gpu-1, gpu-2 ...: up, half full; `engine` changes its detailed metrics."""
+    """gpu-1, gpu-2 ...: up, half full; `engine` changes its detailed metrics, `recent` those."""
     made = copy.deepcopy(EXAMPLE["servers"][0])
     made["url"] = f"http://gpu-{number}.cluster.local:8000"
     made["detailed_metrics"] |= changes.pop("engine", {})
-    made["requests"] |= changes.pop("requests", {})
+    made["recent"] |= changes.pop("recent", {})
     return made | changes
 
 
