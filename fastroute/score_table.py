@@ -382,6 +382,7 @@ class ScoreTable:
         starts = [first + column * self.rows for column in range(len(RECENT_COLUMNS))]
         recent = [self._cells[start : start + count].tolist() for start in starts]
         counted = self._sums(COLUMNS_OFFSET, len(WORKER_COLUMNS), self.rows, count)
+        nothing = ModelCounters(**dict.fromkeys(MODEL_COUNTERS, 0))
         of_models = self._sums(MODELS_OFFSET, len(MODEL_COUNTERS), MODEL_SLOTS, MODEL_SLOTS)
         return TableSnapshot(
             servers=tuple(
@@ -392,7 +393,10 @@ class ScoreTable:
             ),
             workers=tuple(self._worker_snapshot(index) for index in range(self.workers)),
             models=tuple(
+                # Most slots are free, and one object will do for all of them.
                 ModelCounters(**dict(zip(MODEL_COUNTERS, values, strict=True)))
+                if any(values)
+                else nothing
                 for values in zip(*of_models, strict=True)
             ),
         )

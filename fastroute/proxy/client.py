@@ -254,7 +254,8 @@ class ClientConnection(asyncio.Protocol):
         connection = None if keep_alive else b"close"
         if keep_alive and head.http_1_0:
             connection = b"keep-alive"
-        self.write(own_reply(reply, method=head.method, connection=connection))
+        known = head.field(b"if-none-match") if reply.fields else None
+        self.write(own_reply(reply, method=head.method, connection=connection, if_none_match=known))
         if keep_alive:
             self._set_deadline()
         else:

@@ -132,6 +132,12 @@ class RequestHead:
         self._lines = lines
         self._prefixes: dict[tuple[bytes, bytes | None, bytes], bytes] = {}
 
+    def field(self, name: bytes) -> bytes | None:
+        """Return the first field of that lower-case name, one that the proxy only passes on."""
+        names, values = self._lines[::4], self._lines[2::4]
+        found = (value for it, value in zip(names, values, strict=True) if it.lower() == name)
+        return next(found, None)
+
     def is_ordinary(self) -> bool:
         """Whether all that matters of the request is in its head's bytes and its length."""
         ordinary = self.keep_alive and not self.http_1_0 and not self.expects_continue

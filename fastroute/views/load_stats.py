@@ -4,7 +4,8 @@ Its keys are promised (docs/load-stats.schema.json): add to them, rename none. W
 null; it does not go missing.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from operator import add
 from typing import Any
 
 import orjson
@@ -100,29 +101,28 @@ def _detailed_metrics(listed: ServerView) -> dict[str, int | float | None]:
 
 
 def _recent(rows: Sequence[ServerSnapshot]) -> dict[str, Any]:
-    """Return what happened in the last seconds at some servers together."""
-    recent = [row.recent for row in rows]
-    buckets = list(map(sum, zip(NO_BUCKETS, *(each.first_byte for each in recent), strict=True)))
-    counted = [each for each in recent if each.milliseconds]
-    tokens = [each for each in recent if each.tokens_milliseconds]
+    """Return what happened in the last seconds at some servers together; None: not known of any."""
+    requests = errors = tokens = None
+    buckets: Sequence[int] = NO_BUCKETS
+    for recent in (row.recent for row in rows):
+        if recent.milliseconds:
+            requests = (requests or 0.0) + 1000 * recent.started / recent.milliseconds
+            errors = (errors or 0.0) + 1000 * recent.errors / recent.milliseconds
+        if recent.tokens_milliseconds:
+            tokens = (tokens or 0.0) + 1000 * recent.tokens / recent.tokens_milliseconds
+        buckets = list(map(add, buckets, recent.first_byte))
     return {
-        "requests_per_second": _rate((each.started, each.milliseconds) for each in counted),
-        "tokens_per_second": _rate((each.tokens, each.tokens_milliseconds) for each in tokens),
-        "errors_per_second": _rate((each.errors, each.milliseconds) for each in counted),
+        "requests_per_second": _rate(requests),
+        "tokens_per_second": _rate(tokens),
+        "errors_per_second": _rate(errors),
         "first_bytes": sum(buckets),
         "first_byte_p50_seconds": _rounded(quantile(0.5, FIRST_BYTE_BOUNDS, buckets)),
         "first_byte_p99_seconds": _rounded(quantile(0.99, FIRST_BYTE_BOUNDS, buckets)),
     }
 
 
-def _rate(counted: Iterable[tuple[int, int]]) -> float | None:
-    """Return how often a second, over all; None where it is known of none.
-
-    Args:
-        counted: How often, in how many milliseconds.
-    """
-    rates = [1000 * count / milliseconds for count, milliseconds in counted]
-    return round(sum(rates), 3) if rates else None
+def _rate(a_second: float | None) -> float | None:
+    return None if a_second is None else round(a_second, 3)
 
 
 def _counted(row: ServerSnapshot) -> dict[str, Any]:
