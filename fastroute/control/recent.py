@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from fastroute.score_table import RECENT_COUNTS, RecentColumns, ScoreTable, ServerSnapshot
+from fastroute.score_table import RECENT_COUNTS, RecentColumns, ScoreTable, ServerState
 
 RATE_WINDOW_NS = 5_000_000_000
 """Over which rates are taken: long enough for rare requests, short enough to be of now."""
@@ -20,7 +20,7 @@ FIRST_BYTE_WINDOW_NS = 30_000_000_000
 """Over which first bytes are counted: a p99 of a handful of requests says little."""
 
 SAMPLE_GAP_NS = 1_000_000_000
-"""Between two readings of the table: 0.25 ms for 8 servers, 2 ms for 200."""
+"""Between two readings of the table."""
 
 STALE_AFTER = 2
 """Times the time between two scrapes after which a server that is not scraped tells nothing."""
@@ -43,7 +43,7 @@ class Sample(msgspec.Struct, frozen=True, gc=False):
 class Recent:
     """Publishes what happened lately."""
 
-    __slots__ = ("_clock_ns", "_due_ns", "_samples", "_table")
+    __slots__ = ("_clock_ns", "_counted", "_due_ns", "_samples", "_table")
 
     def __init__(self, table: ScoreTable, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         """Begin with nothing known.
@@ -54,6 +54,11 @@ class Recent:
         """
         self._table = table
         self._clock_ns = clock_ns
+        workers = [table.worker_cells(index) for index in range(table.workers)]
+        self._counted = [
+            (cells.started, cells.finished_5xx, cells.failed, *cells.first_byte.buckets)
+            for cells in workers
+        ]
         self._due_ns = 0
         self._samples: dict[int, deque[Sample]] = {}
 
@@ -63,13 +68,39 @@ class Recent:
         if now < self._due_ns:
             return
         self._due_ns = now + SAMPLE_GAP_NS
-        rows = {server.row: server for server in self._table.snapshot().servers}
-        for row in [row for row in self._samples if row not in rows]:
+        read = self._read(now)
+        for row in [row for row in self._samples if row not in read]:
             del self._samples[row]
-        for row, server in rows.items():
+        for row, sample in read.items():
             samples = self._samples.setdefault(row, deque())
-            _take(samples, _sample(server, now))
+            _take(samples, sample)
             _publish(samples, self._table.recent, row)
+
+    def _read(self, now: int) -> dict[int, Sample]:
+        """Return a sample of each row in use. A snapshot of the table takes 5 times as long."""
+        states = self._table.servers.state.tolist()
+        used = [row for row, state in enumerate(states) if state != ServerState.FREE]
+        count = used[-1] + 1 if used else 0
+        # Column by column, summed over the workers.
+        columns = [
+            list(map(sum, zip(*(column[:count].tolist() for column in same), strict=True)))
+            for same in zip(*self._counted, strict=True)
+        ]
+        counted = list(zip(*columns, strict=True))
+        return {row: self._sample(row, counted[row], now) for row in used}
+
+    def _sample(self, row: int, counted: tuple[int, ...], now: int) -> Sample:
+        servers = self._table.servers
+        started, finished_5xx, failed, *first_byte = counted
+        return Sample(
+            at_ns=now,
+            generation=servers.generation[row],
+            started=started,
+            errors=finished_5xx + failed,
+            scraped_at_ns=servers.scraped_at_ns[row],
+            tokens=servers.generation_tokens[row],
+            first_byte=tuple(first_byte),
+        )
 
 
 def forget(columns: RecentColumns[memoryview], row: int) -> None:
@@ -78,18 +109,6 @@ def forget(columns: RecentColumns[memoryview], row: int) -> None:
         getattr(columns, name)[row] = 0
     for bucket in columns.first_byte:
         bucket[row] = 0
-
-
-def _sample(server: ServerSnapshot, now: int) -> Sample:
-    return Sample(
-        at_ns=now,
-        generation=server.generation,
-        started=server.started,
-        errors=server.finished_5xx + server.failed,
-        scraped_at_ns=server.scraped_at_ns,
-        tokens=server.generation_tokens,
-        first_byte=server.first_byte.buckets,
-    )
 
 
 def _take(samples: deque[Sample], sample: Sample) -> None:

@@ -3,6 +3,7 @@
 const TROUBLE = { down: 4, cooling: 2, trial: 1, draining: 1 };
 const OUTLIER_TROUBLE = 3;
 const MOST_NAMES = 8;
+const SETTLING_SECONDS = 5; // After the start, servers have told their load or have trouble.
 
 /** How much of a trouble a server is; 0 is none. */
 function troubleOf(server) {
@@ -24,14 +25,16 @@ function notices(report, unrouted) {
       "requests find no usable server");
   }
   for (const [reason, down] of downByReason(servers)) {
-    const left = down.length > MOST_NAMES ? ` and ${down.length - MOST_NAMES} more` : "";
-    const names = down.slice(0, MOST_NAMES).map((server) => server.name).join(", ") + left;
     const [first] = down;
-    if (down.length > 1) add("alarm", "✕", `${down.length} servers down:`, `${reason}: ${names}`);
+    if (down.length > 1) add("alarm", "✕", `${down.length} servers down:`, `${reason}: ${namesOf(down)}`);
     else {
       add("alarm", "✕", first.name, `has been down for ${seconds(first.state_age_seconds)}: ${reason}`,
         `is down: ${reason}`);
     }
+  }
+  const silent = servers.filter((each) => each.scrape_age_seconds === null && each.status !== "down");
+  if (silent.length && summary.uptime_seconds > SETTLING_SECONDS) {
+    add("warning", "▲", plural(silent.length, "server"), `never told the load yet: ${namesOf(silent)}`);
   }
   for (const server of servers) {
     if (server.outlier !== null) {
@@ -46,6 +49,11 @@ function notices(report, unrouted) {
   }
   if (!found.length) found.push(calm(summary));
   return found;
+}
+
+function namesOf(servers) {
+  const names = servers.slice(0, MOST_NAMES).map(({ name }) => name).join(", ");
+  return servers.length > MOST_NAMES ? `${names} and ${servers.length - MOST_NAMES} more` : names;
 }
 
 function calm({ healthy_servers: usable, total_servers: total }) {
