@@ -269,6 +269,14 @@ class TestTrouble:
             shows(page, "2 servers down:", "#notices", 10)
             assert page.text("#notices").count("127.0.0.1:") == 2
 
+    def test_one_that_never_told_its_load(self, page, server, tmp_path):
+        """Such a server counts as usable, but to call that well would mislead."""
+        with socket.create_server(("127.0.0.1", 0)) as mute:
+            url = f"http://127.0.0.1:{mute.getsockname()[1]}"
+            with serving(page, tmp_path, server.url, url) as router:
+                open_page(page, router)
+                shows(page, f"1 server never told the load yet: {url[7:]}", "#notices", 10)
+
     def test_a_file_that_is_not_in_force(self, page, server, tmp_path):
         path = tmp_path / "servers.toml"
         write_config(path, server.url)

@@ -9,8 +9,11 @@ const CHOSEN = "fastroute.chosen";
 class NoAnswer extends Error {}
 
 const TILES = [
-  ["up", "Servers usable", ({ summary }) => [summary.healthy_servers, ` of ${summary.total_servers}`,
-    summary.healthy_servers < summary.total_servers ? "bad" : ""]],
+  ["up", "Servers usable", ({ summary, servers }) => {
+    const isDown = servers.some((server) => server.status === "down");
+    const few = summary.healthy_servers < summary.total_servers ? "warn" : "";
+    return [summary.healthy_servers, ` of ${summary.total_servers}`, isDown ? "bad" : few];
+  }],
   ["load", "Load", ({ summary }) => {
     const share = summary.overall_utilization_percent / 100;
     return [percent(share) + LEVEL_MARK[level(share)], ` of ${count(summary.total_capacity)}`, level(share)];

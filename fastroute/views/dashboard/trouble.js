@@ -3,7 +3,8 @@
 const TROUBLE = { down: 4, cooling: 2, trial: 1, draining: 1 };
 const OUTLIER_TROUBLE = 3;
 const MOST_NAMES = 8;
-const SETTLING_SECONDS = 5; // After the start, servers have told their load or have trouble.
+const MOST_NOTICES = 8;
+const SETTLING_SECONDS = 5; // Then a server has told its load, or has trouble.
 
 /** How much of a trouble a server is; 0 is none. */
 function troubleOf(server) {
@@ -32,8 +33,9 @@ function notices(report, unrouted) {
         `is down: ${reason}`);
     }
   }
-  const silent = servers.filter((each) => each.scrape_age_seconds === null && each.status !== "down");
-  if (silent.length && summary.uptime_seconds > SETTLING_SECONDS) {
+  const silent = servers.filter((each) => each.scrape_age_seconds === null &&
+    each.status !== "down" && each.state_age_seconds > SETTLING_SECONDS);
+  if (silent.length) {
     add("warning", "▲", plural(silent.length, "server"), `never told the load yet: ${namesOf(silent)}`);
   }
   for (const server of servers) {
@@ -48,6 +50,10 @@ function notices(report, unrouted) {
     add("warning", "▲", "fastroute", "is draining: it takes no new clients");
   }
   if (!found.length) found.push(calm(summary));
+  if (found.length > MOST_NOTICES) {
+    const left = found.splice(MOST_NOTICES - 1).length;
+    add("warning", "▲", `And ${left} more:`, "the servers in trouble come first in the table");
+  }
   return found;
 }
 
