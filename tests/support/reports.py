@@ -14,11 +14,12 @@ EXAMPLE = orjson.loads(VIEWS[b"/load-stats"](example_view()).body)
 
 
 def server(number: int, **changes: Any) -> dict[str, Any]:
-    """gpu-1, gpu-2 ...: up, half full; `engine` changes its detailed metrics, `recent` those."""
+    """gpu-1, gpu-2 ...: up, half full; `engine` changes its detailed metrics."""
     made = copy.deepcopy(EXAMPLE["servers"][0])
     made["url"] = f"http://gpu-{number}.cluster.local:8000"
     made["detailed_metrics"] |= changes.pop("engine", {})
     made["recent"] |= changes.pop("recent", {})
+    made["requests"] |= changes.pop("requests", {})
     return made | changes
 
 
