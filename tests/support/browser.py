@@ -41,6 +41,12 @@ class Browser(Chrome):
         """The visible text of the first element that matches."""
         return self.run("return document.querySelector(arguments[0]).innerText", selector)
 
+    def cpu_seconds(self) -> float:
+        """What the page has cost its thread since the first call."""
+        self.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
+        found = self.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
+        return {each["name"]: each["value"] for each in found}["TaskDuration"]
+
     def faults(self) -> list[str]:
         """What was written to the console as an error or a warning since the last call."""
         log = self.get_log("browser")

@@ -37,13 +37,14 @@ class History {
     return this.last - STEPS + 1;
   }
 
-  /** Take a report that came at a moment (milliseconds since 1970). */
+  /** Take a report of a moment (milliseconds since 1970); returns whether a step began. */
   add(report, moment) {
     const isNewStep = this.moveTo(Math.floor(moment / STEP));
     this.told = isNewStep ? 1 : this.told + 1;
     this.put(ALL, KEPT_OF_ALL, report.summary);
     for (const server of report.servers) this.put(server.url, KEPT, server);
     if (isNewStep) this.save();
+    return isNewStep;
   }
 
   /** Values of one kind of a server, null where there is none. */

@@ -4,6 +4,7 @@ const INTERVAL = 1000; // milliseconds
 const HIDDEN_INTERVAL = 5000;
 const WITHIN = 3000;
 const UNROUTED_WINDOW = 5000;
+const MANY = 20; // Servers.
 const CHOSEN = "fastroute.chosen";
 
 class NoAnswer extends Error {}
@@ -86,7 +87,10 @@ class Page {
     byId("charts").append(...this.charts.map(({ element }) => element));
     setText(byId("source"), location.host);
     new ResizeObserver(() => this.fit()).observe(byId("charts"));
-    document.addEventListener("visibilitychange", () => this.askNow());
+    document.addEventListener("visibilitychange", () => {
+      if (this.report && !document.hidden) this.drawCharts();
+      this.askNow();
+    });
     window.addEventListener("online", () => this.askNow());
     window.addEventListener("pagehide", () => this.history.save());
   }
@@ -184,7 +188,7 @@ class Page {
     this.names = new Map(servers.map(({ url, name }) => [url, name]));
     const unrouted = this.unrouted.add(
       sumOfKnown(summary.workers.map((worker) => worker.unrouted_503)) || 0, this.answeredAt);
-    this.history.add(report, this.answeredAt);
+    const isNewStep = this.history.add(report, this.answeredAt);
     this.report = report;
     setText(byId("version"), summary.version);
     setText(byId("uptime"), `up ${seconds(summary.uptime_seconds)}`);
@@ -199,7 +203,8 @@ class Page {
     this.notices.draw(found);
     document.title = this.title(found, summary);
     this.table.draw(servers);
-    if (!document.hidden) this.drawCharts();
+    // Hundreds of lines are drawn anew only when they grow.
+    if (!document.hidden && (isNewStep || servers.length <= MANY)) this.drawCharts();
   }
 
   title([first], summary) {
