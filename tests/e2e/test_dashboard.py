@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
@@ -445,6 +446,15 @@ class TestHistory:
         )
         chart.send_keys(Keys.ESCAPE)
         shows(page, "all 0", output)
+        ActionChains(page).move_to_element(chart).perform()
+        wait_until(lambda: page.text(output).endswith(f"all {DASH}"))
+        moments = {first[:8], page.text(output)[:8], timed(page)}
+        assert len(moments) == 3, "one in the middle of the 15 minutes"
+
+
+def timed(page: Browser) -> str:
+    """The time of the last answer."""
+    return page.text("#contact-text").removeprefix("live, ")
 
 
 class TestSafety:
