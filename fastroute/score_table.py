@@ -4,7 +4,7 @@ A fixed grid of 8-byte signed cells in an anonymous memory file. Each cell has o
 are no locks: a count is `cells.in_flight[row] += 1` and a reader sums over the workers. Aligned
 8-byte loads and stores do not tear on the machines we run on.
 
-    header | server columns (supervisor) | worker 0: process, models, servers | worker 1: ...
+    header | server columns, recent columns (supervisor) | worker 0: process, models, servers | ...
 
 A column is a run of `rows` cells, one per server, so one counter of all servers is contiguous.
 To add a column, add a field to one of the structs below: the layout follows from them.
@@ -15,6 +15,7 @@ import enum
 import mmap
 import os
 import zlib
+from collections.abc import Sequence
 from typing import Any, Generic, Self, TypeVar
 
 import msgspec
@@ -69,6 +70,20 @@ class ServerColumns(msgspec.Struct, Generic[Cell], kw_only=True, eq=False):
     scrape_failures: Cell
     state_since_ns: Cell
     """time.monotonic_ns() of the last change of state."""
+
+
+class RecentColumns(msgspec.Struct, Generic[Cell], kw_only=True, eq=False):
+    """Per server, written by the supervisor: what happened in the last seconds."""
+
+    milliseconds: Cell
+    """In which `started` and `errors` were counted, over all workers; 0: not known (yet)."""
+    started: Cell
+    errors: Cell
+    tokens_milliseconds: Cell
+    """Between the two scrapes that `tokens` is the difference of; 0: not known (yet)."""
+    tokens: Cell
+    first_byte: tuple[Cell, ...]
+    """The buckets of a histogram, over a longer time: a quantile needs more than a rate does."""
 
 
 class ProcessCells(msgspec.Struct, Generic[Cell], kw_only=True, eq=False):
@@ -160,6 +175,10 @@ DURATION_BOUNDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 
 """Seconds from the end of a request to the end of its reply."""
 
 SERVER_COLUMNS = ServerColumns.__struct_fields__
+RECENT_COUNTS = RecentColumns.__struct_fields__[:-1]
+RECENT_COLUMNS = RECENT_COUNTS + tuple(
+    f"first_byte_{part}" for part in range(len(FIRST_BYTE_BOUNDS) + 1)
+)
 PROCESS_CELLS = ProcessCells.__struct_fields__
 MODEL_COUNTERS = ModelCounters.__struct_fields__
 COUNTERS = ServerCounters.__struct_fields__
@@ -181,7 +200,9 @@ MODELS_OFFSET = _whole_lines(len(PROCESS_CELLS))
 COLUMNS_OFFSET = MODELS_OFFSET + _whole_lines(len(MODEL_COUNTERS) * MODEL_SLOTS)
 
 LAYOUT = zlib.crc32(
-    repr((SERVER_COLUMNS, PROCESS_CELLS, MODEL_COUNTERS, MODEL_SLOTS, WORKER_COLUMNS)).encode()
+    repr(
+        (SERVER_COLUMNS, RECENT_COLUMNS, PROCESS_CELLS, MODEL_COUNTERS, MODEL_SLOTS, WORKER_COLUMNS)
+    ).encode()
 )
 """Differs between two fastroute versions whose tables have other columns."""
 
@@ -202,7 +223,7 @@ class WorkerCells(ServerCounters[memoryview], kw_only=True, eq=False):
 class ServerSnapshot(ServerCounters[int], kw_only=True, eq=False):
     """One server's row: `ServerColumns`, and the counters summed over the workers.
 
-    The columns are named here once more because a struct has one base with fields only.
+    Those columns are named here once more because a struct has one base with fields only.
     """
 
     row: int
@@ -222,6 +243,7 @@ class ServerSnapshot(ServerCounters[int], kw_only=True, eq=False):
     state_since_ns: int
     first_byte: Histogram[int]
     duration: Histogram[int]
+    recent: RecentColumns[int]
 
 
 class WorkerSnapshot(ProcessCells[int], kw_only=True, eq=False):
@@ -247,11 +269,12 @@ class ScoreTable:
         rows: How many servers fit.
         workers: How many workers fit.
         servers: The supervisor's columns. Set `state` last: it makes a row visible.
+        recent: More of the supervisor's columns.
         in_flight_columns: The `in_flight` view of each worker.
     """
 
-    __slots__ = ("_cells", "_mapping", "_views", "fd", "in_flight_columns", "rows", "servers",
-                 "workers")  # fmt: skip
+    __slots__ = ("_cells", "_mapping", "_views", "fd", "in_flight_columns", "recent", "rows",
+                 "servers", "workers")  # fmt: skip
 
     def __init__(self, fd: int, rows: int, workers: int) -> None:
         """Map a table of known size; use `create` or `attach`."""
@@ -263,6 +286,10 @@ class ScoreTable:
         self._views: list[memoryview] = []
         self.servers: ServerColumns[memoryview] = ServerColumns(
             **self._columns(SERVER_COLUMNS, HEADER_CELLS, rows)
+        )
+        self.recent: RecentColumns[memoryview] = _recent(
+            list(self._columns(RECENT_COLUMNS, _recent_start(rows), rows).values()),
+            RecentColumns[memoryview],
         )
         self.in_flight_columns = tuple(
             self._columns(COUNTERS[:1], _worker_start(rows, index) + COLUMNS_OFFSET, rows)[
@@ -354,16 +381,25 @@ class ScoreTable:
         used = [row for row, state in enumerate(states) if state != ServerState.FREE]
         count = used[-1] + 1 if used else 0
         published = [getattr(self.servers, name)[:count].tolist() for name in SERVER_COLUMNS]
+        first = _recent_start(self.rows)
+        starts = [first + column * self.rows for column in range(len(RECENT_COLUMNS))]
+        recent = [self._cells[start : start + count].tolist() for start in starts]
         counted = self._sums(COLUMNS_OFFSET, len(WORKER_COLUMNS), self.rows, count)
+        nothing = ModelCounters(**dict.fromkeys(MODEL_COUNTERS, 0))
         of_models = self._sums(MODELS_OFFSET, len(MODEL_COUNTERS), MODEL_SLOTS, MODEL_SLOTS)
         return TableSnapshot(
             servers=tuple(
-                _server_snapshot(row, [c[row] for c in published], [c[row] for c in counted])
+                _server_snapshot(
+                    row, *([c[row] for c in part] for part in (published, recent, counted))
+                )
                 for row in used
             ),
             workers=tuple(self._worker_snapshot(index) for index in range(self.workers)),
             models=tuple(
+                # Most slots are free, and one object will do for all of them.
                 ModelCounters(**dict(zip(MODEL_COUNTERS, values, strict=True)))
+                if any(values)
+                else nothing
                 for values in zip(*of_models, strict=True)
             ),
         )
@@ -407,10 +443,14 @@ def _total_cells(rows: int, workers: int) -> int:
     return _worker_start(rows, workers)
 
 
+def _recent_start(rows: int) -> int:
+    return HEADER_CELLS + len(SERVER_COLUMNS) * rows
+
+
 def _worker_start(rows: int, worker: int) -> int:
-    server_block = _whole_lines(len(SERVER_COLUMNS) * rows)
+    supervisor_block = _whole_lines((len(SERVER_COLUMNS) + len(RECENT_COLUMNS)) * rows)
     worker_block = COLUMNS_OFFSET + _whole_lines(len(WORKER_COLUMNS) * rows)
-    return HEADER_CELLS + server_block + worker * worker_block
+    return HEADER_CELLS + supervisor_block + worker * worker_block
 
 
 def _grouped(columns: dict[str, Cell], histogram: type[Histogram[Cell]]) -> dict[str, Any]:
@@ -422,8 +462,17 @@ def _grouped(columns: dict[str, Cell], histogram: type[Histogram[Cell]]) -> dict
     return grouped
 
 
-def _server_snapshot(row: int, published: list[int], counted: list[int]) -> ServerSnapshot:
+def _recent(columns: Sequence[Cell], recent: type[RecentColumns[Cell]]) -> RecentColumns[Cell]:
+    """Return RECENT_COLUMNS with those of the histogram as one."""
+    counts = dict(zip(RECENT_COUNTS, columns, strict=False))
+    return recent(**counts, first_byte=tuple(columns[len(RECENT_COUNTS) :]))
+
+
+def _server_snapshot(
+    row: int, published: list[int], recent: list[int], counted: list[int]
+) -> ServerSnapshot:
     values: dict[str, Any] = dict(zip(SERVER_COLUMNS, published, strict=True))
     values["state"] = ServerState(values["state"])
     sums = dict(zip(WORKER_COLUMNS, counted, strict=True))
-    return ServerSnapshot(row=row, **values, **_grouped(sums, Histogram[int]))
+    lately = _recent(recent, RecentColumns[int])
+    return ServerSnapshot(row=row, recent=lately, **values, **_grouped(sums, Histogram[int]))

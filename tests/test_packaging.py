@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from fastroute import __version__
+from fastroute.views.dashboard.page import SCRIPTS
 from tests.support.command import running, wait_until
 
 ROOT = Path(__file__).parents[1]
@@ -81,6 +82,12 @@ class TestWheel:
         sources = {str(path.relative_to(ROOT)) for path in (ROOT / "fastroute").rglob("*.py")}
         assert packed == sources
         assert not any("test" in Path(name).stem.split("_") for name in packed)
+
+    def test_has_what_the_dashboard_is_made_of(self, built):
+        folder = Path("fastroute", "views", "dashboard")
+        parts = {str(folder / each.name) for each in (ROOT / folder).iterdir() if each.is_file()}
+        assert {"page.html", "page.css", *SCRIPTS} <= {Path(part).name for part in parts}
+        assert parts <= built.files
 
     def test_tells_type_checkers_that_it_has_types(self, built):
         assert "fastroute/py.typed" in built.files

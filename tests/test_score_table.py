@@ -10,6 +10,7 @@ from fastroute.score_table import (
     HISTOGRAMS,
     MODEL_COUNTERS,
     PROCESS_CELLS,
+    RECENT_COUNTS,
     SERVER_COLUMNS,
     WORKER_COLUMNS,
     ScoreTable,
@@ -41,6 +42,8 @@ class TestLayout:
         """Write another number to each cell through its name, then read them all again."""
         table = make_table(rows, workers)
         views = [getattr(table.servers, name) for name in SERVER_COLUMNS]
+        views += [getattr(table.recent, name) for name in RECENT_COUNTS]
+        views += table.recent.first_byte
         for index in range(workers):
             cells = table.worker_cells(index)
             views += [getattr(cells.process, name) for name in PROCESS_CELLS]
@@ -158,6 +161,8 @@ class TestReading:
         table.servers.generation[2] = 6
         table.servers.capacity[2] = 8
         table.servers.state[2] = ServerState.DRAINING
+        table.recent.tokens[2] = 7
+        table.recent.first_byte[12][2] = 9
         for index, cells in enumerate(map(table.worker_cells, range(2))):
             cells.in_flight[2] += 1
             cells.events[2] += 100
@@ -167,13 +172,17 @@ class TestReading:
         (server,) = snapshot.servers
         assert (server.row, server.state, server.generation) == (2, ServerState.DRAINING, 6)
         assert (server.capacity, server.in_flight, server.events) == (8, 2, 200)
+        assert (server.recent.tokens, server.recent.first_byte) == (7, (*[0] * 12, 9))
         assert [(worker.index, worker.pid) for worker in snapshot.workers] == [(0, 1000), (1, 1001)]
 
     def test_a_snapshot_is_plain_values(self, make_table):
         table = make_table()
         table.servers.state[0] = ServerState.UP
         plain = msgspec.to_builtins(table.snapshot())
-        assert set(plain["servers"][0]) == {"row", *SERVER_COLUMNS, *COUNTERS, *HISTOGRAMS}
+        assert set(plain["servers"][0]) == {
+            *("row", "recent"),
+            *(*SERVER_COLUMNS, *COUNTERS, *HISTOGRAMS),
+        }
         assert set(plain["workers"][0]) == {"index", *PROCESS_CELLS}
 
 

@@ -17,6 +17,7 @@ from fastroute.config import Config, ServerConfig
 from fastroute.control.models import Models
 from fastroute.control.prober import Probe
 from fastroute.control.progress import Progress
+from fastroute.control.recent import forget
 from fastroute.messages import Observation, RoutedServer
 from fastroute.rules import health
 from fastroute.rules.health import Event, Facts, Limits
@@ -133,6 +134,7 @@ class FleetServer:
         for name in columns.__struct_fields__:
             if name not in ("state", "generation"):
                 getattr(columns, name)[row] = 0
+        forget(around.table.recent, row)
         columns.kv_cache_ppm[row] = -1
         columns.generation[row] = self.generation
         if config.drain:

@@ -27,6 +27,7 @@ from fastroute.control.fleet import Fleet
 from fastroute.control.keep_on import RESTART_DELAY, keep_on
 from fastroute.control.log_rotation import rotate_log
 from fastroute.control.logs import LogOptions
+from fastroute.control.recent import Recent
 from fastroute.control.reload import FixedConfig, WatchedConfig
 from fastroute.control.roster import Roster
 from fastroute.control.worker_process import WorkerProcess, WorkerSpec, exit_text
@@ -153,6 +154,7 @@ class Supervisor:
         self._heard: dict[int, tuple[int, int]] = {}
         self._fleet = Fleet(self._table, expand(source.config, {}).config)
         self._roster = Roster(self._fleet, source.config, resolver)
+        self._recent = Recent(self._table)
         self._background: list[asyncio.Task[None]] = []
         self._workers: dict[int, WorkerProcess] = {}
         self._were_ready: set[int] = set()
@@ -219,6 +221,7 @@ class Supervisor:
     async def _keep_time(self) -> None:
         while True:
             self._fleet.tick()
+            self._recent.tick()
             self._end_hung_workers()
             self._tell_losses()
             rotate_log(self._logs)

@@ -276,7 +276,8 @@ class ClientConnection(Client):
         connection = None if keep_alive else b"close"
         if keep_alive and head.http_1_0:
             connection = b"keep-alive"
-        written = own_reply(reply, method=head.method, connection=connection)
+        known = head.field(b"if-none-match") if reply.fields else None
+        written = own_reply(reply, method=head.method, connection=connection, if_none_match=known)
         self.write(written)
         if trail is not None:
             trail.answered(reply.status, bytes_out=len(written), reason=reason)

@@ -25,6 +25,10 @@ class LocalReply(Protocol):
     def content_type(self) -> str:
         """For the Content-Type field."""
 
+    @property
+    def fields(self) -> tuple[tuple[bytes, bytes], ...]:
+        """Other fields, names in lower case."""
+
 
 LocalEndpoint = Callable[[], LocalReply | None]
 """Answers a GET, quickly and without I/O; None leaves the answer to a server."""
@@ -52,6 +56,7 @@ class OwnReply(msgspec.Struct, frozen=True):
     status: int
     body: bytes
     content_type: str = "application/json"
+    fields: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class Listener(msgspec.Struct, frozen=True):
@@ -93,18 +98,27 @@ def unknown_model(model: str, known: Sequence[str]) -> OwnReply:
     )
 
 
-def own_reply(reply: LocalReply, *, method: bytes, connection: bytes | None) -> bytes:
+def own_reply(
+    reply: LocalReply,
+    *,
+    method: bytes,
+    connection: bytes | None,
+    if_none_match: bytes | None = None,
+) -> bytes:
     """Render a whole reply of fastroute's own.
 
     Args:
         reply: Status and body.
         method: Of the request; a reply to HEAD carries the fields only.
         connection: The Connection field, or None.
+        if_none_match: The request's field: a reply whose ETag it names has not changed, and its
+            body is not sent again (RFC 9110 section 13.1.2).
     """
     fields: list[tuple[bytes, bytes]] = [
         (b"date", formatdate(usegmt=True).encode()),
         (b"server", b"fastroute"),
         (b"content-type", reply.content_type.encode()),
+        *reply.fields,
     ]
     if reply.status == 405:
         fields.append((b"allow", b"GET, HEAD"))
@@ -112,4 +126,13 @@ def own_reply(reply: LocalReply, *, method: bytes, connection: bytes | None) -> 
         fields.append((b"retry-after", b"%d" % RETRY_AFTER_S))
     if connection is not None:
         fields.append((b"connection", connection))
+    if if_none_match is not None and _names(if_none_match, reply):
+        return render_reply(304, fields, reply.body, with_body=False)
     return render_reply(reply.status, fields, reply.body, with_body=method != b"HEAD")
+
+
+def _names(if_none_match: bytes, reply: LocalReply) -> bool:
+    """Whether the field names the reply's ETag; ours have no comma in them."""
+    etag = dict(reply.fields).get(b"etag")
+    named = [each.strip(b" \t").removeprefix(b"W/") for each in if_none_match.split(b",")]
+    return etag is not None and (etag in named or named == [b"*"])

@@ -15,6 +15,10 @@ cdef class ServerPool(Candidate):
     cdef public object state
     cdef public str url
     cdef public object _address
+    cdef public object _discovered_from
+    cdef public bint _is_ip
+    cdef public object _resolver
+    cdef public object _tls_name
     cdef public list _idle
     cdef public double _idle_timeout
     cdef public object _loop

@@ -6,6 +6,7 @@ cdef class Group:
     cdef public tuple on_trial
     cdef public tuple cooling
     cdef public Py_ssize_t slot
+    cdef public str name
 
 
 cdef class Router:
@@ -17,6 +18,7 @@ cdef class Router:
     cdef public tuple _names
     cdef public bint _names_matter
     cdef public object _policy
+    cdef public object _resolver
     cdef public tuple _policy_named
     cdef public object _rng
     cdef public object _foreign

@@ -11,8 +11,8 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 from opentelemetry.util.types import AttributeValue
 
 from fastroute import __version__
-from fastroute.server_address import ServerAddress
 from fastroute.request_record import RequestRecord, SpanIds
+from fastroute.server_address import ServerAddress
 
 PROVIDER = "vllm"
 

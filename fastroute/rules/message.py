@@ -144,6 +144,11 @@ class RequestHead(Head):
         self._lines = lines
         self._prefixes: dict[tuple[bytes, bytes | None, bytes], bytes] = {}
 
+    def field(self, name: bytes) -> bytes | None:
+        """Return the first value of a field that passes as it came; `name` is in lower case."""
+        values = self.values(name)
+        return values[0] if values else None
+
     def is_ordinary(self) -> bool:
         """Whether all that matters of the request is in its head's bytes and its length."""
         ordinary = self.keep_alive and not self.http_1_0 and not self.expects_continue

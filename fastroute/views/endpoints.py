@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 import orjson
 
+from fastroute.views.dashboard.page import dashboard
 from fastroute.views.load_stats import load_stats
 from fastroute.views.prometheus import metrics
 from fastroute.views.status import health, live, ready, server_models
@@ -31,6 +32,7 @@ def service(view: View) -> Reply:
 
 ENDPOINTS = (
     Endpoint(b"/", service, "service, version and these endpoints"),
+    Endpoint(b"/dashboard", dashboard, "the servers at a glance, live, for a browser"),
     Endpoint(b"/health", health, "200 while any server is usable, else 503; each server's checks"),
     Endpoint(b"/livez", live, "200 while the process answers"),
     Endpoint(b"/readyz", ready, "200 while a server is usable and fastroute is not draining"),

@@ -4,9 +4,12 @@ Its keys are promised (docs/load-stats.schema.json): add to them, rename none. W
 null; it does not go missing.
 """
 
+from collections.abc import Mapping, Sequence
+from operator import add
 from typing import Any
 
 import orjson
+from msgspec import convert
 
 from fastroute.score_table import (
     DURATION_BOUNDS,
@@ -16,27 +19,45 @@ from fastroute.score_table import (
     ServerState,
     WorkerSnapshot,
 )
+from fastroute.views.outlier import outliers
 from fastroute.views.quantile import quantile
+from fastroute.views.rates import recent_rates
+from fastroute.views.report import ServerReport
 from fastroute.views.status import HEALTH_STATUS
 from fastroute.views.view import Reply, ServerView, View, names_report, utc
+from fastroute.views.wording import short_names
+
+NO_BUCKETS = (0,) * (len(FIRST_BYTE_BOUNDS) + 1)
 
 
 def load_stats(view: View) -> Reply:
     """Say what every server has in hand, and what fastroute has counted."""
     listed = view.listed()
-    report = {
-        "servers": [_server(view, server) for server in listed],
-        "summary": _summary(view, listed),
-    }
+    names = short_names([server.server.url for server in listed])
+    servers = [_server(view, server, names) for server in listed]
+    _point_out(servers)
+    report = {"servers": servers, "summary": _summary(view, listed)}
     return Reply(200, orjson.dumps(report, option=orjson.OPT_UTC_Z))
 
 
-def _server(view: View, listed: ServerView) -> dict[str, Any]:
+def _point_out(servers: list[dict[str, Any]]) -> None:
+    """Say of the servers that stand out in what they do."""
+    reports = convert(servers, tuple[ServerReport, ...])
+    rates = {report.url: recent_rates(report) for report in reports}
+    models = {report.url: report.models or () for report in reports}
+    words = {each.url: each.text for each in outliers(reports, rates, models)}
+    for server in servers:
+        server["outlier"] = words.get(server["url"])
+
+
+def _server(view: View, listed: ServerView, names: Mapping[str, str]) -> dict[str, Any]:
     row, capacity = listed.row, listed.server.max_concurrent_requests
     scrape_age = view.seconds_since(row.scraped_at_ns)
     return {
         "url": listed.server.url,
         "discovered_from": listed.server.discovered_from,
+        "name": names[listed.server.url],
+        "models": listed.server.models,
         "status": ServerState(row.state).name.lower(),
         "health_status": HEALTH_STATUS[ServerState(row.state)],
         "state_reason": listed.reason,
@@ -54,6 +75,8 @@ def _server(view: View, listed: ServerView) -> dict[str, Any]:
         "scrape_age_seconds": _rounded(scrape_age),
         "scrape_failures": row.scrape_failures,
         "detailed_metrics": _detailed_metrics(listed),
+        "recent": _recent([row]),
+        "outlier": None,
         **_counted(row),
         "first_byte_p50_seconds": _quantile(0.5, FIRST_BYTE_BOUNDS, row.first_byte),
         "first_byte_p99_seconds": _quantile(0.99, FIRST_BYTE_BOUNDS, row.first_byte),
@@ -76,6 +99,31 @@ def _detailed_metrics(listed: ServerView) -> dict[str, int | float | None]:
     }
     # 0 requests running would be a claim about a server that never told.
     return numbers if listed.is_scraped else dict.fromkeys(numbers)
+
+
+def _recent(rows: Sequence[ServerSnapshot]) -> dict[str, Any]:
+    """Return what happened in the last seconds at some servers together; None: not known of any."""
+    requests = errors = tokens = None
+    buckets: Sequence[int] = NO_BUCKETS
+    for recent in (row.recent for row in rows):
+        if recent.milliseconds:
+            requests = (requests or 0.0) + 1000 * recent.started / recent.milliseconds
+            errors = (errors or 0.0) + 1000 * recent.errors / recent.milliseconds
+        if recent.tokens_milliseconds:
+            tokens = (tokens or 0.0) + 1000 * recent.tokens / recent.tokens_milliseconds
+        buckets = list(map(add, buckets, recent.first_byte))
+    return {
+        "requests_per_second": _rate(requests),
+        "tokens_per_second": _rate(tokens),
+        "errors_per_second": _rate(errors),
+        "first_bytes": sum(buckets),
+        "first_byte_p50_seconds": _rounded(quantile(0.5, FIRST_BYTE_BOUNDS, buckets)),
+        "first_byte_p99_seconds": _rounded(quantile(0.99, FIRST_BYTE_BOUNDS, buckets)),
+    }
+
+
+def _rate(a_second: float | None) -> float | None:
+    return None if a_second is None else round(a_second, 3)
 
 
 def _counted(row: ServerSnapshot) -> dict[str, Any]:
@@ -117,6 +165,7 @@ def _summary(view: View, listed: list[ServerView]) -> dict[str, Any]:
         "total_active_load": round(load, 3),
         "total_capacity": capacity,
         "overall_utilization_percent": _percent(load, capacity),
+        "recent": _recent([server.row for server in listed]),
         "total_in_flight": sum(row.in_flight for row in view.table.servers),
         "removed_servers": len(removed),
         "removed_in_flight": sum(row.in_flight for row in removed),

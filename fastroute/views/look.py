@@ -115,6 +115,6 @@ ORDERS: Mapping[Sort, Callable[[Line], tuple[float, ...]]] = {
     Sort.TROUBLE: lambda line: (_trouble(line), line.server.utilization_percent),
     Sort.LOAD: lambda line: (line.server.utilization_percent,),
     Sort.WAITING: lambda line: (line.server.detailed_metrics.num_requests_waiting or 0,),
-    Sort.FIRST_BYTE: lambda line: (line.server.first_byte_p99_seconds or 0,),
+    Sort.FIRST_BYTE: lambda line: (line.server.recent.first_byte_p99_seconds or 0,),
     Sort.ERRORS: lambda line: (line.rates.errors or 0, line.server.errors),
 }

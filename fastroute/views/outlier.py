@@ -1,7 +1,6 @@
 """Servers unlike those that do the same work: "gpu-3: 4x the waiting of the others"."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from statistics import median
 
 import msgspec
 
@@ -12,8 +11,8 @@ from fastroute.views.wording import count, seconds
 FACTOR = 3.0
 """So many times the others' median stands out; less is the usual unevenness of load."""
 
-MIN_REQUESTS = 20
-"""Quantiles of fewer requests say little."""
+MIN_FIRST_BYTES = 20
+"""A quantile of fewer says little."""
 
 IDLE_STATES = frozenset(("down", "draining"))
 """Servers in them get nothing, so they are neither compared nor compared with."""
@@ -38,8 +37,8 @@ class Aspect(msgspec.Struct, frozen=True):
 
 
 def _first_byte(server: ServerReport, _: Rates) -> float | None:
-    known = server.requests["started"] >= MIN_REQUESTS
-    return server.first_byte_p99_seconds if known else None
+    recent = server.recent
+    return recent.first_byte_p99_seconds if recent.first_bytes >= MIN_FIRST_BYTES else None
 
 
 ASPECTS = (
@@ -77,12 +76,18 @@ def outliers(
 def _outstanding(aspect: Aspect, values: Mapping[str, float | None]) -> Iterator[Outlier]:
     known = {url: value for url, value in values.items() if value is not None}
     for url, value in known.items():
-        others = [other for it, other in known.items() if it != url]
-        if not others or value < aspect.least:
+        if value < aspect.least or len(known) == 1:
             continue
-        usual = median(others)
+        others = [other for it, other in known.items() if it != url]
+        usual = _median(others)
         if value >= FACTOR * usual:
             yield Outlier(url, _words(aspect, value, usual, len(others)))
+
+
+def _median(values: list[float]) -> float:
+    """Return the value in the middle; `statistics` would cost each worker 2 MB to import."""
+    ordered, half = sorted(values), len(values) // 2
+    return ordered[half] if len(values) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
 def _words(aspect: Aspect, value: float, usual: float, others: int) -> str:

@@ -1,4 +1,4 @@
-"""How fast counters rise, from two reports of different times."""
+"""How fast counters rise: as a report tells it, or from two of different times."""
 
 import msgspec
 
@@ -22,6 +22,16 @@ class Rates(msgspec.Struct, frozen=True):
 
 
 NO_RATES = Rates()
+
+
+def recent_rates(server: ServerReport) -> Rates:
+    """Return the rates that a report itself tells."""
+    recent = server.recent
+    return Rates(
+        requests=recent.requests_per_second,
+        tokens=recent.tokens_per_second,
+        errors=recent.errors_per_second,
+    )
 
 
 def rates(before: Moment, after: Moment) -> dict[str, Rates]:

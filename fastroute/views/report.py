@@ -33,10 +33,23 @@ class NameReport(msgspec.Struct, frozen=True):
     warning: str | None
 
 
+class RecentReport(msgspec.Struct, frozen=True):
+    """What happened in the last seconds; None where it is not known."""
+
+    requests_per_second: float | None
+    tokens_per_second: float | None
+    errors_per_second: float | None
+    first_bytes: int
+    first_byte_p50_seconds: float | None
+    first_byte_p99_seconds: float | None
+
+
 class ServerReport(msgspec.Struct, frozen=True):
     """One server; the fields are explained in docs/load-stats.schema.json."""
 
     url: str
+    name: str
+    models: tuple[str, ...] | None
     status: str
     state_reason: str
     state_age_seconds: float | None
@@ -52,6 +65,8 @@ class ServerReport(msgspec.Struct, frozen=True):
     scrape_age_seconds: float | None
     scrape_failures: int
     detailed_metrics: DetailedMetrics
+    recent: RecentReport
+    outlier: str | None
     requests: dict[str, int]
     errors: int
     retries_by_reason: dict[str, int]

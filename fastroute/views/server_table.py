@@ -111,11 +111,11 @@ COLUMNS = (
     Column("REQ/S", 5, 4, lambda x: count(x.rates.requests), "requests sent to it, each second"),
     Column("TOK/S", 5, 3, lambda x: count(x.rates.tokens), "tokens it generates, each second"),
     Column(
-        "P50", 5, 5, lambda x: seconds(x.server.first_byte_p50_seconds),
-        "half of the first bytes came within it",
+        "P50", 5, 5, lambda x: seconds(x.server.recent.first_byte_p50_seconds),
+        "half of the first bytes of the last 30 s came within it",
     ),
     Column(
-        "P99", 5, 3, lambda x: seconds(x.server.first_byte_p99_seconds), "99 of 100 first bytes did"
+        "P99", 5, 3, lambda x: seconds(x.server.recent.first_byte_p99_seconds), "99 of 100 did"
     ),
     Column(
         "ERR", 4, 3, lambda x: count(x.server.errors), "answers 5xx and broken ones; red: now",

@@ -21,6 +21,8 @@ class Reply(NamedTuple):
     status: int
     body: bytes
     content_type: str = JSON
+    fields: tuple[tuple[bytes, bytes], ...] = ()
+    """More of them."""
 
 
 class ServerView(msgspec.Struct, frozen=True, eq=False):

@@ -3,9 +3,9 @@ import random
 import orjson
 import pytest
 
-from fastroute.config import ServerAddress
 from fastroute.demo.companion import Companion
 from fastroute.demo.traffic import ANSWER_TOKENS, WAVE, Client, clients_at
+from fastroute.server_address import ServerAddress
 from tests.support.command import wait_until
 from tests.support.standins import standin_process
 

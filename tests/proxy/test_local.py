@@ -111,3 +111,32 @@ def test_head():
     reply = OwnReply(200, b"a: 1\n", "text/plain")
     raw = own_reply(reply, method=b"HEAD", connection=None)
     assert raw.endswith(b"\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("if_none_match", "status"),
+    [
+        pytest.param(None, 200, id="not-asked"),
+        pytest.param(b'"new"', 304, id="the-same"),
+        pytest.param(b'W/"new"', 304, id="weak"),
+        pytest.param(b'"old", "new"', 304, id="one-of-them"),
+        pytest.param(b"*", 304, id="any"),
+        pytest.param(b'"old"', 200, id="another"),
+        pytest.param(b"new", 200, id="no-etag"),
+        pytest.param(b"", 200, id="empty"),
+    ],
+)
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+def test_a_reply_that_is_known_is_not_sent_again(if_none_match, status, method):
+    reply = OwnReply(200, b"page", "text/html", ((b"etag", b'"new"'), (b"cache-control", b"x")))
+    raw = own_reply(reply, method=method, connection=None, if_none_match=if_none_match)
+    [judged] = judge_replies(raw, [method], closed=False)
+    has_body = status == 200 and method == b"GET"
+    assert (judged.status, judged.body) == (status, b"page" if has_body else b"")
+    assert judged.values(b"etag") == [b'"new"']
+    assert judged.values(b"cache-control") == [b"x"]
+
+
+def test_what_has_no_etag_is_always_sent():
+    raw = own_reply(REPLY, method=b"GET", connection=None, if_none_match=b"*")
+    assert raw.startswith(b"HTTP/1.1 200 ")

@@ -45,6 +45,12 @@ def test_request_head_whole():
     assert request.request_id is None
 
 
+def test_a_field_that_is_only_passed_on():
+    request = head(HOST, (b"If-None-Match", b'"a"'), (b"IF-NONE-MATCH", b'"b"'), LENGTH)
+    assert request.field(b"if-none-match") == b'"a"'
+    assert request.field(b"if-match") is None
+
+
 @pytest.mark.parametrize(
     ("fields", "kept"),
     [

@@ -74,5 +74,5 @@ class _Check:
                 yield f"{at}: {key} is not described"
 
     def _items(self, schema: dict[str, Any], value: Any, at: str) -> Complaints:
-        for index, item in enumerate(value):
+        for index, item in enumerate(value if isinstance(value, list) else ()):
             yield from self.against(schema, item, f"{at}[{index}]")

@@ -18,6 +18,7 @@ def server(number: int, **changes: Any) -> dict[str, Any]:
     made = copy.deepcopy(EXAMPLE["servers"][0])
     made["url"] = f"http://gpu-{number}.cluster.local:8000"
     made["detailed_metrics"] |= changes.pop("engine", {})
+    made["recent"] |= changes.pop("recent", {})
     made["requests"] |= changes.pop("requests", {})
     return made | changes
 

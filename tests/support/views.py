@@ -10,9 +10,11 @@ from fastroute.score_table import (
     MODEL_COUNTERS,
     MODEL_SLOTS,
     PROCESS_CELLS,
+    RECENT_COUNTS,
     SERVER_COLUMNS,
     Histogram,
     ModelCounters,
+    RecentColumns,
     ServerSnapshot,
     ServerState,
     TableSnapshot,
@@ -31,6 +33,12 @@ def histogram(bounds: tuple[float, ...], **counts: Any) -> Histogram[int]:
     return Histogram(buckets=buckets, sum_us=counts.get("sum_us", 0))
 
 
+def recent(first_byte: Histogram[int] | None = None, **counts: int) -> RecentColumns[int]:
+    """What happened lately: nothing that is not named."""
+    buckets = (first_byte or histogram(FIRST_BYTE_BOUNDS)).buckets
+    return RecentColumns(**(dict.fromkeys(RECENT_COUNTS, 0) | counts), first_byte=buckets)
+
+
 def row(number: int, state: ServerState = ServerState.UP, **cells: Any) -> ServerSnapshot:
     """A row of generation 1, scraped a second ago, that counted nothing yet."""
     values: dict[str, Any] = dict.fromkeys((*SERVER_COLUMNS, *COUNTERS), 0)
@@ -41,6 +49,7 @@ def row(number: int, state: ServerState = ServerState.UP, **cells: Any) -> Serve
         "state_since_ns": NOW_NS - 60 * SECOND_NS,
         "first_byte": histogram(FIRST_BYTE_BOUNDS),
         "duration": histogram(DURATION_BOUNDS),
+        "recent": recent(),
     }
     return ServerSnapshot(row=number, **(values | {"state": state} | cells))
 
@@ -121,6 +130,13 @@ def example_view() -> View:
             FIRST_BYTE_BOUNDS, at_3=700, at_4=400, at_7=98, at_8=3, sum_us=71_000_000
         ),
         duration=histogram(DURATION_BOUNDS, at_4=900, at_6=280, at_9=21, sum_us=912_000_000),
+        recent=recent(
+            histogram(FIRST_BYTE_BOUNDS, at_3=70, at_4=40, at_7=12, at_8=1),
+            milliseconds=5_000,
+            started=21,
+            tokens_milliseconds=5_000,
+            tokens=1_050,
+        ),
     )
     down = row(
         1,

@@ -15,7 +15,8 @@ def test_the_root_names_service_version_and_endpoints():
     assert (report["service"], report["version"]) == ("fastroute", "1.2.3")
     assert list(report["endpoints"]) == [endpoint.path.decode() for endpoint in ENDPOINTS]
     assert set(report["endpoints"]) == {
-        "/", "/health", "/livez", "/readyz", "/load-stats", "/server-models", "/metrics"
+        "/", "/dashboard",
+        "/health", "/livez", "/readyz", "/load-stats", "/server-models", "/metrics"
     }  # fmt: skip
 
 
@@ -27,7 +28,7 @@ def test_each_renders(path, shown):
     reply = VIEWS[path](shown)
     assert reply.status in (200, 503)
     assert reply.body
-    if path != b"/metrics":
+    if path not in (b"/metrics", b"/dashboard"):
         orjson.loads(reply.body)
 
 

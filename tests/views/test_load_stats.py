@@ -15,6 +15,7 @@ from tests.support.views import (
     SECOND_NS,
     example_view,
     histogram,
+    recent,
     routed,
     row,
     table,
@@ -154,6 +155,70 @@ class TestServer:
     def test_no_quantile_before_the_first_request(self):
         server = server_of(view(row(0)))
         assert {server[key] for key in server if "_p50_" in key or "_p99_" in key} == {None}
+
+    def test_name_and_models(self):
+        servers = (
+            routed(0, "http://gpu-0.lan:8000", models=("a", "b")),
+            routed(1, "http://gpu-1.lan:8000"),
+        )
+        first, second = rendered(view(row(0), row(1), servers=servers))["servers"]
+        assert (first["name"], first["models"]) == ("gpu-0", ["a", "b"])
+        assert (second["name"], second["models"]) == ("gpu-1", None)
+
+
+class TestRecent:
+    def test_of_a_server(self):
+        lately = recent(
+            histogram(FIRST_BYTE_BOUNDS, at_0=99, at_12=1),
+            milliseconds=4000,
+            started=10,
+            errors=2,
+            tokens_milliseconds=5000,
+            tokens=600,
+        )
+        assert server_of(view(row(0, recent=lately)))["recent"] == {
+            "requests_per_second": 2.5,
+            "tokens_per_second": 120.0,
+            "errors_per_second": 0.5,
+            "first_bytes": 100,
+            "first_byte_p50_seconds": 0.002525,
+            "first_byte_p99_seconds": 0.005,
+        }
+
+    def test_not_known_yet(self):
+        assert server_of(view(row(0)))["recent"] == {
+            "requests_per_second": None,
+            "tokens_per_second": None,
+            "errors_per_second": None,
+            "first_bytes": 0,
+            "first_byte_p50_seconds": None,
+            "first_byte_p99_seconds": None,
+        }
+
+    def test_all_together(self):
+        """Quantiles of all replies, not of the servers' quantiles; what is unknown is left out."""
+        fast = recent(histogram(FIRST_BYTE_BOUNDS, at_0=98), milliseconds=5000, started=10)
+        slow = recent(histogram(FIRST_BYTE_BOUNDS, at_10=2), milliseconds=1000, started=1, errors=1)
+        shown = view(row(0, recent=fast), row(1, recent=slow), row(2))
+        together = rendered(shown)["summary"]["recent"]
+        assert together["requests_per_second"] == 3.0
+        assert together["errors_per_second"] == 1.0
+        assert together["tokens_per_second"] is None
+        assert together["first_byte_p50_seconds"] < 0.005
+        assert together["first_byte_p99_seconds"] == 7.5
+
+    def test_without_servers(self):
+        assert rendered(view())["summary"]["recent"]["requests_per_second"] is None
+
+
+def test_who_stands_out():
+    """In the very words of the monitor."""
+    shown = view(row(0, waiting=1), row(1, waiting=12), row(2, waiting=1))
+    assert [server["outlier"] for server in rendered(shown)["servers"]] == [
+        None,
+        "12x the waiting of the others (12 against 1)",
+        None,
+    ]
 
 
 class TestSummary:

@@ -9,6 +9,11 @@ def waiting(number: int, count: int | None, **changes) -> dict:
     return server(number, engine={"num_requests_waiting": count}, **changes)
 
 
+def first_byte(number: int, p99: float, first_bytes: int = 100) -> dict:
+    lately = {"first_byte_p99_seconds": p99, "first_bytes": first_bytes}
+    return server(number, recent=lately)
+
+
 def found(*servers: dict, rates=None, models=None) -> dict[str, str]:
     """The texts by the number of the server."""
     made = outliers(report(*servers).servers, rates or {}, models or {})
@@ -32,15 +37,12 @@ def found(*servers: dict, rates=None, models=None) -> dict[str, str]:
         pytest.param([waiting(1, None), waiting(2, 12)], {}, id="others-unknown"),
         pytest.param([down(1), waiting(2, 12)], {}, id="others-down"),
         pytest.param(
-            [server(1, first_byte_p99_seconds=0.5), server(2, first_byte_p99_seconds=3.0)],
+            [first_byte(1, 0.5), first_byte(2, 3.0)],
             {"2": "6x the first byte p99 of the other (3.0s against 500ms)"},
             id="first-byte",
         ),
         pytest.param(
-            [
-                server(1, first_byte_p99_seconds=0.5),
-                server(2, first_byte_p99_seconds=3.0, requests={"started": 3}),
-            ],
+            [first_byte(1, 0.5), first_byte(2, 3.0, first_bytes=3)],
             {},
             id="first-byte-of-few",
         ),

@@ -33,7 +33,7 @@ def test_80_columns():
         *("P99", "ERR"),
     ]
     assert server_line(made[0], chosen).plain.split() == [
-        *("gpu-1", "up", "███│░░░", "56%", "4", "1", "3", "8", "31%", "-", "-", "954ms", "1"),
+        *("gpu-1", "up", "███│░░░", "56%", "4", "1", "3", "8", "31%", "-", "-", "990ms", "1"),
     ]
     assert second_line(made[1], chosen).plain.strip() == (
         "cannot connect: Connection refused, llama, score 0.00, hit -, p50 -, err/s -, age -"

@@ -11,7 +11,7 @@ COOLING, DRAINING = ServerState.COOLING, ServerState.DRAINING
 
 
 def test_live_says_so_while_all_are_down():
-    status, body, content_type = live(view_of_states(DOWN))
+    status, body, content_type, _ = live(view_of_states(DOWN))
     assert (status, content_type) == (200, "application/json")
     assert orjson.loads(body) == {"status": "alive", "version": "1.2.3"}
 

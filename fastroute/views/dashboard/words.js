@@ -1,0 +1,58 @@
+// Numbers and times in few characters, as the monitor writes them (fastroute/views/wording.py).
+
+const UNKNOWN = "–";
+const NBSP = "\u00a0"; // Between number and unit, so that they stay in one line.
+const WARN_SHARE = 0.7;
+const ALARM_SHARE = 0.9;
+const SIZES = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
+
+function count(number) {
+  if (number === null || number === undefined) return UNKNOWN;
+  for (const [size, letter] of SIZES) {
+    // 999.5 rounds to 1000, which is 1.0k.
+    if (number >= size * 0.9995) {
+      const scaled = number / size;
+      return (scaled < 9.95 ? scaled.toFixed(1) : scaled.toFixed(0)) + letter;
+    }
+  }
+  return Number.isInteger(number) || number >= 9.95 ? number.toFixed(0) : number.toFixed(1);
+}
+
+/** A share, of which 1 is all. */
+function percent(share) {
+  return share === null || share === undefined ? UNKNOWN : `${(100 * share).toFixed(0)}${NBSP}%`;
+}
+
+function seconds(duration) {
+  if (duration === null || duration === undefined) return UNKNOWN;
+  if (duration < 0.9995) {
+    const milliseconds = duration * 1000;
+    return `${milliseconds < 9.95 ? milliseconds.toFixed(1) : milliseconds.toFixed(0)}${NBSP}ms`;
+  }
+  if (duration < 9.95) return `${duration.toFixed(1)}${NBSP}s`;
+  if (duration < 120) return `${duration.toFixed(0)}${NBSP}s`;
+  if (duration < 120 * 60) return `${(duration / 60).toFixed(0)}${NBSP}min`;
+  if (duration < 48 * 3600) return `${(duration / 3600).toFixed(0)}${NBSP}h`;
+  return `${(duration / 86400).toFixed(0)}${NBSP}d`;
+}
+
+/** A moment, in milliseconds since 1970, as the clock on the wall says it. */
+function timeOfDay(moment) {
+  const at = new Date(moment);
+  return [at.getHours(), at.getMinutes(), at.getSeconds()]
+    .map((part) => String(part).padStart(2, "0"))
+    .join(":");
+}
+
+/** "" below 70 %, "warn" up to 90 %, "bad" from there on. */
+function level(share) {
+  if (share === null || share === undefined || share < WARN_SHARE) return "";
+  return share < ALARM_SHARE ? "warn" : "bad";
+}
+
+/** What says the same to those who see no colours. */
+const LEVEL_MARK = { "": "", warn: `${NBSP}!`, bad: `${NBSP}!!` };
+
+function plural(number, noun) {
+  return number === 1 ? `1 ${noun}` : `${number} ${noun}s`;
+}
