@@ -314,19 +314,19 @@ class ClientConnection(Client):
 
     def _set_deadline(self) -> None:
         """Give the client time for what it owes next; while it waits for us it owes nothing."""
-        config, reading = self._worker.config, self._reader.state
+        reading = self._reader.state
         if self._write_paused or (reading is REFUSED and self._exchange is None):
             self._unsent = self._transport.get_write_buffer_size()
-            wait = config.client_idle_timeout if self._unsent else LINGER_S
+            wait = self._worker.config.client_idle_timeout if self._unsent else LINGER_S
         elif self._exchange is not None:
             self._deadline = _NEVER
             return
         elif reading is BETWEEN:
-            wait = config.client_idle_timeout
+            wait = self._worker.client_idle_timeout
         elif reading is HEAD:
-            wait = config.client_header_timeout
+            wait = self._worker.config.client_header_timeout
         else:
-            wait = config.client_body_timeout
+            wait = self._worker.config.client_body_timeout
         self._deadline = self._worker.stamp + wait
 
     def _time_out(self) -> None:

@@ -1,3 +1,5 @@
+cimport cython
+
 from fastroute.proxy.pool cimport ServerPool
 from fastroute.proxy.router cimport Group
 from fastroute.proxy.upstream cimport ReplySink, UpstreamConnection
@@ -7,7 +9,8 @@ from fastroute.rules.message cimport ReplyHead, RequestHead
 cdef object CONNECTING, WAITING, REPLYING
 cdef object FINE, BUSY, UNCLEAR
 cdef object CHUNKED, UNTIL_CLOSE, TRIAL
-cdef object now, bucket_of
+cdef object now
+cdef tuple FIRST_BYTE_BOUNDS, DURATION_BOUNDS
 cdef Py_ssize_t IN_FLIGHT, STARTED, FINISHED_2XX, FAILED, ABORTED
 cdef Py_ssize_t RETRIES, RETRIES_CONNECT, RETRIES_RESET, RETRIES_BUSY, RETRIES_FAILED
 cdef Py_ssize_t ABORTS_WAITING, ABORTS_REPLYING, CONNECTIONS_NEW
@@ -73,6 +76,10 @@ cdef class Exchange(ReplySink):
     cdef _flush(self)
     cdef _drop_upstream(self)
     cdef _release(self, Py_ssize_t outcome, bint ended)
+
+
+@cython.locals(index=Py_ssize_t, bound=double)
+cpdef Py_ssize_t bucket_of(tuple bounds, double value)
 
 
 cpdef Py_ssize_t finished_column(int status)

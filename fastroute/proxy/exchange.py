@@ -7,7 +7,6 @@ accounting of one request, and releases every server it was counted on exactly o
 import asyncio
 import errno
 import logging
-from bisect import bisect_left
 from collections.abc import Callable
 from time import monotonic
 from typing import Final
@@ -69,7 +68,6 @@ assert COUNTERS[FINISHED_2XX : FINISHED_2XX + len(MODEL_COUNTERS)] == MODEL_COUN
 )
 # A compiled module looks other modules' functions up by name at each call.
 now: Final = monotonic
-bucket_of: Final = bisect_left
 
 # Ours, not the server's: descriptors, ports and memory.
 OUR_LIMITS: Final = frozenset(
@@ -176,7 +174,7 @@ class Exchange(ReplySink):
         self._body = body
         self._group = group
         self._request_id = head.request_id or worker.new_request_id()
-        self._retries_left = worker.config.max_retries
+        self._retries_left = worker.max_retries
         self._tried: list[ServerPool] = []
         self._started_at = 0.0
         self._sent = False
@@ -587,6 +585,19 @@ class Exchange(ReplySink):
         counts[outcome, row] += 1
         if ended:
             self._worker.model_counts[outcome - FINISHED_2XX, self._group.slot] += 1
+
+
+def bucket_of(bounds: tuple[float, ...], value: float) -> int:
+    """Return the index of the first bound that is not below a value; their number if all are.
+
+    Most are found at once: `bisect` costs more for the call alone.
+    """
+    index = 0
+    for bound in bounds:
+        if value <= bound:
+            break
+        index += 1
+    return index
 
 
 def finished_column(status: int) -> int:

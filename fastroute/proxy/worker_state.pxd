@@ -7,7 +7,9 @@ cdef class WorkerState:
     cdef public object _recorder
     cdef public object backlog
     cdef public object cells
+    cdef public double client_idle_timeout
     cdef public object client_left
+    cdef public Py_ssize_t max_retries
     cdef public set clients
     cdef public object config
     cdef public object configured

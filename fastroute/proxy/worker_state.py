@@ -46,6 +46,8 @@ class WorkerState:
         configured: The last Configure, for the views.
         health: The last Health, for the views.
         retry_on: The setting, as a set.
+        max_retries: The setting; like the next it is looked at for each request.
+        client_idle_timeout: The setting, in seconds.
         requests: How many exchanges were started; with `retries`, what the retry budget counts.
         known_requests: Heads of clients' requests.
         failing: Rows of servers whose last request failed.
@@ -67,6 +69,7 @@ class WorkerState:
         "_request_prefix",
         "backlog",
         "cells",
+        "client_idle_timeout",
         "client_left",
         "clients",
         "config",
@@ -79,6 +82,7 @@ class WorkerState:
         "known_requests",
         "loop",
         "losses",
+        "max_retries",
         "model_counts",
         "recorder",
         "report",
@@ -105,9 +109,8 @@ class WorkerState:
         self.model_counts = cells.model_grid
         self.router = Router(loop, table)
         self.configured = Configure(config=Config(servers=()), servers=())
-        self.config = self.configured.config
+        self._put_in_force(self.configured.config)
         self.health = Health(servers={})
-        self.retry_on = frozenset(self.config.retry_on)
         self.draining = False
         self.known_requests: KnownHeads = KnownHeads(KNOWN_REQUESTS)
         self.clients: set[Sweepable] = set()
@@ -134,13 +137,18 @@ class WorkerState:
                 self._clear_row(server.row)
                 self.cells.counted_generation[server.row] = server.generation
         self.configured = configured
-        self.config = configured.config
-        self.retry_on = frozenset(configured.config.retry_on)
+        self._put_in_force(configured.config)
         self.router.configure(configured)
         self._recorder.flush()
         is_recorded = self.config.access_log != "off" or bool(self.config.otlp_endpoint)
         self.recorder = self._recorder if is_recorded else None
         self.follows = is_recorded or self.config.explain
+
+    def _put_in_force(self, config: Config) -> None:
+        self.config = config
+        self.retry_on = frozenset(config.retry_on)
+        self.max_retries = config.max_retries
+        self.client_idle_timeout = config.client_idle_timeout
 
     def new_request_id(self) -> bytes:
         """Return an id no other request has: 16 random hex digits of this worker and a count."""

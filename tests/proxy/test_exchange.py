@@ -3,12 +3,15 @@
 import asyncio
 import errno
 import os
+from bisect import bisect_left
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fastroute.messages import Observation
-from fastroute.proxy.exchange import finished_column
-from fastroute.score_table import WORKER_COLUMNS
+from fastroute.proxy.exchange import bucket_of, finished_column
+from fastroute.score_table import DURATION_BOUNDS, WORKER_COLUMNS
 from tests.support.judge import judge_replies, judge_requests
 from tests.support.memory_router import memory_router, own_error
 from tests.support.memory_transport import End
@@ -35,6 +38,11 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 )
 def test_finished_column(status, counter):
     assert WORKER_COLUMNS[finished_column(status)] == counter
+
+
+@given(value=st.floats(0, 1e6) | st.sampled_from(DURATION_BOUNDS))
+def test_bucket_of(value):
+    assert bucket_of(DURATION_BOUNDS, value) == bisect_left(DURATION_BOUNDS, value)
 
 
 def started(**options):

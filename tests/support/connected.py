@@ -34,7 +34,7 @@ class Recorder(ReplySink):
     def reply_bytes(self, data: bytes) -> None:
         self._note("bytes", data)
 
-    def reply_complete(self, *, reusable: bool) -> None:
+    def reply_complete(self, reusable: bool) -> None:
         self._note("complete", "reusable" if reusable else "spent")
 
     def reply_failed(self, reason: str) -> None:

@@ -113,7 +113,7 @@ class MemoryRouter:
             self.table.servers.capacity[row] = 8
             self.table.servers.state[row] = ServerState.UP
         config = Config(servers=(), **settings)
-        self.state.config = config
+        self.state._put_in_force(config)
         self.pools = [MemoryPool(server, self.state) for server in self.routed]
         # A pool stays as long as its server does: so the data plane takes these over.
         self.state.router.servers = tuple(self.pools)
