@@ -27,7 +27,7 @@ PAGES = {
     for path in (ROOT / "README.md", ROOT / "README.zh.md", *sorted(ROOT.glob("docs/*.md")))
 }
 NOT_RUN = {
-    r"make [a-z-]+": "works on the whole project; `test_make_knows` looks at what it would run",
+    r"make [a-z-]+": "on the whole project; see test_make_knows and tests/e2e/test_demo.py",
     r"(\S+/)?pip install .+": "needs packages; tests/test_packaging.py installs wheel and sdist",
     r"python3 -m venv .+": "as above",
     r"export PATH=.+": "as above",
