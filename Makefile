@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 DEV_INSTALLED := $(VENV)/.dev-installed
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-compiled test-real test-image check style lint types bench bench-quick bench-micro \
+.PHONY: help demo test test-compiled test-real test-image check style lint types docs bench bench-quick bench-micro \
 	bench-micro-save lock clean
 
 help:  ## List the targets
@@ -65,6 +65,11 @@ lint: $(DEV_INSTALLED)
 
 types: $(DEV_INSTALLED)
 	$(BIN)/mypy
+
+docs: $(DEV_INSTALLED)  ## Render anew what the docs take from the code
+	$(BIN)/python -m tests.support.docs
+	$(BIN)/python -m tests.support.monitor_page
+	$(BIN)/python -m tests.support.configuration_page
 
 bench: $(DEV_INSTALLED)  ## Measure beside nginx, HAProxy, vllm-router and smg; renew the README's table
 	$(BIN)/python -m benchmarks --publish

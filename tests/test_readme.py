@@ -1,49 +1,58 @@
-"""The README's commands and examples do what the README says."""
+"""The README: its two commands come first, its tables are true, and both languages say the same.
+
+That its commands run is seen to in test_docs.py.
+"""
 
 import re
-import shlex
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from fastroute.config import parse_config
-from tests.support.command import run_command, running
+from fastroute.cli import app
+from fastroute.config import Config, ServerConfig, parse_config, setting_docs
+from fastroute.views.endpoints import ENDPOINTS
+from tests.deploy.command_line import options_of
+from tests.support.command import run_command
+from tests.support.configuration_page import shown_default
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+BENCH = re.compile(r"<!-- bench: `make bench`.*?<!-- bench: end -->\n", re.DOTALL)
+WHOLE = (ROOT / "README.md").read_text(encoding="utf-8")
+# Without what each measurement writes anew.
+README = BENCH.sub("", WHOLE)
+CHINESE = (ROOT / "README.zh.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
-COMMANDS = [line for block in blocks("console") for line in block.splitlines()]
-RUN = [line for line in COMMANDS if line.startswith("fastroute run")]
+def tables(text: str) -> list[list[list[str]]]:
+    """Each table's rows, each row's cells; heads and rules left out."""
+    found = re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE)
+    return [
+        [[cell.strip() for cell in row.strip("|\n").split("|")] for row in table.splitlines()[2:]]
+        for table in found
+    ]
+
+
+def heads(text: str) -> list[int]:
+    """The levels of the headings, in order; comments in blocks are none."""
+    without_blocks = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    return [len(marks) for marks in re.findall(r"^(#+) ", without_blocks, re.MULTILINE)]
+
+
 (SETTINGS,) = blocks("toml")
+COMMANDS, ROWS, PATHS = tables(README)
 
 
 def test_it_starts_with_the_two_commands():
-    assert COMMANDS[:2] == ["make demo", "make test"]
+    commands = [line for block in blocks("console") for line in block.splitlines()]
+    assert commands[:2] == ["make demo", "make test"]
 
 
-@pytest.mark.parametrize("target", re.findall(r"`make ([a-z-]+)`", README))
-def test_make_knows_its_targets(target):
-    made = subprocess.run(
-        ["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert made.returncode == 0, made.stderr
-
-
-@pytest.mark.parametrize("command", RUN)
-def test_run(command, tmp_path):
-    """Servers that cannot be reached do not keep it from starting."""
-    (tmp_path / "servers.toml").write_text(SETTINGS)
-    arguments = shlex.split(command)[1:]
-    with running(tmp_path, *arguments, "--port", "0", cwd=tmp_path) as router:
-        assert router.get("/livez")["status"] == "alive"
-        assert len(router.statuses()) == 2
-        assert router.stop() == 0
+def test_it_has_one_place_for_the_figures():
+    assert len(BENCH.findall(WHOLE)) == 1
 
 
 def test_settings():
@@ -57,11 +66,52 @@ def test_check_config(tmp_path):
     assert "gpu-server-1" in done.stdout
 
 
-@pytest.mark.parametrize("block", blocks("python"))
-def test_python(block):
-    compile(block, "README.md", "exec")
+@pytest.mark.parametrize(("name", "default"), [(row[0].strip("`"), row[1]) for row in ROWS])
+def test_defaults(name, default):
+    struct = Config if name in setting_docs(Config) else ServerConfig
+    assert default == shown_default(struct, name)
 
 
-@pytest.mark.parametrize("path", re.findall(r"\]\(([^)#:]+)\)", README))
-def test_links_lead_somewhere(path):
-    assert (ROOT / path).exists()
+@pytest.mark.parametrize("command", [row[0].strip("`") for row in COMMANDS])
+def test_commands(command):
+    words = command.replace("URL", "http://router:8888").split()[1:]
+    assert isinstance(options_of(*words), dict)
+
+
+def test_all_commands_are_there():
+    shown = {row[0].strip("`").split()[1] for row in COMMANDS}
+    known = {each.name or each.callback.__name__ for each in app.registered_commands}
+    assert shown | {"version"} == {name.replace("_", "-") for name in known}
+
+
+def test_endpoints():
+    shown = {row[0].strip("`") for row in PATHS}
+    assert shown | {"/"} == {endpoint.path.decode() for endpoint in ENDPOINTS}
+
+
+class TestChinese:
+    def test_has_the_same_headings(self):
+        assert heads(CHINESE) == heads(README)
+
+    @pytest.mark.parametrize("language", ["console", "toml", "python"])
+    def test_has_the_same_blocks(self, language):
+        assert blocks(language, CHINESE) == blocks(language)
+
+    def test_has_the_same_tables(self):
+        shown = [[row[:-1] for row in table] for table in tables(CHINESE)]
+        assert shown == [[row[:-1] for row in table] for table in tables(README)]
+
+    def test_has_the_same_pictures(self):
+        pattern = r"!\[[^\]]+\]\(([^)]+)\)"
+        assert re.findall(pattern, CHINESE) == re.findall(pattern, README)
+
+    def test_has_the_same_lists(self):
+        pattern = re.compile(r"^- ", re.MULTILINE)
+        assert len(pattern.findall(CHINESE)) == len(pattern.findall(README))
+
+    def test_leads_to_the_same_pages(self):
+        pattern = re.compile(r"\]\(((?:docs/|benchmarks/|servers)[^)]+)\)")
+        # The figures stand in one of the two only.
+        others = {"docs/performance.md"}
+        english, chinese = (set(pattern.findall(text)) - others for text in (README, CHINESE))
+        assert chinese == english

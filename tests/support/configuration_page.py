@@ -1,0 +1,112 @@
+"""The tables of docs/configuration.md, from the code; run as a module, it writes them anew."""
+
+import re
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import typer
+
+from fastroute.cli import app
+from fastroute.config import Config, ServerConfig, setting_docs
+
+PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
+PART = re.compile(r"(?<=<!-- rendered: )(\w+) -->\n.*?(?=<!-- end -->)", re.DOTALL)
+
+
+def with_tables(page: str) -> str:
+    """The page with each part between `<!-- rendered: X -->` and `<!-- end -->` as it should be."""
+    parts = {
+        "servers": lambda: _settings(ServerConfig),
+        "config": lambda: _settings(Config),
+        "commands": _commands,
+    }
+    return PART.sub(lambda found: f"{found[1]} -->\n\n{parts[found[1]]()}\n\n", page)
+
+
+def shown_default(struct: type[msgspec.Struct], name: str) -> str:
+    """The default of a setting as one writes it in TOML; a dash if it has none."""
+    (field,) = [field for field in msgspec.structs.fields(struct) if field.name == name]
+    value = field.default
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, (int, float)):
+        return f"`{value:.15g}`"
+    if isinstance(value, str):
+        return f'`"{value}"`'
+    if isinstance(value, tuple):
+        return f"`{msgspec.json.encode(value).decode().replace(',', ', ')}`"
+    # Nothing but an empty table is made anew for each configuration.
+    return "`{}`" if field.default_factory is dict else "-"
+
+
+def _settings(struct: type[msgspec.Struct]) -> str:
+    rows = (
+        (
+            f"`{doc.name}`",
+            shown_default(struct, doc.name),
+            doc.allowed.removeprefix("must be "),
+            doc.description,
+        )
+        for doc in setting_docs(struct).values()
+    )
+    return _table(("key", "default", "a value is", "meaning"), rows)
+
+
+def _commands() -> str:
+    group: Any = typer.main.get_command(app)
+    return "\n\n".join(_command(name, command) for name, command in group.commands.items())
+
+
+def _command(name: str, command: Any) -> str:
+    about = command.help.partition("\n\n")[0].replace("\n", " ")
+    head = f"### fastroute {name}\n\n{about}"
+    rows = [
+        (_spelled(param), _option_default(param), param.help)
+        for param in command.params
+        if not getattr(param, "hidden", False)
+    ]
+    if not rows:
+        return head
+    return f"{head}\n\n" + _table(("option", "default", "meaning"), rows)
+
+
+def _spelled(param: Any) -> str:
+    """An option with what it takes, or an argument."""
+    if param.param_type_name == "argument":
+        return f"`{param.metavar}`"
+    names = "/".join((*param.opts, *param.secondary_opts))
+    if param.is_flag:
+        return f"`{names}`"
+    return f"`{names} {param.metavar or _takes(param.type_descriptor.annotation)}`"
+
+
+def _takes(kind: type) -> str:
+    if issubclass(kind, StrEnum):
+        return "|".join(kind)
+    return {int: "N", float: "N", Path: "PATH", str: "TEXT"}[kind]
+
+
+def _option_default(param: Any) -> str:
+    if isinstance(param.show_default, str):
+        return param.show_default
+    if param.default is None or param.default is False:
+        return "-"
+    if param.default is True:
+        return f"`{param.opts[0]}`"
+    return f"`{getattr(param.default, 'value', param.default)}`"
+
+
+def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = (heads, ("---",) * len(heads), *(map(_cell, row) for row in rows))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
