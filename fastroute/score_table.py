@@ -475,6 +475,6 @@ def _server_snapshot(
 ) -> ServerSnapshot:
     values: dict[str, Any] = dict(zip(SERVER_COLUMNS, published, strict=True))
     values["state"] = ServerState(values["state"])
-    # Not RecentColumns[int], though it is: a call through such an alias takes 4 us, and one of the class 0.2.
+    # It is RecentColumns[int], but a call through such an alias takes 4 us, of the class 0.2.
     lately = _recent(recent, RecentColumns)
     return ServerSnapshot(row=row, recent=lately, **values, **_grouped(counted, Histogram))
