@@ -76,7 +76,7 @@ def _of_servers(
     from fastroute.resolver import Resolver
     from fastroute.route.sources import ask_servers
 
-    async def ask() -> tuple[Sequence[Known], Settings]:
+    async def ask() -> "tuple[Sequence[Known], Settings]":
         settings, names = await check_names(servers_from(config, server).config, Resolver().resolve)
         for name in names:
             for problem in name.problems:
