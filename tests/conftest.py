@@ -3,14 +3,14 @@
 import contextlib
 
 import pytest
-import uvloop
 
+from tests.support.loops import ClosingLoop
 from tests.support.router import Router, running_router
 
 
 def pytest_asyncio_loop_factories(config, item):
     """Tests run on the loop that the workers run on."""
-    return {"uvloop": uvloop.new_event_loop}
+    return {"uvloop": ClosingLoop}
 
 
 @pytest.fixture

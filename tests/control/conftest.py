@@ -1,9 +1,7 @@
 """The control plane runs on asyncio's own loop; its parts must behave alike on uvloop."""
 
-import asyncio
-
-import uvloop
+from tests.support.loops import ON_BOTH
 
 
 def pytest_asyncio_loop_factories(config, item):
-    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    return ON_BOTH

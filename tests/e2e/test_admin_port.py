@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import socket
 from collections.abc import AsyncIterator
 
@@ -78,6 +79,7 @@ async def two_ports(url: str, *, models_json: bytes | None = None) -> AsyncItera
     finally:
         ports.supervisor.write(encode(Drain()))
         await asyncio.wait_for(running, 5)
+        gc.unfreeze()  # a worker freezes what exists when it starts; others look for objects
         ports.supervisor.close()
         await asyncio.wait_for(listening, 5)
         await until(lambda: not state.clients)

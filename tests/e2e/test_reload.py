@@ -69,7 +69,9 @@ class TestAChange:
             write_config(path, first.url, second.url)
             with start() as router:
                 write_config(path, {"url": first.url, "drain": True}, second.url)
-                wait_until(lambda: router.statuses()[first.url] == "draining")
+                # Its state is seen at once, in the table; the worker is told together with this.
+                wait_until(lambda: router.get("/load-stats")["summary"]["config"]["reloads"] == 1)
+                assert router.statuses()[first.url] == "draining"
                 for _ in range(5):
                     with router.connect() as client:
                         client.sendall(chat(1, stream=False))
@@ -186,7 +188,7 @@ async def test_ten_reloads_a_second_under_two_hundred_streams(start, path):
             ended.set()
             await asyncio.wait_for(asyncio.gather(*tasks), 60)
             assert [error for stream in streams for error in stream.errors] == []
-            assert sum(stream.answers for stream in streams) > 10 * STREAMS
+            assert all(stream.answers > 1 for stream in streams), "none stood still"
             wait_until(lambda: set(router.statuses()) == set(urls))
             wait_until(lambda: router.in_flight() == 0)
             config = router.get("/load-stats")["summary"]["config"]

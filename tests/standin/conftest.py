@@ -1,15 +1,13 @@
 """The stand-in must behave alike on both event loops."""
 
-import asyncio
-
 import pytest
-import uvloop
 
+from tests.support.loops import ON_BOTH
 from tests.support.standins import standin
 
 
 def pytest_asyncio_loop_factories(config, item):
-    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    return ON_BOTH
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ const COLUMNS = [
     about: "Requests from this fastroute." },
   { key: "capacity", title: "Capa-\ncity", value: (s) => s.max_capacity, write: count,
     about: "max_concurrent_requests" },
-  { key: "score", title: "Score", value: (s) => s.score, write: (n) => n.toFixed(2),
+  { key: "score", title: "Score", value: (s) => s.score, write: (n) => fixed(n, 2),
     about: "What the choice compares; 1 is full." },
   { key: "kv", title: "KV\ncache", value: engine("gpu_cache_usage_perc"), write: percent, told: true,
     level: engine("gpu_cache_usage_perc"), about: "KV cache in use." },

@@ -6,34 +6,42 @@ const WARN_SHARE = 0.7;
 const ALARM_SHARE = 0.9;
 const SIZES = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
 
+/** As Python writes it: toFixed takes the greater of two that are as near, Python the even one. */
+function fixed(number, digits) {
+  const text = number.toFixed(digits);
+  // Binary fractions lie in the middle only where this is odd. It is exact.
+  const isBetween = (number * 2 ** (digits + 1)) % 2 === 1;
+  return isBetween && text.slice(-1) % 2 === 1 ? (number - 0.5 / 10 ** digits).toFixed(digits) : text;
+}
+
 function count(number) {
   if (number === null || number === undefined) return UNKNOWN;
   for (const [size, letter] of SIZES) {
     // 999.5 rounds to 1000, which is 1.0k.
     if (number >= size * 0.9995) {
       const scaled = number / size;
-      return (scaled < 9.95 ? scaled.toFixed(1) : scaled.toFixed(0)) + letter;
+      return (scaled < 9.95 ? fixed(scaled, 1) : fixed(scaled, 0)) + letter;
     }
   }
-  return Number.isInteger(number) || number >= 9.95 ? number.toFixed(0) : number.toFixed(1);
+  return Number.isInteger(number) || number >= 9.95 ? fixed(number, 0) : fixed(number, 1);
 }
 
 /** A share, of which 1 is all. */
 function percent(share) {
-  return share === null || share === undefined ? UNKNOWN : `${(100 * share).toFixed(0)}${NBSP}%`;
+  return share === null || share === undefined ? UNKNOWN : `${fixed(100 * share, 0)}${NBSP}%`;
 }
 
 function seconds(duration) {
   if (duration === null || duration === undefined) return UNKNOWN;
   if (duration < 0.9995) {
     const milliseconds = duration * 1000;
-    return `${milliseconds < 9.95 ? milliseconds.toFixed(1) : milliseconds.toFixed(0)}${NBSP}ms`;
+    return `${milliseconds < 9.95 ? fixed(milliseconds, 1) : fixed(milliseconds, 0)}${NBSP}ms`;
   }
-  if (duration < 9.95) return `${duration.toFixed(1)}${NBSP}s`;
-  if (duration < 120) return `${duration.toFixed(0)}${NBSP}s`;
-  if (duration < 120 * 60) return `${(duration / 60).toFixed(0)}${NBSP}min`;
-  if (duration < 48 * 3600) return `${(duration / 3600).toFixed(0)}${NBSP}h`;
-  return `${(duration / 86400).toFixed(0)}${NBSP}d`;
+  if (duration < 9.95) return `${fixed(duration, 1)}${NBSP}s`;
+  if (duration < 120) return `${fixed(duration, 0)}${NBSP}s`;
+  if (duration < 120 * 60) return `${fixed(duration / 60, 0)}${NBSP}min`;
+  if (duration < 48 * 3600) return `${fixed(duration / 3600, 0)}${NBSP}h`;
+  return `${fixed(duration / 86400, 0)}${NBSP}d`;
 }
 
 /** A moment, in milliseconds since 1970, as the clock on the wall says it. */

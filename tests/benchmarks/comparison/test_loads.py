@@ -51,7 +51,7 @@ async def answering(reply, run, delay=lambda number: 0.0):
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         result = await run(server.sockets[0].getsockname()[1])
-        # uvloop's close() waits for connections that are still open, for ever.
+        # The loop may end before it has seen that the load's ends are closed.
         for writer in writers:
             writer.transport.abort()
         return result
@@ -103,10 +103,19 @@ def script(**changes) -> Script:
 
 async def streaming(load, made: Script, **fields):
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: ServerConnection(made), "127.0.0.1", 0)
+    connections = []
+
+    def accepted() -> ServerConnection:
+        connections.append(ServerConnection(made))
+        return connections[-1]
+
+    server = await loop.create_server(accepted, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        return await load(spec("streams", port, **fields)).run()
+        result = await load(spec("streams", port, **fields)).run()
+        for connection in connections:
+            connection.transport.abort()
+        return result
 
 
 async def test_whole_streams_are_right():
