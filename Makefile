@@ -1,5 +1,6 @@
 # Everything a developer runs. `make demo` and `make test` work on a fresh Debian or Ubuntu with
-# python3 (3.11 or newer), python3-venv and make.
+# python3 (3.11 or newer), python3-venv and make; tests whose programs are missing are then skipped.
+# `.ci/install`, as root, installs those.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

@@ -11,6 +11,7 @@ from fastroute import __version__
 from fastroute.views.dashboard.page import SCRIPTS
 from hatch_build import MODULES
 from tests.support.command import running, wait_until
+from tests.support.programs import require_compiler
 from tests.support.wheels import (
     COMPILED,
     PURE,
@@ -54,6 +55,7 @@ def pure_fixture(tmp_path_factory):
 @pytest.fixture(name="compiled", scope="module")
 def compiled_fixture(source, tmp_path_factory):
     """Compiled in haste: as it is shipped, `make test-packages` builds it."""
+    require_compiler()
     target = tmp_path_factory.mktemp("compiled")
     return Wheel(build(source, target, "wheel", CFLAGS="-O0", **COMPILED))
 
