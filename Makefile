@@ -1,5 +1,6 @@
 # Everything a developer runs. `make demo` and `make test` work on a fresh Debian or Ubuntu with
-# python3 (3.11 or newer), python3-venv and make.
+# python3 (3.11 or newer), python3-venv and make; tests whose programs are missing are then skipped.
+# `.ci/install`, as root, installs those.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,8 +8,8 @@ INSTALLED := $(VENV)/.installed
 DEV_INSTALLED := $(VENV)/.dev-installed
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-compiled test-real test-image check style lint types docs bench bench-quick bench-micro \
-	bench-micro-save lock clean
+.PHONY: help demo test test-compiled test-packages test-real test-image wheel check style lint types \
+	docs bench bench-quick bench-micro bench-micro-save lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -31,7 +32,7 @@ $(DEV_INSTALLED): pyproject.toml requirements-dev.lock | $(VENV)/bin/python
 demo: $(INSTALLED)  ## Show the router in front of three stand-in servers
 	@$(BIN)/fastroute demo
 
-test: $(DEV_INSTALLED)  ## Run all tests but those of the next two
+test: $(DEV_INSTALLED)  ## Run all tests but those of the next four
 	$(BIN)/python -m pytest
 
 # A copy, since compiled modules beside the sources would be taken in place of them.
@@ -44,12 +45,18 @@ test-compiled: $(DEV_INSTALLED)  ## Test the data plane as wheels have it: compi
 	cd $(COMPILED) && FASTROUTE_COMPILED=1 PYTHONPATH=$$PWD $(CURDIR)/$(BIN)/python -m pytest \
 	  tests/test_compiled.py tests/rules tests/proxy tests/e2e tests/test_score_table.py
 
+test-packages: $(DEV_INSTALLED)  ## Compile, install and run a wheel with each Python that is found
+	$(BIN)/python -m pytest tests/packages -m packages -o faulthandler_timeout=900
+
 test-real: $(DEV_INSTALLED)  ## Install vLLM for the CPU, run two servers, test through fastroute
 	$(BIN)/python -m tests.real.setup_vllm
 	$(BIN)/python -m pytest tests/real -m real -o faulthandler_timeout=600
 
 test-image: $(DEV_INSTALLED)  ## Build the image with podman (as root) and test it
 	$(BIN)/python -m pytest tests/image -m image -o faulthandler_timeout=1200
+
+wheel: $(DEV_INSTALLED)  ## Build a wheel in dist/; FASTROUTE_PURE=1 leaves the hot path uncompiled
+	$(BIN)/python -m hatchling build --target wheel
 
 check: lint types  ## Lint, import contracts, types
 

@@ -48,24 +48,22 @@ class CompiledModules(BuildHookInterface):  # type: ignore[type-arg]
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, unless this wheel is to be pure.
 
-        Raises:
-            CompileError: There is no working C compiler, and FASTROUTE_COMPILED=1 asks for one.
+        Without a working C compiler this warns, or ends the build if FASTROUTE_COMPILED=1.
         """
         if version == "editable" or os.environ.get("FASTROUTE_PURE") == "1":
             return
-        from setuptools.errors import BaseError
+        from setuptools.errors import BaseError, CCompilerError
 
         # Hatchling reads the files after this hook has returned.
         self._directory = tempfile.TemporaryDirectory(prefix="fastroute-build-")
         try:
             built = compiled(Path(self.root), Path(self._directory.name))
-        except BaseError as error:
+        except (BaseError, CCompilerError) as error:
+            remedy = "install a C compiler (apt-get install gcc python3-dev) and build again"
             if os.environ.get("FASTROUTE_COMPILED") == "1":
-                raise
-            self.app.display_warning(
-                f"the hot path is not compiled, and a request costs twice the CPU: {error}; "
-                "install a C compiler (apt-get install gcc python3-dev) and build again"
-            )
+                self.app.abort(f"FASTROUTE_COMPILED=1, but this fails: {error}; {remedy}")
+            cost = "the hot path is not compiled, and a request costs more CPU"
+            self.app.display_warning(f"{cost}: {error}; {remedy}")
             return
         build_data["pure_python"] = False
         build_data["infer_tag"] = True
@@ -88,10 +86,12 @@ def compiled(root: Path, directory: Path) -> dict[str, str]:
         The path of each compiled module, and its place in the wheel.
     """
     from Cython.Build import cythonize
-    from setuptools import Distribution, Extension
-    from setuptools.command.build_ext import build_ext
+    from setuptools import Extension
 
-    jobs = len(os.sched_getaffinity(0))
+    # The want of a compiler or of Python's headers is told at once, not after all of Cython's work.
+    probe = directory / "probe.c"
+    probe.write_text("#include <Python.h>\n")
+    _build([Extension("probe", [str(probe)])], directory / "probe")
     before = Path.cwd()
     # Cython finds a .pxd file beside its module only by the way the module's name says.
     os.chdir(root)
@@ -103,20 +103,32 @@ def compiled(root: Path, directory: Path) -> dict[str, str]:
             ],
             build_dir=str(directory / "c"),
             compiler_directives=DIRECTIVES,
-            nthreads=jobs,
+            nthreads=_jobs(),
             quiet=True,
         )
-        command = build_ext(Distribution({"name": "fastroute", "ext_modules": extensions}))
-        command.build_lib = str(directory / "lib")
-        command.build_temp = str(directory / "o")
-        command.parallel = jobs
-        command.ensure_finalized()
-        command.run()
+        _build(extensions, directory)
     finally:
         os.chdir(before)
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     places = [name.replace(".", "/") + suffix for name in MODULES]
     return {str(directory / "lib" / place): place for place in places}
+
+
+def _build(extensions: list[Any], directory: Path) -> None:
+    """Compile and link, into the folder `lib`."""
+    from setuptools import Distribution
+    from setuptools.command.build_ext import build_ext
+
+    command = build_ext(Distribution({"name": "fastroute", "ext_modules": extensions}))
+    command.build_lib = str(directory / "lib")
+    command.build_temp = str(directory / "o")
+    command.parallel = _jobs()
+    command.ensure_finalized()
+    command.run()
+
+
+def _jobs() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 def main() -> None:

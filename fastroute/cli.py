@@ -34,6 +34,7 @@ from fastroute.cli_options import (
     servers_from,
     servers_from_file,
 )
+from fastroute.cli_version import VersionOption, version_line
 from fastroute.config import Config
 from fastroute.control.logs import LogOptions, configure_logging
 from fastroute.control.reload import FixedConfig, WatchedConfig
@@ -89,21 +90,10 @@ def main() -> None:
         raise SystemExit(2) from None
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        version()
-        raise typer.Exit
-
-
 @app.callback()
 def fastroute(
     *,
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
-        ),
-    ] = False,
+    version: VersionOption = False,
 ) -> None:
     """One OpenAI-compatible address in front of many vLLM servers: each request goes to the best.
 
@@ -115,8 +105,8 @@ def fastroute(
 
 @app.command(name="version")
 def version() -> None:
-    """Print the version."""
-    typer.echo(f"fastroute {__version__}")
+    """Print the version, and whether the hot path is compiled."""
+    typer.echo(version_line())
 
 
 @app.command()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fastroute import __version__
+from fastroute.cli_version import version_line
 from tests.support.command import is_alive, run_command, running, wait_until
 from tests.support.standins import standin_process
 
@@ -32,7 +32,7 @@ class TestVersion:
     @pytest.mark.parametrize("arguments", [["version"], ["--version"]], ids=lambda a: a[0])
     def test_is_printed(self, arguments):
         done = run_command(*arguments)
-        assert (done.returncode, done.stdout, done.stderr) == (0, f"fastroute {__version__}\n", "")
+        assert (done.returncode, done.stdout, done.stderr) == (0, version_line() + "\n", "")
 
 
 class TestHelp:

@@ -1,179 +1,183 @@
 import compileall
 import email
-import os
 import re
-import shutil
-import subprocess
-import sys
 import sysconfig
 import tarfile
-import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from fastroute import __version__
 from fastroute.views.dashboard.page import SCRIPTS
+from hatch_build import MODULES
 from tests.support.command import running, wait_until
+from tests.support.programs import require_compiler
+from tests.support.wheels import (
+    COMPILED,
+    PURE,
+    PYTHONS,
+    ROOT,
+    THIS,
+    Installed,
+    Wheel,
+    build,
+    clean_environment,
+    hatchling,
+    modules_in_use,
+    pip_install,
+    unpacked,
+)
 
-ROOT = Path(__file__).parents[1]
-NAMES = ("3.11", "3.12", "3.13")
-THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
-
-
-def interpreters() -> dict[str, str]:
-    """Pythons of this machine that fastroute is for: this one, and others that are found."""
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
-    found = {}
-    for name in NAMES:
-        # pyenv's own command for a version is there also while that version is not chosen.
-        paths = [shutil.which(f"python{name}"), *pyenv.glob(f"{name}.*/bin/python")]
-        usable = [str(path) for path in paths if path and "shims" not in str(path)]
-        if usable:
-            found[name] = usable[0]
-    return found | {THIS: sys.executable}
-
-
-PYTHONS = interpreters()
-
-
-@dataclass
-class Built:
-    """What was built."""
-
-    wheel: Path
-    sdist: Path
-
-    @property
-    def files(self) -> set[str]:
-        with zipfile.ZipFile(self.wheel) as archive:
-            return set(archive.namelist())
-
-    def text(self, end: str) -> str:
-        """The one file of the wheel whose name ends so."""
-        (name,) = [name for name in self.files if name.endswith(end)]
-        with zipfile.ZipFile(self.wheel) as archive:
-            return archive.read(name).decode()
+KINDS = ("pure", "compiled")
+SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
+SAID = {"pure": "pure Python", "compiled": "compiled"}
+NO_COMPILER = {"CC": "/bin/false"}
+pytestmark = pytest.mark.timeout(600)
+"""The first that asks for the compiled wheel waits for a minute's work of the compiler."""
 
 
-def build(source: Path, target: Path, *options: str) -> None:
-    command = [sys.executable, "-m", "hatchling", "build", "--directory", str(target), *options]
-    subprocess.run(command, cwd=source, check=True, capture_output=True)
+@pytest.fixture(name="sdist", scope="module")
+def sdist_fixture(tmp_path_factory):
+    return build(ROOT, tmp_path_factory.mktemp("sdist"), "sdist")
 
 
-@pytest.fixture(name="built", scope="module")
-def built_fixture(tmp_path_factory):
-    target = tmp_path_factory.mktemp("dist")
-    build(ROOT, target)
-    (wheel,) = target.glob("*.whl")
-    (sdist,) = target.glob("*.tar.gz")
-    return Built(wheel=wheel, sdist=sdist)
+@pytest.fixture(name="source", scope="module")
+def source_fixture(sdist, tmp_path_factory):
+    """What is in the source distribution, and nothing else that our folder has."""
+    return unpacked(sdist, tmp_path_factory.mktemp("source"))
+
+
+@pytest.fixture(name="pure", scope="module")
+def pure_fixture(tmp_path_factory):
+    return Wheel(build(ROOT, tmp_path_factory.mktemp("pure"), "wheel", **PURE))
+
+
+@pytest.fixture(name="compiled", scope="module")
+def compiled_fixture(source, tmp_path_factory):
+    """Compiled in haste: as it is shipped, `make test-packages` builds it."""
+    require_compiler()
+    target = tmp_path_factory.mktemp("compiled")
+    return Wheel(build(source, target, "wheel", CFLAGS="-O0", **COMPILED))
+
+
+@pytest.fixture(name="kind", scope="module", params=KINDS)
+def kind_fixture(request):
+    return request.param
+
+
+@pytest.fixture(name="wheel", scope="module")
+def wheel_fixture(kind, request):
+    return request.getfixturevalue(kind)
 
 
 class TestWheel:
-    def test_is_for_any_python_3(self, built):
-        assert built.wheel.name == f"fastroute-{__version__}-py3-none-any.whl"
-
-    def test_has_the_package_and_nothing_else(self, built):
-        tops = {name.split("/")[0] for name in built.files}
+    def test_has_the_package_and_nothing_else(self, wheel, kind):
+        tops = {name.split("/")[0] for name in wheel.files}
         assert tops == {"fastroute", f"fastroute-{__version__}.dist-info"}
-        packed = {name for name in built.files if name.endswith(".py")}
+        packed = {name for name in wheel.files if name.endswith(".py")}
         sources = {str(path.relative_to(ROOT)) for path in (ROOT / "fastroute").rglob("*.py")}
         assert packed == sources
         assert not any("test" in Path(name).stem.split("_") for name in packed)
+        libraries = {name.replace(".", "/") + SUFFIX for name in MODULES}
+        assert {name for name in wheel.files if name.endswith(".so")} == (
+            libraries if kind == "compiled" else set()
+        )
 
-    def test_has_what_the_dashboard_is_made_of(self, built):
+    def test_has_nothing_of_the_compiler(self, wheel):
+        endings = {Path(name).suffix for name in wheel.files}
+        assert not endings & {".c", ".pxd", ".o", ".h", ".pyc"}
+
+    def test_has_what_the_dashboard_is_made_of(self, wheel):
         folder = Path("fastroute", "views", "dashboard")
         parts = {str(folder / each.name) for each in (ROOT / folder).iterdir() if each.is_file()}
         assert {"page.html", "page.css", *SCRIPTS} <= {Path(part).name for part in parts}
-        assert parts <= built.files
+        assert parts <= wheel.files
 
-    def test_tells_type_checkers_that_it_has_types(self, built):
-        assert "fastroute/py.typed" in built.files
+    def test_tells_type_checkers_that_it_has_types(self, wheel):
+        assert "fastroute/py.typed" in wheel.files
 
-    def test_has_command_and_licence(self, built):
-        assert built.text("entry_points.txt").split("\n")[:2] == [
+    def test_has_command_and_licence(self, wheel):
+        assert wheel.text("entry_points.txt").split("\n")[:2] == [
             "[console_scripts]",
             "fastroute = fastroute.cli:main",
         ]
-        assert built.text("licenses/LICENSE") == (ROOT / "LICENSE").read_text()
+        assert wheel.text("licenses/LICENSE") == (ROOT / "LICENSE").read_text()
 
-    def test_has_metadata(self, built):
-        metadata = email.message_from_string(built.text("METADATA"))
+    def test_has_metadata(self, wheel):
+        metadata = email.message_from_string(wheel.text("METADATA"))
         assert (metadata["Name"], metadata["Version"]) == ("fastroute", __version__)
         assert metadata["Requires-Python"] == ">=3.11"
         # What only developers need is not asked of users.
         needs = {re.match(r"[\w-]+", each)[0] for each in metadata.get_all("Requires-Dist")}
         assert "uvloop" in needs
-        assert not needs & {"pytest", "mypy", "ruff", "hatchling"}
+        assert not needs & {"pytest", "mypy", "ruff", "hatchling", "cython", "setuptools"}
+
+
+class TestTag:
+    def test_of_the_pure_wheel_is_for_any_python_3(self, pure):
+        assert pure.path.name == f"fastroute-{__version__}-py3-none-any.whl"
+        assert "Root-Is-Purelib: true" in pure.text("/WHEEL")
+
+    def test_of_the_compiled_wheel_is_for_this_one(self, compiled):
+        this = "cp" + THIS.replace(".", "")
+        tag = rf"{this}-{this}-linux_\w+"
+        assert re.fullmatch(rf"fastroute-{__version__}-{tag}\.whl", compiled.path.name)
+        assert re.search(rf"^Tag: {tag}$", compiled.text("/WHEEL"), re.MULTILINE)
+        assert "Root-Is-Purelib: false" in compiled.text("/WHEEL")
 
 
 class TestSdist:
-    def test_has_all_to_build_and_test(self, built):
-        with tarfile.open(built.sdist) as archive:
+    def test_has_all_to_build_and_test(self, sdist):
+        with tarfile.open(sdist) as archive:
             names = {name.partition("/")[2] for name in archive.getnames()}
+        declarations = {str(path.relative_to(ROOT)) for path in (ROOT / "fastroute").rglob("*.pxd")}
+        assert declarations
         needed = {
             *("pyproject.toml", "README.md", "LICENSE", "servers.example.toml", "Makefile"),
             *("requirements-dev.lock", "tests/conftest.py", "fastroute/py.typed", "Dockerfile"),
+            *("hatch_build.py", *declarations),
         }
         assert needed <= names
         tops = {name.split("/")[0] for name in names}
-        assert not tops & {".git", ".venv", ".ci", ".cache", "dist", "servers.toml"}
+        assert not tops & {".git", ".venv", ".ci", ".cache", "build", "dist", "servers.toml"}
         assert not any("__pycache__" in name for name in names)
 
-    def test_builds_the_same_wheel(self, built, tmp_path):
-        with tarfile.open(built.sdist) as archive:
-            archive.extractall(tmp_path, filter="data")
-        (source,) = tmp_path.iterdir()
-        build(source, tmp_path / "dist", "--target", "wheel")
-        (wheel,) = (tmp_path / "dist").iterdir()
-        assert wheel.read_bytes() == built.wheel.read_bytes()
+    def test_builds_the_same_wheel(self, pure, source, tmp_path):
+        again = build(source, tmp_path, "wheel", **PURE)
+        assert again.read_bytes() == pure.path.read_bytes()
 
 
-@dataclass
-class Installed:
-    """A clean environment with the wheel in it."""
+class TestWithoutACompiler:
+    def test_a_wheel_is_pure_and_the_builder_is_told(self, pure, source, tmp_path):
+        done = hatchling(source, tmp_path, "wheel", **NO_COMPILER)
+        assert done.returncode == 0
+        (built,) = tmp_path.iterdir()
+        assert built.read_bytes() == pure.path.read_bytes()
+        assert "the hot path is not compiled" in done.stderr
+        assert "/bin/false" in done.stderr
+        assert "apt-get install gcc" in done.stderr
 
-    folder: Path
-    name: str
-
-    @property
-    def python(self) -> str:
-        return str(self.folder / "bin" / "python")
-
-    @property
-    def packages(self) -> Path:
-        return self.folder / "lib" / f"python{self.name}" / "site-packages"
-
-    def run(self, program: str, *arguments: str) -> str:
-        """Run something of it, away from the repository; returns what it wrote."""
-        done = subprocess.run(
-            [str(self.folder / "bin" / program), *arguments],
-            cwd=self.folder,
-            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert (done.returncode, done.stderr) == (0, "")
-        return done.stdout
+    def test_no_wheel_is_made_where_it_must_be_compiled(self, source, tmp_path):
+        done = hatchling(source, tmp_path, "wheel", **NO_COMPILER, **COMPILED)
+        assert done.returncode == 1
+        assert "FASTROUTE_COMPILED=1" in done.stderr
+        assert "/bin/false" in done.stderr
+        assert "apt-get install gcc" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not list(tmp_path.iterdir())
 
 
-def install(built: Built, name: str, folder: Path) -> Installed:
+def install(wheel: Wheel, name: str, folder: Path) -> Installed:
     """Install the wheel into a new environment, as far as that goes without a network."""
-    subprocess.run([PYTHONS[name], "-m", "venv", "--without-pip", folder], check=True)
-    installed = Installed(folder, name)
-    pip = [sys.executable, "-m", "pip", "--python", installed.python, "install", "--quiet"]
-    command = [*pip, "--no-index", "--no-deps", "--no-compile", str(built.wheel)]
-    subprocess.run(command, check=True, capture_output=True)
+    installed = clean_environment(name, folder)
+    pip_install(installed, "--no-index", "--no-deps", "--no-compile", str(wheel.path))
     return installed
 
 
 @pytest.fixture(name="installed", scope="module")
-def installed_fixture(built, tmp_path_factory):
+def installed_fixture(wheel, tmp_path_factory):
     """The wheel, with the packages it needs taken from the environment of the tests."""
-    installed = install(built, THIS, tmp_path_factory.mktemp("installed"))
+    installed = install(wheel, THIS, tmp_path_factory.mktemp("installed"))
     # Behind its own packages, so that fastroute is the one of the wheel.
     (installed.packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return installed
@@ -187,8 +191,16 @@ class TestInstalled:
     @pytest.mark.parametrize(
         "command", [("fastroute",), ("python", "-m", "fastroute")], ids=["script", "module"]
     )
-    def test_has_its_command(self, installed, command):
-        assert installed.run(*command, "version") == f"fastroute {__version__}\n"
+    @pytest.mark.parametrize("word", ["version", "--version"])
+    def test_tells_what_it_is(self, installed, kind, command, word):
+        assert installed.run(*command, word) == f"fastroute {__version__} ({SAID[kind]})\n"
+
+    def test_has_help(self, installed):
+        assert "Usage: fastroute" in installed.run("fastroute", "--help")
+
+    def test_takes_a_request_to_a_server(self, installed, kind, tmp_path):
+        modules = modules_in_use(installed, tmp_path)
+        assert modules == (set(MODULES) if kind == "compiled" else set())
 
     def test_shows_off(self, installed, tmp_path):
         demo = ("demo", "--port", "0")
@@ -200,8 +212,8 @@ class TestInstalled:
 
 class TestPythons:
     @pytest.mark.parametrize("name", PYTHONS)
-    def test_take_the_wheel(self, built, name, tmp_path):
-        installed = install(built, name, tmp_path / "env")
+    def test_take_the_pure_wheel(self, pure, name, tmp_path):
+        installed = install(pure, name, tmp_path / "env")
         version = "import fastroute; print(fastroute.__version__)"
         assert installed.run("python", "-c", version) == f"{__version__}\n"
         assert (installed.folder / "bin" / "fastroute").is_file()

@@ -64,6 +64,7 @@ def faults(text: str) -> list[str]:
         *_secret_faults(found),
         *_copy_faults(found),
         *_pip_faults(found),
+        *_apt_faults(found),
         *_final_faults(stage),
     ]
 
@@ -110,6 +111,15 @@ def _pip_faults(found: list[Instruction]) -> Iterator[str]:
             yield "pip takes whatever version there is"
 
 
+def _apt_faults(found: list[Instruction]) -> Iterator[str]:
+    for each in found:
+        if each.name == "RUN" and "apt-get install" in each.text:
+            if "apt-get update && " not in each.text:
+                yield "apt-get may know only what was there when a layer was kept"
+            if "--no-install-recommends" not in each.text:
+                yield "apt-get installs what nobody asked for"
+
+
 def _final_faults(stage: list[Instruction]) -> Iterator[str]:
     users = [each.text for each in stage if each.name == "USER"]
     if not users or not NON_ROOT.fullmatch(users[-1]):
@@ -117,5 +127,5 @@ def _final_faults(stage: list[Instruction]) -> Iterator[str]:
     for name in ("HEALTHCHECK", "ENTRYPOINT", "EXPOSE"):
         if not any(each.name == name for each in stage):
             yield f"no {name}"
-    if any(each.name == "RUN" and "pip" in each.text for each in stage):
+    if any(each.name == "RUN" and re.search("pip|apt-get", each.text) for each in stage):
         yield "the shipped image builds"

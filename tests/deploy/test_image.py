@@ -16,6 +16,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 STAGE = last_stage(DOCKERFILE)
 GOOD = """
 FROM python:3.13-slim AS build
+RUN ["sh", "-c", "apt-get update && apt-get install -y --no-install-recommends gcc"]
 RUN ["pip", "install", "--no-cache-dir", "--require-hashes", "-r", "x.lock"]
 FROM python:3.13-slim
 USER 10001:10001
@@ -48,6 +49,13 @@ class TestFaults:
             ("EXPOSE", "ADD x /src\nEXPOSE", "ADD where COPY says what happens"),
             ("EXPOSE", "WORKDIR app\nEXPOSE", "relative WORKDIR app"),
             ("EXPOSE", 'RUN ["pip", "check"]\nEXPOSE', "the shipped image builds"),
+            ("EXPOSE", 'RUN ["apt-get", "update"]\nEXPOSE', "the shipped image builds"),
+            (" --no-install-recommends", "", "apt-get installs what nobody asked for"),
+            (
+                "apt-get update && ",
+                "",
+                "apt-get may know only what was there when a layer was kept",
+            ),
             ('"--no-cache-dir", ', "", "pip leaves its cache"),
             ('"--require-hashes", ', "", "pip takes whatever version there is"),
         ],
@@ -61,6 +69,10 @@ class TestFaults:
 class TestImage:
     def test_has_no_faults(self):
         assert faults(DOCKERFILE) == []
+
+    def test_is_compiled_or_is_not_built(self):
+        (build,) = [each.words() for each in instructions(DOCKERFILE) if "hatchling" in each.text]
+        assert build[:2] == ["env", "FASTROUTE_COMPILED=1"]
 
     def test_starts_fastroute_with_the_mounted_file(self):
         words = [*only(STAGE, "ENTRYPOINT").words(), *only(STAGE, "CMD").words()]

@@ -61,11 +61,12 @@ class Prometheus:
 
 @pytest.fixture(name="prometheus", scope="module")
 def prometheus_fixture(tmp_path_factory):
-    """Scrapes a router with two servers, one of them down, that had requests of every kind."""
+    """Scrapes a router with a name and two servers, one down, that had requests of every kind."""
     program = require("prometheus", "prometheus")
     folder = tmp_path_factory.mktemp("prometheus")
     with standin_process() as server:
-        servers = ("--server", server.url, "--server", "http://127.0.0.1:9")
+        urls = (server.url, "http://127.0.0.1:9", "http+dns://localhost:10")
+        servers = [word for url in urls for word in ("--server", url)]
         options = ("--host", "127.0.0.1", "--port", "0")
         with running(folder, "run", *options, *servers) as router, traffic(router.port):
             config = folder / "prometheus.yml"

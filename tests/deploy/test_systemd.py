@@ -1,5 +1,4 @@
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from fastroute.config import Config
 from fastroute.control.descriptors import RESERVED
 from fastroute.control.supervisor import DRAIN_GRACE
 from tests.deploy.command_line import options_of
+from tests.support.programs import require
 
 UNIT = Path(__file__).parents[2] / "deploy" / "systemd" / "fastroute.service"
 DEFAULTS = Config(servers=())
@@ -65,7 +65,6 @@ class TestUnit:
         assert value in settings()[name]
 
 
-@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
 class TestSystemd:
     def test_understands_all_of_it(self, tmp_path):
         # It looks for the program, which is not installed here.
@@ -81,8 +80,9 @@ class TestSystemd:
         assert done.returncode == 0, done.stdout
 
     def analyze(self, *arguments: str) -> subprocess.CompletedProcess:
+        program = require("systemd-analyze", "systemd")
         return subprocess.run(
-            ["systemd-analyze", "--no-pager", *arguments],
+            [program, "--no-pager", *arguments],
             capture_output=True,
             text=True,
             check=False,

@@ -66,13 +66,20 @@ def get(made: Container, path: str) -> dict:
 class TestWhatIsInIt:
     def test_runs_its_command(self):
         said = podman("run", "--rm", "--network", "none", *limits(), IMAGE, "version")
-        assert said == f"fastroute {__version__}\n"
+        assert said == f"fastroute {__version__} (compiled)\n"
 
     def test_takes_options_in_place_of_its_own(self):
         said = podman("run", "--rm", "--network", "none", *limits(), IMAGE, "demo", "--help")
         assert "three stand-in servers" in said
 
-    @pytest.mark.parametrize("module", ["pip", "hatchling", "pytest"])
+    @pytest.mark.parametrize("program", ["gcc", "cc", "as", "ld"])
+    def test_has_no_compiler(self, program):
+        run = ("run", "--rm", "--network", "none", *limits(), "--entrypoint", "python", IMAGE)
+        podman(
+            *run, "-c", f"import shutil, sys; sys.exit(shutil.which({program!r}) is None)", code=1
+        )
+
+    @pytest.mark.parametrize("module", ["pip", "hatchling", "Cython", "setuptools", "pytest"])
     def test_has_nothing_to_build_with(self, module):
         run = ("run", "--rm", "--network", "none", *limits(), "--entrypoint", "python", IMAGE)
         code = f"import importlib.util as u, sys; sys.exit(u.find_spec({module!r}) is None)"

@@ -2,6 +2,9 @@
 
 import os
 import shutil
+import sysconfig
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -16,6 +19,17 @@ def require(name: str, package: str) -> str:
     path = shutil.which(name)
     if path is not None:
         return path
+    _lacks(name, package)
+
+
+def require_compiler() -> None:
+    """Skip the test, and in CI fail, where no C can be compiled for this Python."""
+    require("gcc", "gcc")
+    if not Path(sysconfig.get_path("include"), "Python.h").is_file():
+        _lacks("Python.h", "python3-dev")
+
+
+def _lacks(name: str, package: str) -> NoReturn:
     message = f"no {name} here; it is in Debian's package {package}"
     if os.environ.get("CI"):
         pytest.fail(message)
