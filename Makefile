@@ -37,13 +37,15 @@ test: $(DEV_INSTALLED)  ## Run all tests but those of the next four
 
 # A copy, since compiled modules beside the sources would be taken in place of them.
 COMPILED := .cache/compiled
+BESIDE_THE_DATA_PLANE := dashboard demo discovery doctor monitor route stalled_terminal
 test-compiled: $(DEV_INSTALLED)  ## Test the data plane as wheels have it: compiled
 	@echo "compiling the hot path in $(COMPILED)"
 	@rm -rf $(COMPILED) && mkdir -p $(COMPILED)
 	@git ls-files -co --exclude-standard -z | xargs -0 cp --parents -t $(COMPILED)
 	$(BIN)/python hatch_build.py $(COMPILED)
 	cd $(COMPILED) && FASTROUTE_COMPILED=1 PYTHONPATH=$$PWD $(CURDIR)/$(BIN)/python -m pytest \
-	  tests/test_compiled.py tests/rules tests/proxy tests/e2e tests/test_score_table.py
+	  tests/test_compiled.py tests/e2e tests/proxy tests/rules tests/test_score_table.py \
+	  $(addprefix --ignore=tests/e2e/test_,$(addsuffix .py,$(BESIDE_THE_DATA_PLANE)))
 
 test-packages: $(DEV_INSTALLED)  ## Compile, install and run a wheel with each Python that is found
 	$(BIN)/python -m pytest tests/packages -m packages -o faulthandler_timeout=900

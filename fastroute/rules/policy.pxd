@@ -7,6 +7,12 @@ cdef class Candidate:
 
 
 @cython.locals(
-    candidate=Candidate, row=Py_ssize_t, best_score=double, its_score=double, best=list
+    candidate=Candidate,
+    row=Py_ssize_t,
+    own=double,
+    foreign=double,
+    best_score=double,
+    its_score=double,
+    best=list,
 )
 cpdef load(candidates, list foreign_milli, list in_flight, rng)

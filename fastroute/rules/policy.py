@@ -51,7 +51,9 @@ def load(candidates: Sequence[C], foreign_milli: Counts, in_flight: Counts, rng:
     for candidate in candidates:
         # `score`, written out: this loop is most of a choice.
         row = candidate.row
-        its_score = (in_flight[row] + foreign_milli[row] / 1000) / candidate.capacity
+        own = in_flight[row]
+        foreign = foreign_milli[row]
+        its_score = (own + foreign / 1000) / candidate.capacity
         if its_score < best_score:
             best_score = its_score
             best = [candidate]
