@@ -31,7 +31,7 @@ async def nothing_left_behind(caplog):
         thing
         for thing in gc.get_objects()
         if isinstance(thing, UpstreamConnection)
-        and hasattr(thing, "transport")
+        and getattr(thing, "transport", None) is not None
         and thing._state is not State.CLOSED
         # Where connecting was cancelled, uvloop closes the transport and tells nobody of it.
         and "closed=True" not in repr(thing.transport)
