@@ -28,5 +28,6 @@ cdef class Router:
     cdef public Group _unlisted
 
     cpdef tuple find(self, bytes target, bytes content_type, body)
+    cdef object _candidates(self, Group group, tried, list in_flight)
     cdef list _in_flight_now(self)
     cpdef ServerPool choose(self, Group group, tried)

@@ -183,19 +183,15 @@ class Router:
     def choose(self, group: Group, tried: Sequence[ServerPool]) -> ServerPool | None:
         """Choose a server that has not been tried yet for this request, or None."""
         in_flight = self._in_flight_now()
-        candidates = without(group.up, tried)
-        if group.on_trial or not candidates:
-            others = without(group.on_trial, tried), without(group.cooling, tried)
-            candidates = usable_now(candidates, *others, in_flight)
-            if not candidates:
-                return None
+        candidates = self._candidates(group, tried, in_flight)
+        if not candidates:
+            return None
         return self._policy(candidates, self._foreign.tolist(), in_flight, self._rng)
 
     def explain(self, chosen: ServerPool, group: Group, tried: Sequence[ServerPool]) -> Choice:
         """Say why `choose` has just returned a server."""
         in_flight, foreign = self._in_flight_now(), self._foreign.tolist()
-        free = [s for s in group.on_trial if s not in tried and not in_flight[s.row]]
-        candidates = [*without(group.up, tried), *free]
+        candidates = self._candidates(group, tried, in_flight)
         choice = explain(self._policy_named[0], chosen, candidates, foreign, in_flight)
         if chosen.state is ServerState.TRIAL:
             return Choice(choice.score, "trial")
@@ -204,6 +200,15 @@ class Router:
         if len(candidates) == 1 and group.name:
             return Choice(choice.score, f"{choice.reason} with the model")
         return choice
+
+    def _candidates(
+        self, group: Group, tried: Sequence[ServerPool], in_flight: list[int]
+    ) -> Sequence[ServerPool]:
+        up = without(group.up, tried)
+        if up and not group.on_trial:
+            return up
+        others = without(group.on_trial, tried), without(group.cooling, tried)
+        return usable_now(up, *others, in_flight)
 
     def _in_flight_now(self) -> list[int]:
         """Return our requests in flight by row, over all workers."""
