@@ -16,7 +16,6 @@ from fastroute.score_table import (
     FIRST_BYTE_BOUNDS,
     Histogram,
     ServerSnapshot,
-    ServerState,
     WorkerSnapshot,
 )
 from fastroute.views.outlier import outliers
@@ -58,8 +57,8 @@ def _server(view: View, listed: ServerView, names: Mapping[str, str]) -> dict[st
         "discovered_from": listed.server.discovered_from,
         "name": names[listed.server.url],
         "models": listed.server.models,
-        "status": ServerState(row.state).name.lower(),
-        "health_status": HEALTH_STATUS[ServerState(row.state)],
+        "status": row.state.name.lower(),
+        "health_status": HEALTH_STATUS[row.state],
         "state_reason": listed.reason,
         "state_age_seconds": _rounded(view.seconds_since(row.state_since_ns)),
         "generation": row.generation,

@@ -17,7 +17,10 @@ def quantile(q: float, bounds: Sequence[float], buckets: Sequence[int]) -> float
     Returns:
         The estimate; the last bound where it lies above all bounds, and None without any value.
     """
-    rank = q * sum(buckets)
+    total = sum(buckets)
+    if not total:
+        return None
+    rank = q * total
     lower = 0.0
     below = 0
     for upper, count in zip(bounds, buckets[:-1], strict=True):
@@ -25,4 +28,4 @@ def quantile(q: float, bounds: Sequence[float], buckets: Sequence[int]) -> float
             return lower + (upper - lower) * (rank - below) / count
         below += count
         lower = upper
-    return lower if rank else None
+    return lower
