@@ -17,6 +17,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 ROOT = Path(__file__).parent
 MODULES = (
+    "fastroute.rules.json_object",
     "fastroute.rules.known_heads",
     "fastroute.rules.message",
     "fastroute.rules.model_name",

@@ -1,4 +1,5 @@
 from fastroute.proxy.pool cimport ServerPool
+from fastroute.rules.model_name cimport requested_model
 
 
 cdef class Group:
