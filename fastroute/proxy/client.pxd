@@ -1,3 +1,5 @@
+cimport cython
+
 from fastroute.proxy.exchange cimport Client, Exchange
 from fastroute.proxy.request_reader cimport Request, RequestReader
 from fastroute.proxy.worker_state cimport WorkerState
@@ -23,9 +25,11 @@ cdef class ClientConnection(Client):
     cdef public bint _advancing
     cdef public object _transport
 
+    @cython.locals(reader=RequestReader, head=RequestHead)
     cpdef data_received(self, bytes data)
     cpdef sweep(self, double now)
+    @cython.locals(request=Request)
     cdef _advance(self)
     cdef object _answer(self, RequestHead head)
-    cdef _serve(self, Request request)
+    cdef _serve(self, RequestHead head, body)
     cdef _set_deadline(self)

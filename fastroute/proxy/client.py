@@ -19,7 +19,7 @@ from fastroute.proxy.local import (
     own_reply,
     unknown_model,
 )
-from fastroute.proxy.request_reader import BETWEEN, BODY, HEAD, REFUSED, Request, RequestReader
+from fastroute.proxy.request_reader import BETWEEN, BODY, HEAD, REFUSED, RequestReader
 from fastroute.proxy.router import UnknownModel
 from fastroute.proxy.trail import Trail, told
 from fastroute.proxy.worker_state import WorkerState
@@ -114,6 +114,11 @@ class ClientConnection(Client):
         before = reader.state
         if before is REFUSED:
             return
+        if self._exchange is None and not self._write_paused:
+            head = reader.known_request(data, self._worker.config)
+            if head is not None:
+                self._serve(head, data[reader.body_start :])
+                return
         reader.feed(data, self._worker.config)
         if reader.state is not before or before is BODY:
             self._set_deadline()
@@ -189,7 +194,11 @@ class ClientConnection(Client):
             return  # further up the stack the loop below is running
         self._advancing = True
         while self._reader.ready and self._exchange is None and not self._write_paused:
-            self._serve(self._reader.ready.popleft())
+            request = self._reader.ready.popleft()
+            assert request.head is not None, "a request was queued unchecked"
+            # The reader keeps the last request, for as long as the client is there.
+            body, request.body = request.body, b""
+            self._serve(request.head, body)
         self._advancing = False
         if self._exchange is None and not self._reader.ready:
             if self._reader.refusal is not None:
@@ -197,17 +206,14 @@ class ClientConnection(Client):
             elif self._reader.state is BODY:
                 self._invite_body()
 
-    def _serve(self, request: Request) -> None:
-        worker, head = self._worker, request.head
-        assert head is not None, "a request was queued unchecked"
+    def _serve(self, head: RequestHead, body: bytes | bytearray) -> None:
+        worker = self._worker
         self._head_in_hand = head
         local = self._answer(head)
         if local is not None:
             worker.cells.process.requests_local[0] += 1
             self._reply(local)
             return
-        # The reader keeps the last request, for as long as the client is there.
-        body, request.body = request.body, b""
         try:
             group, body = worker.router.find(head.target, head.content_type, body)
         except UnknownModel as unknown:

@@ -1,5 +1,6 @@
 cimport cython
 
+from fastroute.proxy cimport clock
 from fastroute.proxy.pool cimport ServerPool
 from fastroute.proxy.router cimport Group
 from fastroute.proxy.upstream cimport ReplySink, UpstreamConnection
@@ -9,7 +10,6 @@ from fastroute.rules.message cimport ReplyHead, RequestHead
 cdef object CONNECTING, WAITING, REPLYING
 cdef object FINE, BUSY, UNCLEAR
 cdef object CHUNKED, UNTIL_CLOSE, TRIAL
-cdef object now
 cdef tuple FIRST_BYTE_BOUNDS, DURATION_BOUNDS
 cdef Py_ssize_t IN_FLIGHT, STARTED, FINISHED_2XX, FAILED, ABORTED
 cdef Py_ssize_t RETRIES, RETRIES_CONNECT, RETRIES_RESET, RETRIES_BUSY, RETRIES_FAILED

@@ -8,10 +8,10 @@ import asyncio
 import errno
 import logging
 from collections.abc import Callable
-from time import monotonic
 from typing import Final
 
 from fastroute.messages import Observation
+from fastroute.proxy import clock
 from fastroute.proxy.pool import ServerPool
 from fastroute.proxy.router import Group
 from fastroute.proxy.trail import Trail
@@ -66,8 +66,6 @@ DURATION_SUM: Final = WORKER_COLUMNS.index("duration_sum_us")
 assert COUNTERS[FINISHED_2XX : FINISHED_2XX + len(MODEL_COUNTERS)] == MODEL_COUNTERS, (
     "an outcome has the same place among a server's and a model's counters"
 )
-# A compiled module looks other modules' functions up by name at each call.
-now: Final = monotonic
 
 # Ours, not the server's: descriptors, ports and memory.
 OUR_LIMITS: Final = frozenset(
@@ -248,7 +246,7 @@ class Exchange(ReplySink):
         """Note the first byte."""
         self._phase = REPLYING
         self._heard_at = self._worker.stamp
-        self._first_byte = now() - self._attempt_at
+        self._first_byte = clock.now() - self._attempt_at
 
     def reply_head(self, head: ReplyHead, raw: bytes) -> None:
         """Take a head; it is written with what came together with it, or held if it refuses."""
@@ -256,7 +254,7 @@ class Exchange(ReplySink):
         assert server is not None, "a reply from no server"
         if not head.is_final():
             if not request.http_1_0:
-                self._write(head.render(raw, authority=server.authority))
+                self._write(head.render(raw, server.authority))
             return
         self._reply = head
         self._reply_body = head.body
@@ -271,12 +269,7 @@ class Exchange(ReplySink):
             connection = b"close"
         elif request.http_1_0:
             connection = b"keep-alive"
-        rendered = head.render(
-            raw,
-            authority=server.authority,
-            connection=connection,
-            unwrapped=request.http_1_0,
-        )
+        rendered = head.render(raw, server.authority, connection, request.http_1_0)
         if head.status >= 429:
             self._verdict = self._judge(head.status)
         self._held = [rendered]
@@ -339,7 +332,7 @@ class Exchange(ReplySink):
         self._unwrapper = None
         self._held = None
         self._bytes_out = 0
-        self._attempt_at = now()
+        self._attempt_at = clock.now()
         if not self._started_at:
             self._started_at = self._attempt_at
         worker.counts[STARTED, server.row] += 1
@@ -449,7 +442,7 @@ class Exchange(ReplySink):
         """Count a request that was answered."""
         worker, reply = self._worker, self._reply
         assert reply is not None, "an end without a head"
-        elapsed = now() - self._started_at
+        elapsed = clock.now() - self._started_at
         counts, row = worker.counts, server.row
         counts[DURATION + bucket_of(DURATION_BOUNDS, elapsed), row] += 1
         counts[DURATION_SUM, row] += int(elapsed * 1e6)

@@ -1,6 +1,7 @@
+cimport cython
+
 from fastroute.rules.known_heads cimport KnownHeads
 from fastroute.rules.message cimport RequestHead
-
 
 
 cdef class Request:
@@ -22,6 +23,8 @@ cdef class RequestReader:
     cdef public KnownHeads _known
     cdef public object _parser
     cdef public Py_ssize_t _unproductive
+    cdef public Py_ssize_t body_start
 
+    @cython.locals(known=KnownHeads, head=RequestHead)
+    cpdef RequestHead known_request(self, bytes data, config)
     cpdef feed(self, bytes data, config)
-    cdef bint _take_known(self, bytes data, config) except -1

@@ -44,13 +44,12 @@ class Request:
     method: bytes
     version: str
 
-    def __init__(self, head: RequestHead | None = None, body: bytes = b"") -> None:
-        self.head = head
-        self.body: bytes | bytearray = body
+    def __init__(self) -> None:
+        self.head: RequestHead | None = None
+        self.body: bytes | bytearray = b""
         self.continued = False
-        if head is None:
-            self.target = b""
-            self.fields: list[tuple[bytes, bytes]] = []
+        self.target = b""
+        self.fields: list[tuple[bytes, bytes]] = []
 
     def read_head(self, config: Config, suspect: bool) -> RequestHead:
         """Check the head, and the body as far as it is known.
@@ -86,6 +85,7 @@ class RequestReader:
         state: What the next byte means.
         ready: Whole requests, checked, oldest first. The caller takes them out.
         request: The request being read, where `state` is HEAD or BODY.
+        body_start: Where the body begins in what `known_request` saw last.
         refusal: What is wrong with the bytes behind those in `ready`, or None. It is to be
             answered after them, and then the connection closed.
     """
@@ -95,6 +95,7 @@ class RequestReader:
         "_known",
         "_parser",
         "_unproductive",
+        "body_start",
         "ready",
         "refusal",
         "request",
@@ -114,7 +115,30 @@ class RequestReader:
         self.refusal: BadRequest | None = None
         self._parser = httptools.HttpRequestParser(self)
         self._fields = self.request.fields
+        self.body_start = 0
         self._unproductive = 0  # bytes since the last that completed something or were body
+
+    def known_request(self, data: bytes, config: Config) -> RequestHead | None:
+        """See whether bytes are one whole request, with a head that was read before.
+
+        Args:
+            data: As they came.
+            config: Has the limits.
+
+        Returns:
+            The head; the body is then `data` from `body_start` on, and nothing needs to be fed.
+            None where it takes the parser to say what the bytes are.
+        """
+        if self.state is not BETWEEN or self.ready:
+            return None
+        known = self._known
+        head: RequestHead | None = known.find(data)
+        if head is None or len(data) - known.body_start != known.body_length:
+            return None
+        if known.body_length > config.max_body_bytes or known.body_start > config.max_header_bytes:
+            return None
+        self.body_start = known.body_start
+        return head
 
     def feed(self, data: bytes, config: Config) -> None:
         """Take bytes; then look at `ready`, `refusal` and `state`.
@@ -124,8 +148,6 @@ class RequestReader:
             config: Has the limits.
         """
         is_first = self.state is BETWEEN and not self.ready
-        if is_first and self._take_known(data, config):
-            return
         self._unproductive += len(data)
         suspect = self._unproductive > config.max_header_bytes
         try:
@@ -147,19 +169,6 @@ class RequestReader:
     def release(self) -> None:
         """Let go of the parser, which holds our bound methods: else only the collector would."""
         self._parser = None  # type: ignore[assignment]
-
-    def _take_known(self, data: bytes, config: Config) -> bool:
-        """Take a whole request whose head was read before, without the parser."""
-        known = self._known.find(data)
-        if known is None:
-            return False
-        head, end, length = known
-        if len(data) - end != length:
-            return False
-        if length > config.max_body_bytes or end > config.max_header_bytes:
-            return False
-        self.ready.append(Request(head, data[end:]))
-        return True
 
     # From the parser: these only record
 

@@ -204,7 +204,7 @@ class Router:
     def _candidates(
         self, group: Group, tried: Sequence[ServerPool], in_flight: list[int]
     ) -> Sequence[ServerPool]:
-        up = without(group.up, tried)
+        up = without(group.up, tried) if tried else group.up
         if up and not group.on_trial:
             return up
         others = without(group.on_trial, tried), without(group.cooling, tried)

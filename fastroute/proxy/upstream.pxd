@@ -1,3 +1,6 @@
+cimport cython
+
+from fastroute.rules.known_heads cimport KnownHeads
 from fastroute.rules.message cimport ReplyHead
 
 cdef object IDLE, AWAITING_HEAD, READING_HEAD, READING_BODY, CLOSED
@@ -43,6 +46,9 @@ cdef class UpstreamConnection:
     cdef _read_head(self, bytes data)
     cdef ReplyHead _take_head(self, bytes raw)
     cdef _remember(self, bytes data, ReplyHead head)
+    @cython.locals(
+        known=KnownHeads, head=ReplyHead, start=Py_ssize_t, length=Py_ssize_t, sink=ReplySink
+    )
     cdef bint _read_known_head(self, bytes data) except -1
     cdef ReplyHead _parse_head(self, bytes raw, bytes method)
     cdef _start_reply(self)

@@ -291,15 +291,16 @@ class UpstreamConnection:
         """Read a head that came before, without the parser; whether it was one."""
         sink = self._sink
         assert sink is not None, "a reply without a sink"
-        known = self._owner.known_replies.find(data)
-        if known is None or sink.method == b"HEAD" or known[1] > self._max_head_bytes:
+        known = self._owner.known_replies
+        head: ReplyHead | None = known.find(data)
+        start, length = known.body_start, known.body_length
+        if head is None or sink.method == b"HEAD" or start > self._max_head_bytes:
             return False
-        head, end, length = known
-        sink.reply_head(head, data[:end])
+        sink.reply_head(head, data[:start])
         if self._sink is sink:
             self._complete = True
             self._body_left = length
-            self._start_body(head, data[end:])
+            self._start_body(head, data[start:])
         return True
 
     def _parse_head(self, raw: bytes, method: bytes) -> ReplyHead:

@@ -15,8 +15,11 @@ cdef class KnownHeads:
     cdef Head _latest
     cdef bytes _before
     cdef bytes _after
+    cdef public Py_ssize_t body_start
+    cdef public Py_ssize_t body_length
 
-    cpdef tuple find(self, bytes data)
+    cpdef object find(self, bytes data)
+    cdef Head _found(self, Py_ssize_t body_start, Py_ssize_t body_length)
     @cython.locals(start=Py_ssize_t, stop=Py_ssize_t, end=Py_ssize_t, length=Py_ssize_t)
-    cdef tuple _find_latest(self, Head head, bytes data)
+    cdef bint _is_latest(self, bytes data) except -1
     cpdef remember(self, bytes data, Head head)

@@ -30,9 +30,16 @@ class Head:
 
 
 class KnownHeads:
-    """A bounded memory of heads by their bytes; those of one kind, which `find` returns again."""
+    """A bounded memory of heads by their bytes; those of one kind, which `find` returns again.
 
-    __slots__ = ("_after", "_any_length", "_before", "_exact", "_latest", "_limit")
+    Attributes:
+        body_start: Where the body of what `find` found last begins.
+        body_length: And how many bytes it has, or will have; the head's own `content_length` is
+            that of the first of its kind.
+    """
+
+    __slots__ = ("_after", "_any_length", "_before", "_exact", "_latest", "_limit",
+                 "body_length", "body_start")  # fmt: skip
 
     def __init__(self, limit: int) -> None:
         """Remember nothing yet.
@@ -41,6 +48,8 @@ class KnownHeads:
             limit: How many heads are remembered at the most; then it starts anew.
         """
         self._limit = limit
+        self.body_start = 0
+        self.body_length = 0
         self._any_length: dict[bytes, Head] = {}
         self._exact: dict[bytes, Head] = {}
         # The one found last, which mostly comes again: its bytes before and after the digits.
@@ -48,17 +57,10 @@ class KnownHeads:
         self._before = b""
         self._after = b""
 
-    def find(self, data: bytes) -> tuple[Any, int, int] | None:
-        """Find the head that `data` begins with.
-
-        Returns:
-            The head, where its body begins, and the length of the body in bytes; or None if it is
-            not known. The head's own `content_length` is that of the first of its kind.
-        """
-        if self._latest is not None and data.startswith(self._before):
-            found = self._find_latest(self._latest, data)
-            if found is not None:
-                return found
+    def find(self, data: bytes) -> Any:
+        """Return the head that `data` begins with, or None if it is not known."""
+        if data.startswith(self._before) and self._is_latest(data):
+            return self._latest
         end = data.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)
         if end < 0:
             return None
@@ -68,7 +70,7 @@ class KnownHeads:
             if head is None:
                 return None
             self._latest, self._before, self._after = head, data[: end + 4], b""
-            return head, end + 4, head.content_length
+            return self._found(end + 4, head.content_length)
         start, stop = match.span(1)
         head = self._any_length.get(data[:start] + data[stop:end])
         length = int(match[1])
@@ -76,13 +78,21 @@ class KnownHeads:
         if head is None or not length:
             return None
         self._latest, self._before, self._after = head, data[:start], data[stop : end + 4]
-        return head, end + 4, length
+        return self._found(end + 4, length)
 
-    def _find_latest(self, head: Head, data: bytes) -> tuple[Head, int, int] | None:
-        """See whether all of `data`'s head but the digits is as it was; the beginning is."""
+    def _found(self, body_start: int, body_length: int) -> Head | None:
+        self.body_start = body_start
+        self.body_length = body_length
+        return self._latest
+
+    def _is_latest(self, data: bytes) -> bool:
+        """Whether all of `data`'s head but the digits is as it was; the beginning is."""
+        if self._latest is None:
+            return False
         start = len(self._before)
         if not self._after:
-            return head, start, head.content_length
+            self._found(start, self._latest.content_length)
+            return True
         length = 0
         stop = start
         end = min(len(data), start + _MAX_DIGITS)
@@ -90,8 +100,9 @@ class KnownHeads:
             length = length * 10 + data[stop] - _ZERO
             stop += 1
         if not length or not data.startswith(self._after, stop):
-            return None
-        return head, stop + len(self._after), length
+            return False
+        self._found(stop + len(self._after), length)
+        return True
 
     def remember(self, data: bytes, head: Head) -> None:
         """Remember the head that `data` begins with.

@@ -46,3 +46,6 @@ cdef class ReplyHead(Head):
 
     cpdef bint is_ordinary(self)
     cpdef bint is_final(self)
+    cpdef bytes render(
+        self, bytes raw, bytes authority, bytes connection=*, bint unwrapped=*
+    )

@@ -293,7 +293,6 @@ class ReplyHead(Head):
     def render(
         self,
         raw: bytes,
-        *,
         authority: bytes,
         connection: bytes | None = None,
         unwrapped: bool = False,

@@ -1,7 +1,7 @@
 import pytest
 
 from fastroute.config import Config
-from fastroute.proxy.request_reader import MAX_PIPELINED, Reading, RequestReader
+from fastroute.proxy.request_reader import MAX_PIPELINED, Reading, Request, RequestReader
 from fastroute.rules.framing import Body
 from fastroute.rules.known_heads import KnownHeads
 
@@ -19,8 +19,19 @@ BAD = b"GET /x HTTP/1.1\r\nX: y\r\n\r\n"
 def read(*segments: bytes, known: KnownHeads | None = None) -> RequestReader:
     reader = RequestReader(known or KnownHeads(10))
     for segment in segments:
-        reader.feed(segment, CONFIG)
+        take(reader, segment)
     return reader
+
+
+def take(reader: RequestReader, data: bytes) -> None:
+    """Do as a client's connection does, and put what need not be fed where the reader would."""
+    head = reader.known_request(data, CONFIG)
+    if head is None:
+        reader.feed(data, CONFIG)
+        return
+    request = Request()
+    request.head, request.method, request.body = head, head.method, data[reader.body_start :]
+    reader.ready.append(request)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +172,7 @@ class TestKnownHeads:
         read(GET, POST, known=known)
         reader = RequestReader(known)
         for data in (CHUNKED, GET, POST, CHUNKED[:9], CHUNKED[9:], POST, b"\r\n", GET, BAD):
-            reader.feed(data, CONFIG)
+            take(reader, data)
             if data is not BAD and reader.state is Reading.BETWEEN and reader.ready:
                 reader.ready.popleft()
         assert not reader.ready
