@@ -1,3 +1,5 @@
+cimport cython
+
 from fastroute.proxy.upstream cimport UpstreamConnection
 from fastroute.rules.known_heads cimport KnownHeads
 from fastroute.rules.policy cimport Candidate
@@ -25,5 +27,6 @@ cdef class ServerPool(Candidate):
     cdef public Py_ssize_t _max_head_bytes
     cdef public object _tls
 
+    @cython.locals(upstream=UpstreamConnection)
     cpdef UpstreamConnection take_idle(self, double now)
     cpdef give_back(self, UpstreamConnection upstream, double now)

@@ -6,13 +6,15 @@ cdef class Candidate:
     cdef public double capacity
 
 
+@cython.locals(own=Py_ssize_t, foreign=Py_ssize_t)
+cpdef double score(Candidate candidate, list foreign_milli, list in_flight) except? -1
+
+
 @cython.locals(
     candidate=Candidate,
-    row=Py_ssize_t,
-    own=double,
-    foreign=double,
     best_score=double,
     its_score=double,
-    best=list,
+    equals=Py_ssize_t,
+    passed_over=Py_ssize_t,
 )
 cpdef load(candidates, list foreign_milli, list in_flight, rng)

@@ -37,8 +37,9 @@ Policy = Callable[[Sequence[C], Counts, Counts, Rng], C]
 
 def score(candidate: Candidate, foreign_milli: Counts, in_flight: Counts) -> float:
     """Return how full a server is; 1.0 is as much as it can work on at once."""
-    row = candidate.row
-    return (in_flight[row] + foreign_milli[row] / 1000) / candidate.capacity
+    own = in_flight[candidate.row]
+    foreign = foreign_milli[candidate.row]
+    return (own + foreign / 1000) / candidate.capacity
 
 
 def load(candidates: Sequence[C], foreign_milli: Counts, in_flight: Counts, rng: Rng) -> C:
@@ -47,19 +48,25 @@ def load(candidates: Sequence[C], foreign_milli: Counts, in_flight: Counts, rng:
     Servers below the busy threshold are thereby preferred to those above it.
     """
     best_score = float("inf")
-    best: list[C] = []
+    best = candidates[0]
+    equals = 0
     for candidate in candidates:
-        # `score`, written out: this loop is most of a choice.
-        row = candidate.row
-        own = in_flight[row]
-        foreign = foreign_milli[row]
-        its_score = (own + foreign / 1000) / candidate.capacity
+        its_score = score(candidate, foreign_milli, in_flight)
         if its_score < best_score:
             best_score = its_score
-            best = [candidate]
+            best = candidate
+            equals = 1
         elif its_score == best_score:
-            best.append(candidate)
-    return best[0] if len(best) == 1 else best[int(rng() * len(best))]
+            equals += 1
+    if equals == 1:
+        return best
+    passed_over = int(rng() * equals)
+    for candidate in candidates:
+        if score(candidate, foreign_milli, in_flight) == best_score:
+            if not passed_over:
+                return candidate
+            passed_over -= 1
+    return best
 
 
 def least_inflight(
