@@ -20,6 +20,7 @@ from fastroute.views.wording import count, percent, seconds
 from tests.support.browser import Browser, browser
 from tests.support.command import RunningCommand, running, wait_until
 from tests.support.config_file import write_config
+from tests.support.ports import free_port
 from tests.support.standins import StandInProcess, standin_process
 from tests.support.traffic import traffic
 
@@ -312,7 +313,8 @@ def waiting(server: StandInProcess, requests: int):
 
 class TestContact:
     def test_lost_and_found_again(self, page, server, tmp_path):
-        with started(tmp_path, server.url) as router:
+        options = ("run", "--host", "127.0.0.1", "--port", str(free_port()))
+        with started(tmp_path, server.url, options=options) as router:
             open_page(page, router)
             shows(page, "All is well", "#notices")
         shows(page, "No answer from fastroute since ", "#lost")
@@ -328,8 +330,7 @@ class TestContact:
         assert page.text("#lost") == lost, "the time is that of the last answer"
         refused = page.faults()
         assert all("ERR_CONNECTION" in each or "ERR_EMPTY" in each for each in refused)
-        again = ("run", "--host", "127.0.0.1", "--port", str(router.port))
-        with serving(page, tmp_path, server.url, NOWHERE, options=again):
+        with serving(page, tmp_path, server.url, NOWHERE, options=options):
             shows(page, "live", "#contact")
             assert not page.find_element(By.ID, "lost").is_displayed()
             assert len(names(page)) == 2
