@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -67,12 +68,14 @@ def test_save_sorts(tmp_path):
 
 
 def test_a_report_of_the_real_runner(tmp_path):
-    """The calibration alone, as it is timed by `make bench-micro`."""
+    """The calibration alone, as `make bench-micro` times it: not inside of pytest-xdist."""
+    environment = {name: os.environ[name] for name in os.environ if "XDIST" not in name}
     report = tmp_path / "report.json"
     options = [*ALL, "--benchmark-max-time=0.05", "--quiet"]
     subprocess.run(
         [sys.executable, "-m", "pytest", CALIBRATION, f"--benchmark-json={report}", *options],
         cwd=ROOT,
+        env=environment,
         check=True,
         capture_output=True,
         timeout=60,

@@ -197,17 +197,18 @@ class TestValues:
             open_page(page, router)
             wait_until(lambda: clients.good > 100, 20)
             Select(page.find_element(By.ID, "sort")).select_by_visible_text("as configured")
-            wait_until(partial(self._agree, page), 10)
-            told = page.run("return window.told")
-        assert all(each["recent"]["requests_per_second"] > 1 for each in told["servers"])
-        assert all(each["recent"]["tokens_per_second"] > 1 for each in told["servers"])
+            wait_until(partial(self._agree, page), 20)
 
     @staticmethod
     def _agree(page: Browser) -> bool:
-        """Whether all figures are those of one report, in the moment in which they are drawn."""
+        """Whether all figures are those of one report, in the moment in which they are drawn.
+
+        Of one with traffic to both servers: what is 0 everywhere agrees with anything.
+        """
         read = page.run(READ_TABLE)
         servers = read["told"]["servers"]
-        if any(each["recent"]["tokens_per_second"] is None for each in servers):
+        rates = ("requests_per_second", "tokens_per_second")
+        if any((each["recent"][rate] or 0.0) <= 1 for each in servers for rate in rates):
             return False
         rows = [[row[0], *row[2:]] for row in read["rows"]]
         wanted = [[each["name"], *row_of(each)] for each in servers]
