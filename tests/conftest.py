@@ -23,6 +23,11 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+def pytest_sessionfinish():
+    """What plugins do at the end may ask the collector who refers to what."""
+    gc.unfreeze()
+
+
 @pytest.fixture
 async def start_router():
     """Start routers in this process; at the end each has nothing in flight and no client."""
