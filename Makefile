@@ -32,20 +32,27 @@ $(DEV_INSTALLED): pyproject.toml requirements-dev.lock | $(VENV)/bin/python
 demo: $(INSTALLED)  ## Show the router in front of three stand-in servers
 	@$(BIN)/fastroute demo
 
-test: $(DEV_INSTALLED)  ## Run all tests but those of the next four
-	$(BIN)/python -m pytest
+# Most tests wait most of the time, so there are more side by side than there are cores. What judges
+# time or memory comes afterwards, one test after another; a plain `pytest` runs all of them so.
+JOBS ?= 4
+test: $(DEV_INSTALLED)  ## Run all tests but those of the next four, JOBS (4) side by side
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not alone"
+	$(BIN)/python -m pytest -m alone
 
 # A copy, since compiled modules beside the sources would be taken in place of them.
 COMPILED := .cache/compiled
 BESIDE_THE_DATA_PLANE := dashboard demo discovery doctor monitor route stalled_terminal
+COMPILED_TESTS := tests/test_compiled.py tests/e2e tests/proxy tests/rules tests/test_score_table.py \
+	$(addprefix --ignore=tests/e2e/test_,$(addsuffix .py,$(BESIDE_THE_DATA_PLANE)))
+PYTEST_COMPILED := cd $(COMPILED) && FASTROUTE_COMPILED=1 PYTHONPATH=$$PWD \
+	$(CURDIR)/$(BIN)/python -m pytest $(COMPILED_TESTS)
 test-compiled: $(DEV_INSTALLED)  ## Test the data plane as wheels have it: compiled
 	@echo "compiling the hot path in $(COMPILED)"
 	@rm -rf $(COMPILED) && mkdir -p $(COMPILED)
 	@git ls-files -co --exclude-standard -z | xargs -0 cp --parents -t $(COMPILED)
 	$(BIN)/python hatch_build.py $(COMPILED)
-	cd $(COMPILED) && FASTROUTE_COMPILED=1 PYTHONPATH=$$PWD $(CURDIR)/$(BIN)/python -m pytest \
-	  tests/test_compiled.py tests/e2e tests/proxy tests/rules tests/test_score_table.py \
-	  $(addprefix --ignore=tests/e2e/test_,$(addsuffix .py,$(BESIDE_THE_DATA_PLANE)))
+	$(PYTEST_COMPILED) -n $(JOBS) --dist worksteal -m "not alone"
+	$(PYTEST_COMPILED) -m alone
 
 test-packages: $(DEV_INSTALLED)  ## Compile, install and run a wheel with each Python that is found
 	$(BIN)/python -m pytest tests/packages -m packages -o faulthandler_timeout=900

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -18,6 +19,8 @@ from benchmarks.micro import (
 
 ROOT = BASELINE.parents[2]
 ALL = ("-o", "python_files=bench_*.py")
+ALONE = {name: os.environ[name] for name in os.environ if "XDIST" not in name}
+"""The environment of a pytest that is no part of pytest-xdist, where benchmarks measure nothing."""
 
 
 @pytest.mark.parametrize(
@@ -67,12 +70,13 @@ def test_save_sorts(tmp_path):
 
 
 def test_a_report_of_the_real_runner(tmp_path):
-    """The calibration alone, as it is timed by `make bench-micro`."""
+    """The calibration alone, as `make bench-micro` times it: not inside of pytest-xdist."""
     report = tmp_path / "report.json"
     options = [*ALL, "--benchmark-max-time=0.05", "--quiet"]
     subprocess.run(
         [sys.executable, "-m", "pytest", CALIBRATION, f"--benchmark-json={report}", *options],
         cwd=ROOT,
+        env=ALONE,
         check=True,
         capture_output=True,
         timeout=60,
@@ -87,6 +91,7 @@ def test_the_baseline_has_every_benchmark():
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "benchmarks", *ALL, "--collect-only", "--quiet"],
         cwd=ROOT,
+        env=ALONE,
         check=True,
         capture_output=True,
         text=True,

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import socket
 import ssl
 
 import pytest
@@ -12,6 +11,7 @@ import trustme
 from fastroute.control.http_client import MAX_BODY_BYTES, ClientError, ServerClient
 from fastroute.server_address import ServerAddress
 from tests.support.names import Names
+from tests.support.ports import free_port
 from tests.support.scripted import read_request, replies, scripted
 from tests.support.standins import standin, until
 
@@ -24,12 +24,6 @@ def client_of(url, **options):
     client = ServerClient(ServerAddress.from_url(url), **options)
     with contextlib.closing(client):
         yield client
-
-
-def closed_port() -> int:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        return bound.getsockname()[1]
 
 
 # Whole replies.
@@ -202,7 +196,7 @@ async def test_bytes_that_nobody_asked_for_end_the_connection(late):
 
 
 async def test_refused():
-    with client_of(f"http://127.0.0.1:{closed_port()}") as client:
+    with client_of(f"http://127.0.0.1:{free_port()}") as client:
         with pytest.raises(ClientError, match=r"^cannot connect: Connection refused$") as failed:
             await client.get("/", 5)
         assert not failed.value.timed_out

@@ -21,6 +21,7 @@ from fastroute.control.models import (
 from fastroute.server_address import ServerAddress
 from fastroute.standin.message import Settings
 from fastroute.standin.server import StandIn
+from tests.support.ports import free_port
 from tests.support.scripted import replies, scripted
 from tests.support.standins import standin, until
 
@@ -215,21 +216,21 @@ async def test_rounds_repeat():
 
 async def test_after_failures_the_same_list_is_no_change():
     server = Server(interval=0.005)
-    async with standin(models=("a",)) as other, keeping(other.url, server):
+    port = free_port()
+    async with at_port(port) as other, keeping(other.url, server):
         await until(lambda: server.lists)
-        port = other.port
         await other.stop()
         await until(lambda: server.failures)
         assert server.failures[0] == "cannot connect: Connection refused"
         seen = len(server.lists)
-        async with same_port(port, models=("a",)):
+        async with at_port(port):
             await until(lambda: len(server.lists) > seen)
     assert all(models is server.lists[0] for models in server.lists)
 
 
 @contextlib.asynccontextmanager
-async def same_port(port, **options):
-    server = await StandIn.start(Settings(**options), port=port)
+async def at_port(port):
+    server = await StandIn.start(Settings(models=("a",)), port=port)
     try:
         yield server
     finally:

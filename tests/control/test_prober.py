@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 
 import pytest
 
@@ -10,6 +9,7 @@ from fastroute.control.http_client import ServerClient
 from fastroute.control.prober import keep_probing, probe_once
 from fastroute.server_address import ServerAddress
 from fastroute.standin.engine import Mode
+from tests.support.ports import free_port
 from tests.support.scripted import read_request, replies, scripted
 from tests.support.standins import standin, until
 
@@ -95,10 +95,7 @@ async def test_no_answer_in_time_is_slow():
 
 
 async def test_refused_is_not_slow():
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        port = bound.getsockname()[1]
-    seen = await probe(f"http://127.0.0.1:{port}")
+    seen = await probe(f"http://127.0.0.1:{free_port()}")
     assert (seen.ok, seen.slow) == (False, False)
     assert seen.reason == "cannot connect: Connection refused"
 

@@ -7,6 +7,7 @@ from fastroute.demo.companion import Companion
 from fastroute.demo.traffic import ANSWER_TOKENS, WAVE, Client, clients_at
 from fastroute.server_address import ServerAddress
 from tests.support.command import wait_until
+from tests.support.ports import free_port
 from tests.support.standins import standin_process
 
 
@@ -43,8 +44,7 @@ def test_they_ask_and_some_leave_until_the_demo_ends():
 
 
 def test_a_router_that_is_away_for_a_moment_is_asked_again():
-    with standin_process() as server:
-        port = server.port
+    port = free_port()
     traffic = Companion("fastroute.demo.traffic", f"http://127.0.0.1:{port}", "--clients", "4")
     try:
         with standin_process("--port", str(port)) as server:

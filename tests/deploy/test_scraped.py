@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 import subprocess
 import urllib.error
 import urllib.parse
@@ -13,6 +12,7 @@ import pytest
 
 from tests.deploy.promql import METRIC
 from tests.support.command import running, wait_until
+from tests.support.ports import free_port
 from tests.support.programs import require
 from tests.support.standins import standin_process
 from tests.support.traffic import traffic
@@ -30,11 +30,6 @@ scrape_configs:
 VARIABLE = re.compile(r"\$\{?(\w+)(:\w+)?\}?")
 VALUES = {"job": "fastroute", "__rate_interval": "1m", "__interval": "1m"}
 """Of the dashboard's variables; of the others everything is chosen."""
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
 
 
 class Prometheus:

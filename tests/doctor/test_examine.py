@@ -11,8 +11,8 @@ from fastroute.doctor.examine import diagnose, examine, measures
 from fastroute.doctor.findings import Severity
 from fastroute.doctor.measure_generation import measure_abort, measure_stream
 from tests.support.config_file import toml_text
-from tests.support.doctored import closed_port
 from tests.support.facts import facts
+from tests.support.ports import free_port
 from tests.support.scripted import read_request, scripted
 from tests.support.standins import standin
 
@@ -54,7 +54,7 @@ async def test_what_is_quick():
 
 
 async def test_each_server_has_its_own_findings_in_the_order_of_the_file():
-    gone = f"http://127.0.0.1:{closed_port()}"
+    gone = f"http://127.0.0.1:{free_port()}"
     async with standin(models=["a"]) as first, standin(models=["b"], healthy=False) as third:
         settings = config(first.url, gone, third.url, aliases={"x": "b"})
         found = await diagnosed(settings, {Kind.QUICK})

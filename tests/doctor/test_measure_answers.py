@@ -13,7 +13,8 @@ from fastroute.doctor.measure_answers import (
     measure_version,
 )
 from fastroute.rules.load import NAMES
-from tests.support.doctored import closed_port, measured
+from tests.support.doctored import measured
+from tests.support.ports import free_port
 from tests.support.scripted import read_request, replies, scripted
 from tests.support.standins import standin
 
@@ -166,5 +167,5 @@ async def test_not_filtered(reply, error):
     [(measure_models, "models"), (measure_metrics, "metrics"), (measure_filtered, "filtered")],
 )
 async def test_one_that_has_gone_meanwhile(measure, field):
-    facts = await measured(measure, GONE % closed_port())
+    facts = await measured(measure, GONE % free_port())
     assert getattr(facts, field).error == "cannot connect: Connection refused"

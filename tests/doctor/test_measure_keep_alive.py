@@ -2,7 +2,8 @@ import pytest
 
 from fastroute.doctor import measure_keep_alive
 from fastroute.doctor.measure_keep_alive import idle_wait
-from tests.support.doctored import closed_port, measured
+from tests.support.doctored import measured
+from tests.support.ports import free_port
 from tests.support.scripted import replies, scripted
 from tests.support.standins import standin
 
@@ -48,7 +49,7 @@ def test_how_long_is_waited(ours, expected):
 
 async def test_not_measured(monkeypatch):
     monkeypatch.setattr(measure_keep_alive, "ANSWER_TIMEOUT", 0.1)
-    gone = await keep_alive(f"http://127.0.0.1:{closed_port()}")
+    gone = await keep_alive(f"http://127.0.0.1:{free_port()}")
     assert gone.error == "cannot connect: Connection refused"
     async with scripted(replies()) as server:
         assert (await keep_alive(server.url)).error == "no answer within 0.1 s"

@@ -7,7 +7,8 @@ import pytest
 from fastroute.doctor import bench, measure_reach
 from fastroute.doctor.facts import Reach, Step
 from fastroute.doctor.judge_connection import CLOCK_TOLERANCE
-from tests.support.doctored import closed_port, healthy, measured, silent
+from tests.support.doctored import healthy, measured, silent
+from tests.support.ports import free_port
 from tests.support.scripted import read_request, replies, scripted
 from tests.support.standins import standin
 from tests.support.tls import Authority
@@ -49,7 +50,7 @@ async def test_the_key_is_sent():
 
 
 async def test_refused():
-    found = await reach(f"http://127.0.0.1:{closed_port()}")
+    found = await reach(f"http://127.0.0.1:{free_port()}")
     assert (found.step, found.error) == (Step.CONNECT, "cannot connect: Connection refused")
 
 

@@ -150,8 +150,9 @@ class TestShares:
             async def handler(reader, writer):
                 with contextlib.suppress(asyncio.IncompleteReadError):
                     while True:
-                        await read_request(reader)
-                        rows[row] += 1
+                        head, _ = await read_request(reader)
+                        # A router of another test may ask whoever had this port before.
+                        rows[row] += head.startswith(b"POST /v1/x ")
                         writer.write(OK)
 
             return handler

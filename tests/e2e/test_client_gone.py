@@ -68,6 +68,7 @@ def lasting_descriptors() -> int:
 
 @each_ending
 @pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES.keys())
+@pytest.mark.alone
 async def test_the_server_sees_it_at_once(start_router, stage, leave):
     gone: asyncio.Queue[float] = asyncio.Queue()
 
@@ -147,6 +148,7 @@ async def test_at_every_moment_of_connecting(start_router):
 
 @each_ending
 @pytest.mark.parametrize("waiting", [1, 40, 150], ids=["1", "40", "more than are allowed"])
+@pytest.mark.alone
 async def test_with_requests_waiting_behind(start_router, leave, waiting):
     gone: asyncio.Queue[float] = asyncio.Queue()
 
@@ -173,6 +175,7 @@ async def test_with_requests_waiting_behind(start_router, leave, waiting):
 
 
 @each_ending
+@pytest.mark.alone
 async def test_while_its_server_is_held_back(start_router, leave):
     """The client reads nothing, so the server is not read either; and then the client leaves."""
     gone: asyncio.Queue[float] = asyncio.Queue()

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.command import is_alive, run_command, running, wait_until
 from tests.support.monitor_terminal import FASTROUTE, fills, untouched, wait_for_monitor
+from tests.support.ports import free_port
 from tests.support.standins import StandInProcess, standin_process
 from tests.support.tmux import PROMPT, Terminal
 from tests.support.traffic import traffic
@@ -157,9 +158,10 @@ class TestRun:
 
 class TestTop:
     def test_it_says_that_contact_is_lost_and_finds_it_again(self, server, shell, tmp_path):
-        options = ("run", "--host", "127.0.0.1", "--server", server.url)
+        port = ("--port", str(free_port()))
+        options = ("run", "--host", "127.0.0.1", "--server", server.url, *port)
         with untouched(shell):
-            with running(tmp_path, *options, "--port", "0") as router:
+            with running(tmp_path, *options) as router:
                 shell.type(f"{FASTROUTE} top {router.url}")
                 screen = wait_for_monitor(shell)
                 assert router.url in screen
@@ -168,7 +170,7 @@ class TestTop:
                 shell.press("l")
             shell.wait_for("NO CONTACT")
             shell.wait_for(f"no contact, trying again: {REFUSED}")
-            with running(tmp_path, *options, "--port", str(router.port)):
+            with running(tmp_path, *options):
                 wait_until(lambda: "NO CONTACT" not in shell.screen())
                 shell.press("q")
                 shell.wait_for(f"{PROMPT}\n")

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.command import RunningCommand, running, wait_until
 from tests.support.config_file import write_config
+from tests.support.ports import free_port
 from tests.support.standins import StandInProcess, standin_process
 from tests.support.traffic import BODY, traffic
 
@@ -41,14 +42,15 @@ def wait_for_state(router: RunningCommand, server: StandInProcess, state: str, s
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_killed_under_traffic_and_restarted(workers, start):
-    with standin_process() as first, standin_process() as second:
+    port = ("--port", str(free_port()))
+    with standin_process() as first, standin_process(*port) as second:
         with start(first, second, workers=workers) as router, traffic(router.port) as clients:
             wait_until(lambda: clients.good > 20)
             second.kill()
             wait_for_state(router, second, "down", seconds=5)
             good = clients.good
             wait_until(lambda: clients.good > good + 20)
-            with standin_process("--port", str(second.port)) as again:
+            with standin_process(*port) as again:
                 wait_for_state(router, again, "up", seconds=15)
                 wait_until(lambda: again.state()["served"] > 5)
             assert clients.bad == []

@@ -5,13 +5,13 @@ import itertools
 import json
 import random
 import signal
-import socket
 import urllib.request
 
 import pytest
 
 from tests.support.command import RunningCommand, is_alive, running, wait_until
 from tests.support.config_file import write_config
+from tests.support.ports import free_port
 from tests.support.standins import standin_process
 from tests.support.streams import Stream, chat
 
@@ -136,8 +136,7 @@ class TestABadFile:
 class TestAdminPort:
     @pytest.fixture(name="port")
     def port_fixture(self):
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            return probe.getsockname()[1]
+        return free_port()
 
     @pytest.mark.parametrize("workers", ["1", "2"])
     def test_has_fastroutes_own_endpoints(self, workers, port, start, path):

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from tests.support.endings import finish, refusing_url, reset, silent_url
+from tests.support.ports import free_port
 from tests.support.scripted import read_request, replies, scripted
 from tests.support.standin_client import ask, client, get, post
 from tests.support.standins import standin, until
@@ -199,10 +200,10 @@ class TestAReusedConnection:
         assert (server.connections, router.total("started")) == (1, 2)
 
     async def test_whose_server_is_gone_for_good_leads_to_another_server(self, start_router):
-        gone = await asyncio.start_server(closing_after(b"", requests=2), "127.0.0.1", 0)
-        url = f"http://127.0.0.1:{gone.sockets[0].getsockname()[1]}"
+        port = free_port()
+        gone = await asyncio.start_server(closing_after(b"", requests=2), "127.0.0.1", port)
         async with gone, scripted(replies(OK)) as other:
-            router = await start_router(url, other.url)
+            router = await start_router(f"http://127.0.0.1:{port}", other.url)
             async with client(router.port) as connection:
                 with only(router, 0):
                     connection.send(CHAT)

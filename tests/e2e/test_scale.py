@@ -17,6 +17,7 @@ from tests.support.standin_client import ask, chat, client, get
 from tests.support.standins import standin_process, until
 
 MB = 1 << 20
+pytestmark = pytest.mark.alone
 
 
 class Watch:

@@ -220,6 +220,7 @@ class TestWithinTls:
 
     @pytest.mark.parametrize("leave", [finish, reset], ids=["fin", "rst"])
     @pytest.mark.parametrize("said", [b"", CHUNKED + EVENT], ids=["no byte yet", "mid-stream"])
+    @pytest.mark.alone
     async def test_the_server_sees_a_client_go(self, start_router, authority, said, leave):
         gone: asyncio.Queue[float] = asyncio.Queue()
 

@@ -9,7 +9,7 @@ from fastroute.route.sources import ask_router, ask_servers
 from fastroute.score_table import ServerState
 from fastroute.server_address import ServerAddress
 from tests.support.config_file import toml_text
-from tests.support.doctored import closed_port
+from tests.support.ports import free_port
 from tests.support.standin_client import chat, client
 from tests.support.standins import standin, until
 
@@ -45,7 +45,7 @@ async def test_servers_that_are_out():
     async with standin(healthy=False) as ill, standin() as drained, standin() as sleeper:
         sleeper.engine.set_mode(type(sleeper.engine.mode).ASLEEP)
         found, _ = await asked(
-            f"http://127.0.0.1:{closed_port()}",
+            f"http://127.0.0.1:{free_port()}",
             ill.url,
             {"url": drained.url, "drain": True},
             sleeper.url,
@@ -59,7 +59,7 @@ async def test_servers_that_are_out():
 
 
 async def test_without_health_checks_only_requests_would_show_it():
-    (known,), _ = await asked(f"http://127.0.0.1:{closed_port()}", enable_active_health_check=False)
+    (known,), _ = await asked(f"http://127.0.0.1:{free_port()}", enable_active_health_check=False)
     assert (known.state, known.models) == (ServerState.UP, None)
     assert known.note == (
         "its load is not known and taken for 0: cannot connect: Connection refused"

@@ -208,6 +208,7 @@ def test_what_was_asked_for_is_filtered():
     assert is_filtered(captured("metrics_slash_name_filter"))
 
 
+@pytest.mark.alone
 def test_a_large_text_takes_no_time():
     """64 KB in under 2 ms: 100 servers' worth each second must not keep a core busy."""
     text = captured("get_metrics_one_stream")
@@ -231,6 +232,7 @@ def test_a_large_text_takes_no_time():
         pytest.param(("\t" * 1000 + "\n") * 100 + RUNNING, id="lines-of-blanks"),
     ],
 )
+@pytest.mark.alone
 def test_no_text_takes_long(line):
     began = time.perf_counter()
     with pytest.raises(BadMetrics):

@@ -159,6 +159,7 @@ class TestJson:
             pytest.param({"prompt": [list(range(100, 150))] * (LARGE // 250)}, id="tokens"),
         ],
     )
+    @pytest.mark.alone
     def test_of_100_kb_takes_little_time(self, filling):
         body = json.dumps({**filling, "model": "m"}).encode()
         found, seconds = timed(lambda: model_of(body))
@@ -262,6 +263,7 @@ class TestMultipart:
         assert model_of(form(part("file", inner), part("model", b"m")), FORM) == "m"
 
     @pytest.mark.parametrize("where", ["before", "behind"])
+    @pytest.mark.alone
     def test_large_file_takes_little_time(self, where):
         audio = part("file", bytes(range(256)) * (10 * LARGE // 256), "Content-Type: audio/wav")
         parts = [part("model", b"m"), audio]
@@ -443,6 +445,7 @@ class TestReplace:
             ]
             assert cuts
 
+    @pytest.mark.alone
     def test_100_kb_take_little_time(self):
         message = {"role": "user", "content": 'say "model": "old"\n\u00e9' * 5}
         body = json.dumps({"messages": [message] * (LARGE // 170), "model": "old"}).encode()
@@ -451,6 +454,7 @@ class TestReplace:
         assert replaced == body[:-6] + b'"new"}'
         assert seconds < 0.02
 
+    @pytest.mark.alone
     def test_1_mb_takes_little_time(self):
         """An image in a prompt: the worker serves nobody else meanwhile."""
         body = json.dumps({"image": "QUJD" * (10 * LARGE // 4), "model": "old"}).encode()
@@ -459,6 +463,7 @@ class TestReplace:
         assert replaced == body[:-6] + b'"new"}'
         assert seconds < 0.02
 
+    @pytest.mark.alone
     def test_many_nested_keys_take_no_time(self):
         """A client must not be able to stop a worker with a body of 100 KB."""
         body = json.dumps({"tools": [{"model": "x"}] * (LARGE // 16), "model": "old"}).encode()

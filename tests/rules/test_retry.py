@@ -20,6 +20,7 @@ ENDED, SILENT = False, True
 ALL = frozenset(("connect", "reset", "429", "502", "503", "504"))
 NOT_CONNECT = ALL - {"connect"}
 NOT_RESET = ALL - {"reset"}
+NAMES = {ALL: "all", NOT_CONNECT: "not-connect", NOT_RESET: "not-reset"}
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ NOT_RESET = ALL - {"reset"}
         (Phase.REPLYING, REUSED, SILENT, ALL, Next.GIVE_UP),
         (Phase.REPLYING, REUSED, SILENT, NOT_RESET, Next.GIVE_UP),
     ],
-    ids=lambda value: getattr(value, "name", "").lower() or str(value).replace("frozenset", ""),
+    ids=lambda value: NAMES.get(value) or getattr(value, "name", str(value)).lower(),
 )
 def test_after_failure(phase, reused, silent, retry_on, expected):
     follow = after_failure(phase, reused=reused, silent=silent, retry_on=retry_on)

@@ -120,6 +120,7 @@ class Asker(asyncio.Protocol):
             self.done.set_result(None)
 
 
+@pytest.mark.alone
 async def test_serves_thousands_of_requests_a_second(process):
     """A floor against accidents only, far below what a free machine shows."""
     loop = asyncio.get_running_loop()

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 import ssl
 import time
 from email.utils import formatdate
@@ -41,14 +40,6 @@ async def measured(
     with contextlib.closing(Bench(facts.server, tls)) as bench:
         await measure(bench, facts)
     return facts
-
-
-def closed_port() -> int:
-    """A port that refuses connections."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        port: int = bound.getsockname()[1]
-        return port
 
 
 def healthy(*, ahead: float = 0.0, status: int = 200) -> Handler:

@@ -27,7 +27,8 @@ def meddler(port: int, *, lot: int | None = None) -> Handler:
                 if lot is not None and len(held) >= lot and not writer.is_closing():
                     writer.write(held)
                     held = b""
-            writer.write(held)
+            if not writer.is_closing():
+                writer.write(held)
         finally:
             ours.close()
 

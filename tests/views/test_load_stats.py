@@ -319,6 +319,7 @@ class TestSchema:
         assert complaint in found
 
 
+@pytest.mark.alone
 def test_it_takes_a_millisecond_at_most_for_8_servers():
     """From the shared table to bytes; the best of many, as other programs run on the machine.
 
