@@ -4,6 +4,7 @@ Objects are wired together here. What only a running router needs is imported wh
 `--help` and mistakes are answered at once.
 """
 
+import math
 import os
 import sys
 from functools import partial
@@ -284,6 +285,9 @@ def demo(  # noqa: PLR0913  the options are the interface
     try in another terminal; with --no-traffic the servers are yours alone. Ctrl-C, or q in the
     monitor, ends everything.
     """
+    if math.isnan(outage_every):  # typer's range lets it pass
+        raise ConfigError("--outage-every nan: must be a number of seconds")
+
     from fastroute.demo.servers import demo_config, demo_servers
     from fastroute.demo.show import Plan, Show
 
