@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable
-from typing import Self
+from typing import Self, cast
 
 from fastroute.control.launch import StartedWorker
 from fastroute.messages import Drained, Message, MessageReader, Observed, Ready, Records, encode
@@ -94,8 +94,7 @@ class WorkerProcess(asyncio.Protocol):
         return await asyncio.shield(self._exited)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport), "a socket's transport reads and writes"
-        self._channel = transport
+        self._channel = cast(asyncio.Transport, transport)  # uvloop's is none by its class.
 
     def data_received(self, data: bytes) -> None:
         try:
