@@ -8,6 +8,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+import uvloop
+
 from fastroute.control.launch import Launch
 from fastroute.control.reload import FixedConfig, WatchedConfig
 from fastroute.control.supervisor import Supervisor
@@ -61,7 +63,7 @@ def run_router(  # noqa: PLR0913  it is called in one place, the command line
         return await with_show(supervisor.run(), ready, supervisor.stopping, play)
 
     if not with_screen:
-        return asyncio.run(supervise())
+        return uvloop.run(supervise())
 
     from fastroute.monitor.own import with_monitor
     from fastroute.monitor.stderr_lines import StderrLines
@@ -69,4 +71,5 @@ def run_router(  # noqa: PLR0913  it is called in one place, the command line
     own = launch.sockets.admin or launch.sockets.clients[0]
     with StderrLines() as stderr:
         caption = str if show is None else show.caption
+        # uvloop would leave the terminal in non-blocking mode, for the shell as well.
         return asyncio.run(with_monitor(supervise(), ready, own, stderr, caption))
