@@ -85,7 +85,7 @@ def _spelled(param: Any) -> str:
 def _takes(kind: Any) -> str:
     if choices := getattr(kind, "choices", None):
         return "|".join(str(getattr(choice, "value", choice)) for choice in choices)
-    name = kind.name.removesuffix("_range").removesuffix(" range")
+    name = kind.name.removesuffix(" range")
     return {"int": "N", "float": "N", "path": "PATH", "str": "TEXT"}[name]
 
 
