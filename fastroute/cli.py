@@ -4,9 +4,9 @@ Objects are wired together here. What only a running router needs is imported wh
 `--help` and mistakes are answered at once.
 """
 
+import math
 import os
 import sys
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -284,6 +284,9 @@ def demo(  # noqa: PLR0913  the options are the interface
     try in another terminal; with --no-traffic the servers are yours alone. Ctrl-C, or q in the
     monitor, ends everything.
     """
+    if math.isnan(outage_every):  # typer's range lets it pass
+        raise ConfigError("--outage-every nan: must be a number of seconds")
+
     from fastroute.demo.servers import demo_config, demo_servers
     from fastroute.demo.show import Plan, Show
 
@@ -337,13 +340,10 @@ def _serve(
     if sys.platform != "linux":
         raise ConfigError("only Linux has what fastroute needs (memfd_create, pidfd_open)")
 
-    import asyncio
-
     from fastroute.control.descriptors import raise_descriptor_limit
+    from fastroute.control.launch import Launch, Sockets, create_table
     from fastroute.control.listeners import address_text, open_listeners
-    from fastroute.control.supervisor import Sockets, Supervisor
     from fastroute.recording.recording import Recording
-    from fastroute.resolver import Resolver
 
     config = source.config
     sockets = Sockets(open_listeners(place.host, place.port, place.workers))
@@ -351,46 +351,25 @@ def _serve(
         (sockets.admin,) = open_listeners(place.host, config.admin_port, 1, "see admin_port")
     url = "http://" + address_text(*sockets.clients[0].getsockname()[:2])
 
-    ready = asyncio.Event()
-
     def announce() -> None:
         counts = f"{_servers(config)}, {counted(place.workers, 'worker')}"
         typer.echo(f"fastroute {__version__} listening on {url}, {counts}")
         if show is not None:
             typer.echo(show.invitation(url))
-        ready.set()
-
-    async def supervise() -> int:
-        supervisor = Supervisor(
-            source,
-            sockets,
-            resolver=Resolver(),
-            logs=logs,
-            recording=recording,
-            announce=announce,
-        )
-        if show is None:
-            return await supervisor.run()
-
-        from fastroute.demo.show import with_show
-
-        play = partial(show.play, url)
-        return await with_show(supervisor.run(), ready, supervisor.stopping, play)
 
     _start_logging(logs)
     recording = Recording(has_screen=with_screen)
     recording.apply(config)
     raise_descriptor_limit(config.max_connections)
-    if not with_screen:
-        return asyncio.run(supervise())
+    launch = Launch(sockets, create_table(config, place.workers), logs)
+    if not with_screen:  # else what they say is to go to the monitor, which is not there yet
+        launch.start_ahead()
 
-    from fastroute.monitor.own import with_monitor
-    from fastroute.monitor.stderr_lines import StderrLines
+    from fastroute.run_router import run_router  # takes as long as the workers take to start
 
-    own = sockets.admin or sockets.clients[0]
-    with StderrLines() as stderr:
-        caption = str if show is None else show.caption
-        return asyncio.run(with_monitor(supervise(), ready, own, stderr, caption))
+    return run_router(
+        source, launch, recording, announce, url=url, show=show, with_screen=with_screen
+    )
 
 
 def _start_logging(logs: LogOptions) -> None:

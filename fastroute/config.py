@@ -4,10 +4,8 @@ Each setting is one field of `Config`; its range, unit and description stand in 
 where `setting_docs` finds them for the error messages, the documentation and the tests.
 """
 
-import difflib
 import functools
 import os
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
@@ -364,6 +362,8 @@ def parse_config(data: bytes | str, source: str) -> Config:
         ConfigError: It cannot be used; the message is one line.
     """
     text = data if isinstance(data, str) else _decoded(data, source)
+    import tomllib  # Workers have no file to read.
+
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -493,6 +493,8 @@ def _refuse_unknown(
     for name in table:
         if name in known:
             continue
+        import difflib
+
         near = difflib.get_close_matches(name.lower(), known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
         raise ConfigError(f"{where} unknown {kind} {_one_line(name)}: {hint}")

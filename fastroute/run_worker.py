@@ -3,11 +3,12 @@
 Apart from the command line, which workers do not need: typer and rich take time and memory.
 """
 
-import argparse
 import asyncio
+import gc
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +16,8 @@ from functools import partial
 import uvloop
 
 from fastroute import __version__
-from fastroute.control.logs import LogOptions, configure_logging
+from fastroute.control.logs import configure_logging
+from fastroute.control.worker_spec import WorkerSpec
 from fastroute.proxy.local import Listener, LocalEndpoint, LocalReply, OwnReply
 from fastroute.proxy.worker import Worker
 from fastroute.proxy.worker_state import WorkerState
@@ -25,21 +27,15 @@ from fastroute.views.view import Reply, View
 
 
 def main() -> None:
-    """Run a worker with the descriptors that the supervisor hands over."""
-    parser = argparse.ArgumentParser(
-        description="A worker of fastroute; started by `fastroute run`."
-    )
-    for option in ("--listen-fd", "--table-fd", "--channel-fd", "--index"):
-        parser.add_argument(option, type=int, required=True)
-    parser.add_argument("--admin-fd", type=int)
-    parser.add_argument("--logs", type=LogOptions.decode, default=LogOptions())
-    options = parser.parse_args()
-    configure_logging(options.logs)
-    table = ScoreTable.attach(options.table_fd)
-    listening = socket.socket(fileno=options.listen_fd)
-    channel = socket.socket(fileno=options.channel_fd)
-    admin = None if options.admin_fd is None else socket.socket(fileno=options.admin_fd)
-    uvloop.run(serve(table, options.index, listening, admin, channel))
+    """Run a worker as the supervisor says it on the command line (`WorkerSpec.command`)."""
+    gc.enable()
+    spec = WorkerSpec.decode(sys.argv[1])
+    configure_logging(spec.logs)
+    table = ScoreTable.attach(spec.table_fd)
+    listening = socket.socket(fileno=spec.listen_fd)
+    channel = socket.socket(fileno=spec.channel_fd)
+    admin = None if spec.admin_fd is None else socket.socket(fileno=spec.admin_fd)
+    uvloop.run(serve(table, spec.index, listening, admin, channel))
 
 
 async def serve(
@@ -121,7 +117,3 @@ def current_view(state: WorkerState) -> View:
         started_at_unix=configured.started_at,
         version=__version__,
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -99,7 +99,7 @@ class TestWheel:
     def test_has_command_and_licence(self, wheel):
         assert wheel.text("entry_points.txt").split("\n")[:2] == [
             "[console_scripts]",
-            "fastroute = fastroute.cli:main",
+            "fastroute = fastroute.__main__:main",
         ]
         assert wheel.text("licenses/LICENSE") == (ROOT / "LICENSE").read_text()
 

@@ -12,7 +12,7 @@ import pytest
 from fastroute.config import Config
 from fastroute.messages import Configure, MessageReader, Ready, RoutedServer, encode
 from fastroute.proxy.worker_state import WorkerState
-from fastroute.run_worker import current_view, listeners, main, serve
+from fastroute.run_worker import current_view, listeners, serve
 from fastroute.score_table import ScoreTable
 from fastroute.views.endpoints import VIEWS
 
@@ -111,11 +111,3 @@ async def test_serve():
         listening.close()
         table.close()
         gc.unfreeze()
-
-
-def test_what_it_needs(monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["run_worker", "--listen-fd", "3"])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    assert "--table-fd" in capsys.readouterr().err

@@ -3,8 +3,7 @@
 import logging
 import sys
 from datetime import UTC, datetime
-from logging.handlers import WatchedFileHandler
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import msgspec
 
@@ -33,15 +32,6 @@ class LogOptions(msgspec.Struct, frozen=True, kw_only=True):
     backups: int = 0
     also_stderr: bool = False
 
-    def encode(self) -> str:
-        """Write them as an option of a worker's command line."""
-        return msgspec.json.encode(self).decode()
-
-    @classmethod
-    def decode(cls, text: str) -> Self:
-        """Read them from there."""
-        return msgspec.json.decode(text, type=cls)
-
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: time (UTC), level, logger, process, message, exception if any."""
@@ -61,24 +51,6 @@ class JsonFormatter(logging.Formatter):
         return msgspec.json.encode(line).decode()
 
 
-class LogFile(WatchedFileHandler):
-    """A log file that several processes append to; one that was renamed is begun anew.
-
-    What it cannot take goes to stderr: a full disk must not hide why a server is down.
-    """
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write a line."""
-        try:
-            super().emit(record)
-        except OSError:  # it was renamed, and cannot be begun anew
-            self.handleError(record)
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        """Write to stderr what could not be written."""
-        print(self.format(record), file=sys.stderr, flush=True)  # noqa: T201
-
-
 def configure_logging(options: LogOptions) -> None:
     """Log so from now on.
 
@@ -87,6 +59,8 @@ def configure_logging(options: LogOptions) -> None:
     """
     handlers: list[logging.Handler] = []
     if options.file is not None:
+        from fastroute.control.log_file import LogFile
+
         handlers.append(LogFile(options.file, encoding="utf-8", errors="backslashreplace"))
     if options.file is None or options.also_stderr:
         handlers.append(logging.StreamHandler(sys.stderr))

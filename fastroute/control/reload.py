@@ -4,7 +4,6 @@ What is in force stays so until a file can be used. A file is judged when its by
 that was only touched is no news, and one that is wrong is complained of once.
 """
 
-import asyncio
 import hashlib
 import logging
 import os
@@ -99,6 +98,8 @@ class WatchedConfig:
         Args:
             changed: Called when `state` has changed.
         """
+        import asyncio  # A router is told its servers before it has a loop.
+
         while True:
             await asyncio.sleep(self.config.config_reload_interval / LOOKS_PER_INTERVAL)
             if self.look():

@@ -22,13 +22,17 @@ class ServerWatch:
     __slots__ = ("_resolver", "_server", "_settings", "_tasks", "_tls")
 
     def __init__(
-        self, server: FleetServer, tls: ssl.SSLContext, resolver: Resolver, config: Config
+        self,
+        server: FleetServer,
+        tls: Callable[[], ssl.SSLContext],
+        resolver: Resolver,
+        config: Config,
     ) -> None:
         """Start the loops; each finds out for the first time at once.
 
         Args:
             server: Told of what is found out.
-            tls: For https.
+            tls: Returns what https needs; called for an https server alone.
             resolver: For a server that is given by name.
             config: The settings in force.
         """
@@ -68,7 +72,7 @@ class ServerWatch:
             entry.address,
             called=entry.called,
             api_key=entry.api_key,
-            tls=self._tls,
+            tls=self._tls() if entry.address.tls else None,
             resolver=self._resolver,
         )
         kept = keep_on(f"{what} server {entry.url}", lambda: loop(client), RESTART_DELAY)

@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import logging
 import signal
-import socket
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -22,26 +21,19 @@ import msgspec
 from fastroute.config import Config
 from fastroute.control.coalesced import Coalesced
 from fastroute.control.config_diff import describe_changes
-from fastroute.control.discovery import expand, followed
+from fastroute.control.discovery import expand
 from fastroute.control.fleet import Fleet
 from fastroute.control.keep_on import RESTART_DELAY, keep_on
+from fastroute.control.launch import Launch
 from fastroute.control.log_rotation import rotate_log
-from fastroute.control.logs import LogOptions
 from fastroute.control.recent import Recent
 from fastroute.control.reload import FixedConfig, WatchedConfig
 from fastroute.control.roster import Roster
-from fastroute.control.worker_process import WorkerProcess, WorkerSpec, exit_text
+from fastroute.control.worker_process import WorkerProcess, exit_text
 from fastroute.errors import ConfigError
 from fastroute.messages import Configure, Drain, Losses, Message
 from fastroute.recording.recording import Recording
 from fastroute.resolver import Resolver
-from fastroute.score_table import ScoreTable
-
-MIN_ROWS = 256
-"""Rows of the score table; spare ones are for servers that a reload adds."""
-
-ROWS_OF_A_NAME = 512
-"""Rows for the servers that DNS finds by one name, those included that still finish requests."""
 
 SHORT_LIFE = 5.0
 """Seconds. A worker that dies younger is taken to be broken rather than unlucky."""
@@ -78,32 +70,6 @@ HEALTH_GAP = 1.0
 log = logging.getLogger("supervisor")
 
 
-class Sockets(msgspec.Struct):
-    """Listening sockets.
-
-    Attributes:
-        clients: One for each worker.
-        admin: One for all workers, for fastroute's own endpoints; None: they are at the others.
-    """
-
-    clients: list[socket.socket]
-    admin: socket.socket | None = None
-
-    def close(self) -> None:
-        """Close them all."""
-        for listener in self.clients:
-            listener.close()
-        if self.admin is not None:
-            self.admin.close()
-
-
-def create_table(config: Config, workers: int) -> ScoreTable:
-    """Make the score table for these servers, with room for as many again."""
-    names = len(followed(config))
-    rows = max(MIN_ROWS, 2 * (len(config.servers) - names)) + ROWS_OF_A_NAME * names
-    return ScoreTable.create(rows=rows, workers=workers)
-
-
 def respawn_delay(short_lives: int) -> float:
     """Return how many seconds to wait before a dead worker is replaced.
 
@@ -121,13 +87,12 @@ class Supervisor:
         stopping: Set when nobody new is accepted any more.
     """
 
-    def __init__(  # noqa: PLR0913  it is wired together in one place, the command line
+    def __init__(
         self,
         source: WatchedConfig | FixedConfig,
-        sockets: Sockets,
+        launch: Launch,
         *,
         resolver: Resolver,
-        logs: LogOptions,
         recording: Recording,
         announce: Callable[[], None],
     ) -> None:
@@ -135,19 +100,18 @@ class Supervisor:
 
         Args:
             source: Servers and settings, and where changes of them come from.
-            sockets: Where to listen; ours to close from now on.
+            launch: Starts workers, and has started the first; ours to close from now on.
             resolver: Looks up the names of servers.
-            logs: Passed on to the workers.
             recording: Tells of requests; ours to close from now on.
             announce: Called once, when all workers accept clients.
         """
         self._source = source
-        self._sockets = sockets
-        self._logs = logs
+        self._launch = launch
+        self._sockets = launch.sockets
+        self._table = launch.table
         self._recording = recording
         self._told_losses = Losses()
         self._announce = announce
-        self._table = create_table(source.config, len(sockets.clients))
         self._beats = [
             self._table.worker_cells(index).process.beat_ns for index in range(self._table.workers)
         ]
@@ -185,8 +149,7 @@ class Supervisor:
             self._stop_watching()
             self._kill_workers()
             self._recording.close()
-            self._sockets.close()
-            self._table.close()
+            self._launch.close()
         return self._exit_code
 
     # What goes on in the background.
@@ -224,7 +187,7 @@ class Supervisor:
             self._recent.tick()
             self._end_hung_workers()
             self._tell_losses()
-            rotate_log(self._logs)
+            rotate_log(self._launch.logs)
             await asyncio.sleep(TICK)
 
     def _end_hung_workers(self) -> None:
@@ -306,20 +269,14 @@ class Supervisor:
 
     async def _run_worker(self, index: int) -> None:
         """Run one worker from its start to its end."""
-        spec = WorkerSpec(
-            index=index,
-            listen_fd=self._sockets.clients[index].fileno(),
-            table_fd=self._table.fd,
-            admin_fd=None if self._sockets.admin is None else self._sockets.admin.fileno(),
-            logs=self._logs,
-        )
         try:
-            worker = await WorkerProcess.start(
-                spec, self._worker_ready, self._fleet.observe, self._recording.take
-            )
+            started = self._launch.take(index)
         except OSError as error:
             log.error("worker %d cannot be started: %s", index, error.strerror)
             return
+        worker = await WorkerProcess.attend(
+            index, started, self._worker_ready, self._fleet.observe, self._recording.take
+        )
         self._workers[index] = worker
         worker.send(self._configure())
         worker.send(self._fleet.health())

@@ -1,51 +1,19 @@
-"""One worker process as the supervisor sees it: starting it, talking to it, noticing its end."""
+"""One worker process as the supervisor sees it: talking to it, noticing its end."""
 
 import asyncio
 import os
 import signal
-import socket
 import subprocess
-import sys
 from collections.abc import Callable
-from typing import Self
+from typing import Self, cast
 
-import msgspec
-
-from fastroute.control.logs import LogOptions
+from fastroute.control.launch import StartedWorker
 from fastroute.messages import Drained, Message, MessageReader, Observed, Ready, Records, encode
 from fastroute.request_record import RequestRecord
 
 
-class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker is started with."""
-
-    index: int
-    listen_fd: int
-    table_fd: int
-    admin_fd: int | None
-    logs: LogOptions
-
-    def command(self, channel_fd: int) -> list[str]:
-        """Return the command line; the descriptors named in it must be passed on."""
-        return [
-            *(sys.executable, "-m", "fastroute.run_worker"),
-            *("--listen-fd", str(self.listen_fd)),
-            *("--table-fd", str(self.table_fd)),
-            *("--channel-fd", str(channel_fd)),
-            *("--index", str(self.index)),
-            *("--logs", self.logs.encode()),
-            *(() if self.admin_fd is None else ("--admin-fd", str(self.admin_fd))),
-        ]
-
-    @property
-    def descriptors(self) -> tuple[int, ...]:
-        """What a worker inherits, but for its channel."""
-        admin = () if self.admin_fd is None else (self.admin_fd,)
-        return (self.listen_fd, self.table_fd, *admin)
-
-
 class WorkerProcess(asyncio.Protocol):
-    """A started worker. Whoever starts it must await `wait()`, or the process stays a zombie.
+    """A started worker. Whoever attends to it must await `wait()`, or the process stays a zombie.
 
     Attributes:
         index: Its place among the workers.
@@ -64,7 +32,7 @@ class WorkerProcess(asyncio.Protocol):
         on_observed: Callable[[Observed], None],
         on_records: Callable[[list[RequestRecord]], None],
     ) -> None:
-        """Take charge of a process that was just started; use `start`."""
+        """Take charge of a process that was just started; use `attend`."""
         self.index = index
         self.name = f"worker {index} (pid {process.pid})"
         self._process = process
@@ -81,39 +49,26 @@ class WorkerProcess(asyncio.Protocol):
         asyncio.get_running_loop().add_reader(pidfd, self._process_exited, pidfd)
 
     @classmethod
-    async def start(
+    async def attend(
         cls,
-        spec: WorkerSpec,
+        index: int,
+        started: StartedWorker,
         on_ready: Callable[["WorkerProcess"], None],
         on_observed: Callable[[Observed], None],
         on_records: Callable[[list[RequestRecord]], None] = lambda _: None,
     ) -> Self:
-        """Start a worker and open the channel to it.
+        """Open the channel to a worker.
 
         Args:
-            spec: What to start it with.
+            index: Its place among the workers.
+            started: It.
             on_ready: Called when the worker says that it accepts clients.
             on_observed: Called with what it saw of a server.
             on_records: Called with requests that have ended.
-
-        Raises:
-            OSError: The system cannot start a process now.
         """
-        ours, theirs = socket.socketpair()
-        try:
-            with theirs:
-                process = subprocess.Popen(  # noqa: ASYNC220  a fork takes about a millisecond
-                    spec.command(theirs.fileno()),
-                    stdin=subprocess.DEVNULL,
-                    pass_fds=(*spec.descriptors, theirs.fileno()),
-                    # Its own group: Ctrl-C is for the supervisor, which then drains the workers.
-                    process_group=0,
-                )
-        except BaseException:
-            ours.close()
-            raise
-        worker = cls(spec.index, process, on_ready, on_observed, on_records)
-        await asyncio.get_running_loop().create_unix_connection(lambda: worker, sock=ours)
+        worker = cls(index, started.process, on_ready, on_observed, on_records)
+        loop = asyncio.get_running_loop()
+        await loop.create_unix_connection(lambda: worker, sock=started.channel)
         return worker
 
     def send(self, message: Message) -> None:
@@ -139,8 +94,7 @@ class WorkerProcess(asyncio.Protocol):
         return await asyncio.shield(self._exited)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport), "a socket's transport reads and writes"
-        self._channel = transport
+        self._channel = cast(asyncio.Transport, transport)  # uvloop's is none by its class.
 
     def data_received(self, data: bytes) -> None:
         try:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ssl
+from collections.abc import Callable
 from typing import Final, cast
 
 from fastroute.config import Config
@@ -64,7 +65,7 @@ class ServerPool(Candidate):
         server: RoutedServer,
         config: Config,
         loop: asyncio.AbstractEventLoop,
-        tls: ssl.SSLContext,
+        tls: Callable[[], ssl.SSLContext],
         resolver: Resolver,
     ) -> None:
         self._loop = loop
@@ -74,7 +75,7 @@ class ServerPool(Candidate):
         self.url = server.url
         self._address = ServerAddress.from_url(server.url)
         self._is_ip = self._address.is_ip
-        self._tls = tls if self._address.tls else None
+        self._tls = tls() if self._address.tls else None
         self._call_it(server)
         self.row = server.row
         self.generation = server.generation

@@ -1,6 +1,7 @@
 """From a request to the servers that may have it, and from those to one."""
 
 import asyncio
+import functools
 import ssl
 from collections.abc import Sequence
 from random import Random
@@ -87,7 +88,8 @@ class Router:
     def __init__(self, loop: asyncio.AbstractEventLoop, table: ScoreTable) -> None:
         self._loop = loop
         self._table = table
-        self._tls = ssl.create_default_context()
+        # Made when a server needs it: 30 ms, and 2 MB of root certificates.
+        self._tls = functools.cache(ssl.create_default_context)
         self._resolver = Resolver()
         self._rng = Random().random
         self._policy: Policy[ServerPool] = load

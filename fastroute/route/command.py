@@ -1,6 +1,5 @@
 """`fastroute route` on the command line. What it needs is imported when it runs."""
 
-import asyncio
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,6 +70,8 @@ def route(
 def _of_servers(
     config: Path | None, server: list[str] | None
 ) -> "tuple[Sequence[Known], Settings]":
+    import asyncio
+
     from fastroute.control.name_check import check_names
     from fastroute.doctor.progress import progress
     from fastroute.resolver import Resolver
@@ -89,6 +90,8 @@ def _of_servers(
 
 
 def _of_router(url: str) -> "tuple[Sequence[Known], Settings]":
+    import asyncio
+
     from fastroute.monitor.poller import NoAnswer, target
     from fastroute.route.sources import ask_router
 

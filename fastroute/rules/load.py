@@ -12,7 +12,8 @@ without load looks exactly like the best choice: no report is better than half a
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -55,6 +56,9 @@ _SAMPLE = re.compile(
     rb"(" + _NUMBER + rb"|[+-]?(?i:nan|inf))"
     rb"(?:[ \t]+-?[0-9]+)?[ \t\r]*"  # A time stamp may follow.
 )
+# As nearly all samples are written: labels, one space, a number.
+_LABELS = re.compile(rb"\{(" + _PAIRS + rb")")
+_PLAIN_NUMBER = re.compile(rb"[0-9]++(?:\.[0-9]++)?(?:e[+-][0-9]++)?")
 _LABEL = re.compile(rb"(" + _NAME + rb')[ \t]*+=[ \t]*+"((?:[^"\\]|\\.)*+)"')
 _ESCAPE = re.compile(rb"\\(.)")
 
@@ -157,12 +161,22 @@ def _read_samples(text: bytes) -> Samples:
     # The line feed in front makes the first line like any other.
     for match in _LINE.finditer(b"\n" + text):
         name, rest = match.groups()
-        sample = _SAMPLE.fullmatch(rest)
-        if sample is None:
-            raise BadMetrics(f"the line of {_full(name)} makes no sense")
-        labels, value = sample.groups(b"")
+        before, brace, value = rest.rpartition(b"} ")
+        labels = _pairs(before) if brace and _PLAIN_NUMBER.fullmatch(value) else None
+        if labels is None:
+            sample = _SAMPLE.fullmatch(rest)
+            if sample is None:
+                raise BadMetrics(f"the line of {_full(name)} makes no sense")
+            labels, value = sample.groups(b"")
         samples.setdefault(name, []).append((labels, float(value)))
     return samples
+
+
+@lru_cache(4096)  # A server's labels are the same each time: 0.1 us in place of 3.
+def _pairs(text: bytes) -> bytes | None:
+    """Return what is between the braces if that is sound; the closing one is not in the text."""
+    found = _LABELS.fullmatch(text)
+    return None if found is None else found[1]
 
 
 def _requests(samples: Samples, name: bytes) -> int:
@@ -196,7 +210,8 @@ def _models(labels: Iterable[bytes]) -> tuple[str, ...]:
     return tuple(sorted(_unescaped(name) for name in found if name))
 
 
-def _label_values(labels: bytes) -> dict[bytes, bytes]:
+@lru_cache(4096)
+def _label_values(labels: bytes) -> Mapping[bytes, bytes]:
     return dict(_LABEL.findall(labels))
 
 

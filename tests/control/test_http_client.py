@@ -8,7 +8,7 @@ import ssl
 import pytest
 import trustme
 
-from fastroute.control.http_client import MAX_BODY_BYTES, ClientError, ServerClient
+from fastroute.control.http_client import MAX_BODY_BYTES, MAX_BYTES, ClientError, ServerClient
 from fastroute.server_address import ServerAddress
 from tests.support.names import Names
 from tests.support.ports import free_port
@@ -169,6 +169,16 @@ async def test_an_idle_connection_is_closed_in_time():
             assert server.counters.connections_accepted == 2
 
 
+async def test_one_that_is_used_stays_open():
+    async with standin() as server:
+        with client_of(server.url, idle_timeout=0.5) as client:
+            for _ in range(8):
+                assert (await client.get("/health", 5)).status == 200
+                await asyncio.sleep(0.1)
+            assert server.counters.connections_accepted == 1
+            await until(lambda: server.counters.connections_open == 0)
+
+
 @pytest.mark.parametrize("late", [False, True], ids=["with-the-reply", "after-the-reply"])
 async def test_bytes_that_nobody_asked_for_end_the_connection(late):
     gone = asyncio.Event()
@@ -226,6 +236,25 @@ async def test_an_unknown_name():
         pytest.param(
             b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * (MAX_BODY_BYTES + 1), "longer than", id="too-long"
         ),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % 10**12 + b"x" * (MAX_BODY_BYTES + 1),
+            "longer than",
+            id="too-long-by-its-length",
+        ),
+        pytest.param(CHUNKED + b"1;" + b"x" * MAX_BYTES, "longer than", id="endless-extension"),
+        pytest.param(
+            CHUNKED + b"2\r\nok\r\n0\r\nX: " + b"x" * MAX_BYTES, "longer than", id="endless-trailer"
+        ),
+        pytest.param(
+            b"HTTP/1.1 103 Hints\r\n\r\n" * 5000, "breaks HTTP: its head", id="endless-hints"
+        ),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\nok",
+            "breaks HTTP",
+            id="two-framings",
+        ),
+        pytest.param(b"HTTP/1.1 101 Go\r\nUpgrade: x\r\n\r\n", "status 101", id="another-101"),
+        pytest.param(b"HTTP/2.0 200 OK\r\n\r\nok", "breaks HTTP", id="http-2"),
     ],
 )
 async def test_broken_replies(reply, reason):

@@ -3,14 +3,16 @@ import re
 import subprocess
 import sys
 
+import msgspec
 import pytest
 
 from fastroute.control.logs import LogOptions
 
 PROGRAM = """
 import logging, os, sys
+import msgspec
 from fastroute.control.logs import LogOptions, configure_logging
-options = LogOptions.decode(sys.argv[1])
+options = msgspec.json.decode(sys.argv[1], type=LogOptions)
 configure_logging(options)
 for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
     logging.getLogger("supervisor").log(level, "%d servers", 3)
@@ -25,7 +27,7 @@ LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d ([A-Z]+) supervisor: 3 server
 
 
 def run(options: LogOptions, *more: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", PROGRAM, options.encode(), *more]
+    command = [sys.executable, "-c", PROGRAM, msgspec.json.encode(options).decode(), *more]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == ""
     return done

@@ -23,7 +23,7 @@ class Watched:
         self.table = table
         self.fleet = Fleet(table, config)
         (self.server,) = self.fleet.servers.values()
-        self.watch = ServerWatch(self.server, ssl.create_default_context(), Resolver(), config)
+        self.watch = ServerWatch(self.server, ssl.create_default_context, Resolver(), config)
 
     def update(self, **settings) -> None:
         """Put other settings in force."""

@@ -1,13 +1,13 @@
 import asyncio
 import signal
 
-import msgspec
 import pytest
 
 from fastroute.config import config_from_urls
+from fastroute.control.launch import WorkerSpec, start_worker
 from fastroute.control.listeners import open_listeners
 from fastroute.control.logs import LogOptions
-from fastroute.control.worker_process import WorkerProcess, WorkerSpec, exit_text
+from fastroute.control.worker_process import WorkerProcess, exit_text
 from fastroute.messages import Configure, Drain, Observation, Observed, encode
 from fastroute.score_table import ScoreTable
 
@@ -37,7 +37,7 @@ def spec_fixture():
 def test_a_worker_becomes_ready_and_drains(spec):
     async def main():
         ready = asyncio.Event()
-        worker = await WorkerProcess.start(spec, lambda _: ready.set(), nothing)
+        worker = await WorkerProcess.attend(0, start_worker(spec), lambda _: ready.set(), nothing)
         assert not worker.was_ready
         worker.send(CONFIGURE)
         async with asyncio.timeout(20):
@@ -53,7 +53,7 @@ def test_a_worker_becomes_ready_and_drains(spec):
 
 def test_a_killed_worker(spec):
     async def main():
-        worker = await WorkerProcess.start(spec, nothing, nothing)
+        worker = await WorkerProcess.attend(0, start_worker(spec), nothing, nothing)
         worker.kill()
         async with asyncio.timeout(20):
             assert await worker.wait() == -signal.SIGKILL
@@ -66,7 +66,7 @@ def test_what_it_observes_is_passed_on(spec):
 
     async def main():
         observed = []
-        worker = await WorkerProcess.start(spec, nothing, observed.append)
+        worker = await WorkerProcess.attend(0, start_worker(spec), nothing, observed.append)
         worker.data_received(encode(seen))
         assert observed == [seen]
         worker.kill()
@@ -74,13 +74,6 @@ def test_what_it_observes_is_passed_on(spec):
             await worker.wait()
 
     asyncio.run(main())
-
-
-def test_another_socket_is_passed_on(spec):
-    with_admin = msgspec.structs.replace(spec, admin_fd=17)
-    assert with_admin.command(5)[-2:] == ["--admin-fd", "17"]
-    assert with_admin.descriptors == (spec.listen_fd, spec.table_fd, 17)
-    assert "--admin-fd" not in spec.command(5)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +85,7 @@ def test_another_socket_is_passed_on(spec):
 )
 def test_a_worker_that_talks_nonsense_is_killed(spec, data):
     async def main():
-        worker = await WorkerProcess.start(spec, nothing, nothing)
+        worker = await WorkerProcess.attend(0, start_worker(spec), nothing, nothing)
         worker.data_received(data)
         async with asyncio.timeout(20):
             assert await worker.wait() == -signal.SIGKILL
@@ -102,7 +95,7 @@ def test_a_worker_that_talks_nonsense_is_killed(spec, data):
 
 def test_cancelled_waiting_can_be_taken_up_again(spec):
     async def main():
-        worker = await WorkerProcess.start(spec, nothing, nothing)
+        worker = await WorkerProcess.attend(0, start_worker(spec), nothing, nothing)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0):
                 await worker.wait()

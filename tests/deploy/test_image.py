@@ -78,7 +78,7 @@ class TestImage:
         words = [*only(STAGE, "ENTRYPOINT").words(), *only(STAGE, "CMD").words()]
         assert words[0] == "fastroute"
         options = options_of(*words[1:])
-        assert (options["config"], options["host"]) == (Path("/app/servers.toml"), "0.0.0.0")
+        assert (str(options["config"]), options["host"]) == ("/app/servers.toml", "0.0.0.0")
         assert only(STAGE, "EXPOSE").text == str(options["port"])
         assert only(STAGE, "WORKDIR").text == "/app"
 

@@ -68,7 +68,8 @@ class TestReferences:
         assert mount["name"] == volume["name"]
         # With subPath the file would stay as it was when the pod began.
         assert "subPath" not in mount
-        assert options_of(*CONTAINER["args"])["config"] == Path(mount["mountPath"], "servers.toml")
+        config = options_of(*CONTAINER["args"])["config"]
+        assert Path(config) == Path(mount["mountPath"], "servers.toml")
 
 
 class TestLife:

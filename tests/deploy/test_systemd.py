@@ -32,7 +32,7 @@ class TestUnit:
         assert Path(program).name == "fastroute"
         options = options_of(*words)
         (folder,) = settings()["ConfigurationDirectory"]
-        assert options["config"] == Path("/etc", folder, "servers.toml")
+        assert Path(options["config"]) == Path("/etc", folder, "servers.toml")
 
     def test_reloads_by_the_signal_for_it(self):
         assert settings()["ExecReload"] == ["/bin/kill -HUP $MAINPID"]

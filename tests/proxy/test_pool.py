@@ -34,8 +34,9 @@ def pool_for(
 ) -> ServerPool:
     routed = RoutedServer(row=3, generation=7, url=url, max_concurrent_requests=8, **server)
     loop = asyncio.get_running_loop()
-    tls = tls or ssl.create_default_context()
-    return ServerPool(routed, Config(servers=()), loop, tls, resolver or Resolver())
+    resolver = resolver or Resolver()
+    made = ssl.create_default_context if tls is None else lambda: tls
+    return ServerPool(routed, Config(servers=()), loop, made, resolver)
 
 
 class TestIdle:

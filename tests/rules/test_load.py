@@ -157,6 +157,7 @@ def test_forms_that_say_one_and_two(text):
         pytest.param(f"{BOTH}{RUNNING}{{e=\"1\"}}\n", "makes no sense", id="labels-no-value"),
         pytest.param(f"{BOTH}{RUNNING}{{e=\"1\" 3\n", "makes no sense", id="labels-not-closed"),
         pytest.param(f"{BOTH}{RUNNING}{{e=1}} 3\n", "makes no sense", id="label-not-quoted"),
+        pytest.param(f"{BOTH}{RUNNING}{{e=\"}} 3\n", "makes no sense", id="quote-not-closed"),
         pytest.param(f"{BOTH}{RUNNING}{{e=\"1\"f=\"2\"}} 3\n", "makes no sense", id="no-comma"),
         pytest.param(f"{BOTH}{RUNNING} 3 x\n", "makes no sense", id="more-after-the-value"),
         pytest.param(f"{BOTH}{RUNNING} 1_0\n", "makes no sense", id="python-number"),

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -80,13 +79,14 @@ def _spelled(param: Any) -> str:
     names = "/".join((*param.opts, *param.secondary_opts))
     if param.is_flag:
         return f"`{names}`"
-    return f"`{names} {param.metavar or _takes(param.type_descriptor.annotation)}`"
+    return f"`{names} {param.metavar or _takes(param.type)}`"
 
 
-def _takes(kind: type) -> str:
-    if issubclass(kind, StrEnum):
-        return "|".join(kind)
-    return {int: "N", float: "N", Path: "PATH", str: "TEXT"}[kind]
+def _takes(kind: Any) -> str:
+    if choices := getattr(kind, "choices", None):
+        return "|".join(str(getattr(choice, "value", choice)) for choice in choices)
+    name = kind.name.removesuffix(" range")
+    return {"int": "N", "float": "N", "path": "PATH", "str": "TEXT"}[name]
 
 
 def _option_default(param: Any) -> str:
