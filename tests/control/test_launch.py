@@ -1,4 +1,5 @@
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -65,3 +66,17 @@ class TestLaunch:
             launch.start_ahead()
             with pytest.raises(FileNotFoundError):
                 launch.take(0)
+
+    def test_the_allocator_keeps_what_long_bodies_took(self, make, monkeypatch):
+        """In the environment, where glibc looks for it; who set it otherwise has it so."""
+        monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "123")
+        with closing(make()) as launch:
+            started = launch.take(0)
+        try:
+            environ = Path(f"/proc/{started.process.pid}/environ").read_bytes().split(b"\0")
+            assert b"MALLOC_TRIM_THRESHOLD_=16777216" in environ
+            assert b"MALLOC_MMAP_THRESHOLD_=123" in environ
+        finally:
+            started.channel.close()
+            started.process.kill()
+            started.process.wait()
