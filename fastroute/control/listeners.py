@@ -44,16 +44,17 @@ def _resolve(host: str, port: int) -> tuple[int, tuple[object, ...]]:
 
 def _open(host: str, port: int, count: int) -> list[socket.socket]:
     family, address = _resolve(host, port)
-    if count > 1:
+    if count > 1 and port:
         # Sockets that share a port also share it with those of another fastroute, and half the
         # clients would go there, unseen. An exclusive one finds out.
         with _bound(family, address, shared=False) as probe:
             probe.listen(1)
-            address = probe.getsockname()
     with ExitStack() as opened:
-        listeners = [
-            opened.enter_context(_bound(family, address, shared=count > 1)) for _ in range(count)
-        ]
+        listeners = []
+        for _ in range(count):
+            listeners.append(opened.enter_context(_bound(family, address, shared=count > 1)))
+            # Where any port will do, the first one takes a port that nobody has, shared or not.
+            address = listeners[0].getsockname()
         for listener in listeners:
             listener.listen(BACKLOG)
         opened.pop_all()

@@ -72,7 +72,7 @@ def status(router: RunningCommand, path: str) -> int:
 
 
 def warning(router: RunningCommand) -> str | None:
-    (name,) = router.get("/load-stats")["summary"]["dns_names"]
+    name, *_ = router.get("/load-stats")["summary"]["dns_names"]
     return name["warning"]
 
 
