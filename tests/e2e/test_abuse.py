@@ -95,7 +95,7 @@ async def visit(dice: random.Random, router, data: bytes, patience: float) -> No
     reader, writer = await router.connect()
     with contextlib.suppress(OSError):  # ENOTCONN, should it be gone already
         await say(dice, writer, data)
-        if dice.random() < 0.2:
+        if dice.random() < 0.2 and not writer.transport.is_closing():
             half_close(writer)
         if dice.random() < 0.8:
             await asyncio.wait_for(reader.read(), patience)

@@ -1,16 +1,9 @@
-from typing import NamedTuple
-
 import pytest
 
 from fastroute.rules.explanation import Choice, explain
+from fastroute.rules.policy import Candidate
 
-
-class Server(NamedTuple):
-    row: int
-    capacity: float = 2.0
-
-
-FOUR = [Server(row) for row in range(4)]
+FOUR = [Candidate(row, 2.0) for row in range(4)]
 TWO = FOUR[:2]
 BUSY = [0, 4000, 4000, 4000]
 """Foreign load in thousandths."""
