@@ -3,7 +3,7 @@
 """Where the value of a key stands in a JSON object, found without decoding anything else.
 
 A prompt is one long string, and most of what a request costs that has to be decoded to find its
-model. Here strings are passed over by looking for their closing quote only: 3 us for 100 KB, and 29
+model. Here strings are passed over by looking for their closing quote only: 2 us for 100 KB, and 29
 in a decoder that checks each byte. What is not checked is the server's to refuse.
 """
 
