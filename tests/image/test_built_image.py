@@ -19,11 +19,15 @@ ROUTER = "http://127.0.0.1:8888"
 STANDIN = ("-m", "fastroute.standin", "--port", "8000", "--token-interval", "0.05")
 TOKENS = 60
 """Three seconds of an answer."""
-ASK = (
-    *("curl", "--silent", "--no-buffer", "--noproxy", "*", f"{ROUTER}/v1/chat/completions"),
-    *("-H", "Content-Type: application/json", "-d"),
-    json.dumps({"model": "standin", "stream": True, "max_tokens": TOKENS, "messages": []}),
-)
+
+
+def ask(tokens: int) -> tuple[str, ...]:
+    """The command that asks for a stream of so many tokens."""
+    return (
+        *("curl", "--silent", "--no-buffer", "--noproxy", "*", f"{ROUTER}/v1/chat/completions"),
+        *("-H", "Content-Type: application/json", "-d"),
+        json.dumps({"model": "standin", "stream": True, "max_tokens": tokens, "messages": []}),
+    )
 
 
 def servers_toml(*ports: int) -> str:
@@ -61,6 +65,11 @@ def get(made: Container, path: str) -> dict:
         "curl", "-s", "--noproxy", "*", ROUTER + path, stdout=subprocess.PIPE
     ) as asked:
         return json.loads(asked.stdout.read())
+
+
+def is_served(made: Container) -> bool:
+    with made.inside(*ask(1), stdout=subprocess.PIPE) as asked:
+        return asked.stdout.read().startswith(b"data: ")
 
 
 class TestWhatIsInIt:
@@ -117,8 +126,9 @@ class TestAtWork:
     def test_drains_when_it_is_stopped(self, running):
         with running.inside(sys.executable, *STANDIN, cwd=ROOT) as standin:
             try:
-                wait_until(lambda: get(running, "/v1/models").get("data"), 20)
-                with running.inside(*ASK, stdout=subprocess.PIPE) as stream:
+                # Of a server at that port before it is still said that it is up, and its models.
+                wait_until(lambda: is_served(running), 20)
+                with running.inside(*ask(TOKENS), stdout=subprocess.PIPE) as stream:
                     assert stream.stdout.read(6) == b"data: "
                     podman("stop", "--time", "30", running.name)
                     rest = stream.stdout.read()
