@@ -452,7 +452,8 @@ class TestReplace:
         replaced, seconds = timed(lambda: replace_model(JSON, body, "new"))
         print(f"replace_model in {len(body)} bytes: {seconds * 1e6:.0f} us")
         assert replaced == body[:-6] + b'"new"}'
-        assert seconds < 0.02
+        # Uncompiled 9 ms, for 18,000 quotes; compiled 0.2.
+        assert seconds < 0.05
 
     @pytest.mark.alone
     def test_1_mb_takes_little_time(self):
