@@ -73,8 +73,6 @@ def replace_model(content_type: bytes | None, body: bytes, name: str) -> bytes:
     if _is_form(content_type):
         span = _form_span(content_type, body)
         return body if span is None else _replaced(body, span, name.encode())
-    if requested_model(b"", content_type, body) in (None, name):
-        return body
     span = string_span(body, _KEY, _MAX_STEPS)
     return body if span is None else _replaced(body, span, msgspec.json.encode(name))
 
