@@ -42,7 +42,7 @@ test: $(DEV_INSTALLED)  ## Run all tests but those of the next four, JOBS (4) si
 # A copy, since compiled modules beside the sources would be taken in place of them.
 COMPILED := .cache/compiled
 BESIDE_THE_DATA_PLANE := dashboard demo discovery doctor monitor route stalled_terminal
-COMPILED_TESTS := tests/test_compiled.py tests/e2e tests/proxy tests/rules tests/test_score_table.py \
+COMPILED_TESTS := tests/test_compiled.py tests/e2e tests/proxy tests/rules tests/ipc/test_score_table.py \
 	$(addprefix --ignore=tests/e2e/test_,$(addsuffix .py,$(BESIDE_THE_DATA_PLANE)))
 PYTEST_COMPILED := cd $(COMPILED) && FASTROUTE_COMPILED=1 PYTHONPATH=$$PWD \
 	$(CURDIR)/$(BIN)/python -m pytest $(COMPILED_TESTS)

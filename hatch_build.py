@@ -18,14 +18,14 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 ROOT = Path(__file__).parent
 MODULES = (
     "fastroute.rules.json_object",
-    "fastroute.rules.known_heads",
+    "fastroute.rules.head_match",
     "fastroute.rules.message",
     "fastroute.rules.model_name",
     "fastroute.rules.policy",
     "fastroute.proxy.upstream",
-    "fastroute.proxy.pool",
+    "fastroute.proxy.server",
     "fastroute.proxy.router",
-    "fastroute.proxy.worker_state",
+    "fastroute.proxy.context",
     "fastroute.proxy.request_reader",
     "fastroute.proxy.exchange",
     "fastroute.proxy.client",

@@ -5,11 +5,11 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
 from benchmarks.comparison import traffic, upstream
 from benchmarks.in_memory import InMemoryWorker
-from fastroute.messages import Configure, MessageReader, Records, encode
+from fastroute.ipc.messages import Configure, MessageReader, Records, encode
+from fastroute.ipc.request_record import RequestRecord
 from fastroute.proxy.recorder import BATCH
 from fastroute.recording.lines import json_line, text_line
 from fastroute.recording.spans import resource, span_of
-from fastroute.request_record import RequestRecord
 
 JSON_REQUEST = traffic.chat_request(1024)
 STREAM_REQUEST = traffic.chat_request(1024, events=1000)

@@ -6,8 +6,8 @@ import orjson
 import pytest
 
 from benchmarks.comparison import traffic
-from fastroute.messages import ConfigState, RoutedServer
-from fastroute.score_table import ScoreTable, ServerState
+from fastroute.ipc.messages import ConfigState, RoutedServer
+from fastroute.ipc.score_table import ScoreTable, ServerState
 from fastroute.views.load_stats import load_stats
 from fastroute.views.prometheus import metrics
 from fastroute.views.view import View

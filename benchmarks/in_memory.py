@@ -8,11 +8,11 @@ import asyncio
 
 from benchmarks.comparison import traffic
 from fastroute.config import config_from_urls
-from fastroute.messages import Configure, RoutedServer
+from fastroute.ipc.messages import Configure, RoutedServer
+from fastroute.ipc.score_table import ScoreTable
 from fastroute.proxy.client import ClientConnection, Listener
+from fastroute.proxy.context import WorkerState
 from fastroute.proxy.upstream import UpstreamConnection
-from fastroute.proxy.worker_state import WorkerState
-from fastroute.score_table import ScoreTable
 
 # As the supervisor makes it for a few servers: a choice must not pay for the empty rows.
 _ROWS = 256

@@ -7,11 +7,11 @@ def main() -> None:
     """Import the command line and run it."""
     # What is imported stays: to look for garbage meanwhile takes a tenth of the start.
     gc.disable()
-    from fastroute import cli
+    from fastroute.cli import commands
 
     gc.freeze()
     gc.enable()
-    cli.main()
+    commands.main()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fastroute.cli import app
+from fastroute.cli.commands import app
 from fastroute.config import Config, ServerConfig, parse_config, setting_docs
 from fastroute.views.endpoints import ENDPOINTS
 from tests.deploy.command_line import options_of

@@ -3,7 +3,7 @@
 import logging
 import os
 
-from fastroute.control.logs import LogOptions
+from fastroute.ipc.logs import LogOptions
 from fastroute.recording.rotating_file import put_aside
 
 log = logging.getLogger("supervisor")

@@ -15,7 +15,7 @@ import msgspec
 
 from fastroute.config import Config, parse_config
 from fastroute.errors import ConfigError
-from fastroute.messages import ConfigState
+from fastroute.ipc.messages import ConfigState
 
 LOOKS_PER_INTERVAL = 2
 """So that a change is seen within config_reload_interval, not only on average."""

@@ -21,19 +21,19 @@ import msgspec
 from fastroute.config import Config
 from fastroute.control.coalesced import Coalesced
 from fastroute.control.config_diff import describe_changes
-from fastroute.control.discovery import expand
-from fastroute.control.fleet import Fleet
+from fastroute.control.fleet.fleet import Fleet
+from fastroute.control.fleet.rates import Recent
+from fastroute.control.fleet.server_list import Roster
 from fastroute.control.keep_on import RESTART_DELAY, keep_on
-from fastroute.control.launch import Launch
 from fastroute.control.log_rotation import rotate_log
-from fastroute.control.recent import Recent
 from fastroute.control.reload import FixedConfig, WatchedConfig
-from fastroute.control.roster import Roster
-from fastroute.control.worker_process import WorkerProcess, exit_text
+from fastroute.control.workers.launch import Launch
+from fastroute.control.workers.process import WorkerProcess, exit_text
 from fastroute.errors import ConfigError
-from fastroute.messages import Configure, Drain, Losses, Message
+from fastroute.ipc.messages import Configure, Drain, Losses, Message
+from fastroute.net.resolver import Resolver
 from fastroute.recording.recording import Recording
-from fastroute.resolver import Resolver
+from fastroute.rules.discovery import expand
 
 SHORT_LIFE = 5.0
 """Seconds. A worker that dies younger is taken to be broken rather than unlucky."""

@@ -11,7 +11,7 @@ from fastroute.doctor.checks import REACHABLE
 from fastroute.doctor.examine import Diagnosis
 from fastroute.doctor.facts import Facts
 from fastroute.doctor.findings import Severity
-from fastroute.views.wording import printable
+from fastroute.wording import printable
 
 METRICS_PREFIX = "vllm:"
 

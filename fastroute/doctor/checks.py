@@ -10,33 +10,33 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 
 from fastroute.config import Config
-from fastroute.doctor.bench import Bench
 from fastroute.doctor.facts import Facts
 from fastroute.doctor.findings import Findings
-from fastroute.doctor.judge_answers import (
+from fastroute.doctor.judge.answers import (
     judge_capacity,
     judge_filtered,
     judge_key,
     judge_metrics,
     judge_models,
 )
-from fastroute.doctor.judge_connection import (
+from fastroute.doctor.judge.connection import (
     judge_clock,
     judge_keep_alive,
     judge_reach,
     judge_tls,
 )
-from fastroute.doctor.judge_fleet import judge_aliases, judge_versions
-from fastroute.doctor.judge_generation import judge_abort, judge_stream
-from fastroute.doctor.measure_answers import (
+from fastroute.doctor.judge.fleet import judge_aliases, judge_versions
+from fastroute.doctor.judge.generation import judge_abort, judge_stream
+from fastroute.doctor.measure.answers import (
     measure_filtered,
     measure_metrics,
     measure_models,
     measure_version,
 )
-from fastroute.doctor.measure_generation import measure_abort, measure_stream
-from fastroute.doctor.measure_keep_alive import measure_keep_alive
-from fastroute.doctor.measure_reach import measure_reach
+from fastroute.doctor.measure.bench import Bench
+from fastroute.doctor.measure.generation import measure_abort, measure_stream
+from fastroute.doctor.measure.keep_alive import measure_keep_alive
+from fastroute.doctor.measure.reach import measure_reach
 
 Measure = Callable[[Bench, Facts], Awaitable[None]]
 

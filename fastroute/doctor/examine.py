@@ -7,11 +7,11 @@ from collections.abc import Callable, Collection, Sequence
 import msgspec
 
 from fastroute.config import Config, ServerConfig
-from fastroute.control.name_check import NameCheck
-from fastroute.doctor.bench import Bench
+from fastroute.control.watch.name_check import NameCheck
 from fastroute.doctor.checks import CHECKS, FLEET_CHECKS, REACHABLE, Kind, Measure
 from fastroute.doctor.facts import Facts
 from fastroute.doctor.findings import Finding, Severity, verdict
+from fastroute.doctor.measure.bench import Bench
 
 NAME = "names"
 """What findings on DNS names stand under."""

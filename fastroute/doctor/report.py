@@ -11,7 +11,7 @@ from rich.text import Text
 
 from fastroute.doctor.examine import Diagnosis, verdict_of
 from fastroute.doctor.findings import Finding, Severity
-from fastroute.views.wording import printable
+from fastroute.wording import printable
 
 Named = Sequence[tuple[str, Finding]]
 

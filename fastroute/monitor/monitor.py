@@ -12,8 +12,8 @@ from fastroute.monitor.poller import NoAnswer, Poller
 from fastroute.monitor.press import press
 from fastroute.monitor.screen import Screen
 from fastroute.monitor.terminal import is_foreground
-from fastroute.views.look import Look, Picture
-from fastroute.views.terminal import frame
+from fastroute.monitor.view.picture import Look, Picture
+from fastroute.monitor.view.terminal import frame
 
 POLL_INTERVAL = 1.0
 """Seconds."""

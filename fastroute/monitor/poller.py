@@ -5,12 +5,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from fastroute.control.http_client import ClientError, ServerClient
+from fastroute.api.rates import Moment, is_restart, rates
+from fastroute.api.report import ModelsReport, Report, read_answer
 from fastroute.errors import ConfigError
+from fastroute.monitor.view.picture import Picture
+from fastroute.net.http_client import ClientError, ServerClient
 from fastroute.server_address import URL_FORM, ServerAddress
-from fastroute.views.look import Picture
-from fastroute.views.rates import Moment, is_restart, rates
-from fastroute.views.report import ModelsReport, Report, read_answer
 
 Answer = TypeVar("Answer")
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from fastroute.monitor.keys import Key
-from fastroute.views.look import Look, Page
+from fastroute.monitor.view.picture import Look, Page
 
 PAGE_STEP = 10
 STEPS = {

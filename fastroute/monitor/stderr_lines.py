@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
-from fastroute.views.wording import printable
+from fastroute.wording import printable
 
 STDERR = 2
 KEPT_LINES = 1_000

@@ -9,8 +9,8 @@ from rich.console import Console
 from fastroute.monitor.monitor import POLL_INTERVAL, Monitor
 from fastroute.monitor.poller import NoAnswer, Poller
 from fastroute.monitor.screen import Screen
+from fastroute.monitor.view.terminal import ONCE_WIDTH, once
 from fastroute.server_address import ServerAddress
-from fastroute.views.terminal import ONCE_WIDTH, once
 
 
 async def show(url: str, address: ServerAddress) -> None:

@@ -2,7 +2,7 @@ cimport cython
 
 from fastroute.proxy.exchange cimport Client, Exchange
 from fastroute.proxy.request_reader cimport Request, RequestReader
-from fastroute.proxy.worker_state cimport WorkerState
+from fastroute.proxy.context cimport WorkerState
 from fastroute.rules.message cimport RequestHead
 
 cdef object BETWEEN, HEAD, BODY, REFUSED

@@ -10,8 +10,9 @@ import struct
 from typing import Final
 
 from fastroute.errors import BadRequest
+from fastroute.proxy.context import WorkerState
 from fastroute.proxy.exchange import Client, Exchange
-from fastroute.proxy.local import (
+from fastroute.proxy.own_replies import (
     OWN_PREFIX,
     Listener,
     LocalReply,
@@ -20,9 +21,8 @@ from fastroute.proxy.local import (
     unknown_model,
 )
 from fastroute.proxy.request_reader import BETWEEN, BODY, HEAD, REFUSED, RequestReader
+from fastroute.proxy.request_trace import Trail, told
 from fastroute.proxy.router import UnknownModel
-from fastroute.proxy.trail import Trail, told
-from fastroute.proxy.worker_state import WorkerState
 from fastroute.rules.message import RequestHead
 
 log = logging.getLogger(__name__)

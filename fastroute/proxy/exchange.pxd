@@ -1,10 +1,10 @@
 cimport cython
 
 from fastroute.proxy cimport clock
-from fastroute.proxy.pool cimport ServerPool
+from fastroute.proxy.server cimport ServerPool
 from fastroute.proxy.router cimport Group
 from fastroute.proxy.upstream cimport ReplySink, UpstreamConnection
-from fastroute.proxy.worker_state cimport WorkerState
+from fastroute.proxy.context cimport WorkerState
 from fastroute.rules.message cimport ReplyHead, RequestHead
 
 cdef object CONNECTING, WAITING, REPLYING

@@ -10,17 +10,8 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from fastroute.messages import Observation
-from fastroute.proxy import clock
-from fastroute.proxy.pool import ServerPool
-from fastroute.proxy.router import Group
-from fastroute.proxy.trail import Trail
-from fastroute.proxy.upstream import ReplySink, UpstreamConnection
-from fastroute.proxy.worker_state import WorkerState
-from fastroute.rules.framing import Body, Unwrapper
-from fastroute.rules.message import ReplyHead, RequestHead
-from fastroute.rules.retry import Next, Phase, Verdict, after_failure, is_shutting_down, judge
-from fastroute.score_table import (
+from fastroute.ipc.messages import Observation
+from fastroute.ipc.score_table import (
     COUNTERS,
     DURATION_BOUNDS,
     FIRST_BYTE_BOUNDS,
@@ -28,6 +19,15 @@ from fastroute.score_table import (
     WORKER_COLUMNS,
     ServerState,
 )
+from fastroute.proxy import clock
+from fastroute.proxy.context import WorkerState
+from fastroute.proxy.request_trace import Trail
+from fastroute.proxy.router import Group
+from fastroute.proxy.server import ServerPool
+from fastroute.proxy.upstream import ReplySink, UpstreamConnection
+from fastroute.rules.framing import Body, Unwrapper
+from fastroute.rules.message import ReplyHead, RequestHead
+from fastroute.rules.retry import Next, Phase, Verdict, after_failure, is_shutting_down, judge
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ can hold up a token. What the supervisor cannot take in time is dropped and coun
 from collections.abc import Callable
 from typing import Protocol
 
-from fastroute.messages import Message, Records
-from fastroute.request_record import RequestRecord
+from fastroute.ipc.messages import Message, Records
+from fastroute.ipc.request_record import RequestRecord
 
 BATCH = 64
 """Records in a message. Encoding as many takes 40 us, and sending them one system call."""

@@ -12,7 +12,7 @@ import httptools
 
 from fastroute.config import Config
 from fastroute.errors import BadRequest
-from fastroute.rules.known_heads import KnownHeads
+from fastroute.rules.head_match import KnownHeads
 from fastroute.rules.message import RequestHead, without_upgrade
 
 # Requests read ahead of the one being answered. Who sends more is refused: to stop reading would

@@ -1,4 +1,4 @@
-from fastroute.proxy.pool cimport ServerPool
+from fastroute.proxy.server cimport ServerPool
 from fastroute.rules.model_name cimport requested_model
 
 

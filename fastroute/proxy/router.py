@@ -6,13 +6,13 @@ import ssl
 from collections.abc import Sequence
 from random import Random
 
-from fastroute.messages import Configure
-from fastroute.proxy.pool import ServerPool
-from fastroute.resolver import Resolver
+from fastroute.ipc.messages import Configure
+from fastroute.ipc.score_table import ScoreTable, ServerState
+from fastroute.net.resolver import Resolver
+from fastroute.proxy.server import ServerPool
 from fastroute.rules.explanation import Choice, explain
 from fastroute.rules.model_name import replace_model, requested_model
 from fastroute.rules.policy import Policy, load, make_policy, usable_now, without
-from fastroute.score_table import ScoreTable, ServerState
 
 
 class UnknownModel(Exception):

@@ -1,6 +1,6 @@
 cimport cython
 
-from fastroute.rules.known_heads cimport KnownHeads
+from fastroute.rules.head_match cimport KnownHeads
 from fastroute.rules.message cimport ReplyHead
 
 cdef object IDLE, AWAITING_HEAD, READING_HEAD, READING_BODY, CLOSED

@@ -13,7 +13,7 @@ import httptools
 
 from fastroute.errors import BadReply
 from fastroute.rules.framing import Body, chunked_end_is_exact, chunked_surplus
-from fastroute.rules.known_heads import KnownHeads
+from fastroute.rules.head_match import KnownHeads
 from fastroute.rules.message import ReplyHead
 
 # Enough to see the end of a chunked body in: its last byte that is no line end, and 2 line ends.

@@ -10,7 +10,7 @@ from functools import partial
 from time import monotonic_ns
 from typing import cast
 
-from fastroute.messages import (
+from fastroute.ipc.messages import (
     Configure,
     Drain,
     Drained,
@@ -22,8 +22,8 @@ from fastroute.messages import (
     encode,
 )
 from fastroute.proxy.client import ClientConnection
-from fastroute.proxy.local import Listener
-from fastroute.proxy.worker_state import WorkerState
+from fastroute.proxy.context import WorkerState
+from fastroute.proxy.own_replies import Listener
 
 log = logging.getLogger(__name__)
 

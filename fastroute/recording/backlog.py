@@ -4,7 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable
 
-from fastroute.request_record import RequestRecord
+from fastroute.ipc.request_record import RequestRecord
 
 
 class Backlog:

@@ -5,9 +5,9 @@ import threading
 from collections.abc import Callable, Iterable
 from time import monotonic
 
+from fastroute.ipc.request_record import RequestRecord
 from fastroute.recording.backlog import Backlog
 from fastroute.recording.rotating_file import RotatingFile
-from fastroute.request_record import RequestRecord
 
 BACKLOG = 20_000
 """Records, of some 1 KB each, that wait for a disk that is full or slow."""

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from fastroute.request_record import RequestRecord
+from fastroute.ipc.request_record import RequestRecord
 
 _ENCODE = msgspec.json.Encoder().encode
 # What may stand in a text line as it is. All else is quoted, in JSON's way.

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from fastroute.config import Config
 from fastroute.errors import ConfigError
-from fastroute.messages import Losses
+from fastroute.ipc.messages import Losses
+from fastroute.ipc.request_record import RequestRecord
 from fastroute.recording.line_writer import LineWriter
 from fastroute.recording.lines import FORMS
 from fastroute.recording.rotating_file import STDOUT, RotatingFile
-from fastroute.request_record import RequestRecord
 
 if TYPE_CHECKING:
     from fastroute.recording.span_exporter import SpanExporter

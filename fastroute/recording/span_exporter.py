@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace.export import SpanExportResult
 
+from fastroute.ipc.request_record import RequestRecord
 from fastroute.recording.backlog import Backlog
 from fastroute.recording.spans import resource, span_of
-from fastroute.request_record import RequestRecord
 
 TRACES_PATH = "/v1/traces"
 BACKLOG = 8192

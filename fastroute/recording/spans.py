@@ -11,7 +11,7 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 from opentelemetry.util.types import AttributeValue
 
 from fastroute import __version__
-from fastroute.request_record import RequestRecord, SpanIds
+from fastroute.ipc.request_record import RequestRecord, SpanIds
 from fastroute.server_address import ServerAddress
 
 PROVIDER = "vllm"

@@ -4,9 +4,9 @@ import os
 
 import msgspec
 
+from fastroute.ipc.score_table import ServerState
 from fastroute.route.explain import Explanation, Ranked
-from fastroute.score_table import ServerState
-from fastroute.views.wording import count, percent, printable
+from fastroute.wording import count, percent, printable
 
 HEADS = ("SERVER", "CHANCE", "SCORE", "OWN", "OTHERS", "CAP", "")
 

@@ -7,17 +7,17 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
+from fastroute.api.report import ModelsReport, Report
 from fastroute.config import Config, ServerConfig
-from fastroute.control.http_client import ClientError, ServerClient
-from fastroute.control.models import LISTING_TIMEOUT, BadModels, fetch_models
-from fastroute.control.prober import probe_once
-from fastroute.control.scraper import ScrapeError, Scraper
+from fastroute.control.watch.models import LISTING_TIMEOUT, BadModels, fetch_models
+from fastroute.control.watch.prober import probe_once
+from fastroute.control.watch.scraper import ScrapeError, Scraper
+from fastroute.ipc.score_table import ServerState
 from fastroute.monitor.poller import ask
+from fastroute.net.http_client import ClientError, ServerClient
 from fastroute.route.explain import Known, Settings
 from fastroute.rules.load import foreign_load
-from fastroute.score_table import ServerState
 from fastroute.server_address import ServerAddress
-from fastroute.views.report import ModelsReport, Report
 
 
 async def ask_servers(

@@ -1,4 +1,4 @@
-from fastroute.rules.known_heads cimport Head
+from fastroute.rules.head_match cimport Head
 
 
 cdef class RequestHead(Head):

@@ -13,7 +13,7 @@ from typing import Final
 
 from fastroute.errors import BadReply, BadRequest
 from fastroute.rules.framing import Body, is_authority, keeps_alive, reply_body, request_body
-from fastroute.rules.known_heads import Head
+from fastroute.rules.head_match import Head
 
 Fields = Sequence[tuple[bytes, bytes]]
 

@@ -11,20 +11,20 @@ from typing import Any
 import orjson
 from msgspec import convert
 
-from fastroute.score_table import (
+from fastroute.api.outlier import outliers
+from fastroute.api.quantile import quantile
+from fastroute.api.rates import recent_rates
+from fastroute.api.report import ServerReport
+from fastroute.ipc.score_table import (
     DURATION_BOUNDS,
     FIRST_BYTE_BOUNDS,
     Histogram,
     ServerSnapshot,
     WorkerSnapshot,
 )
-from fastroute.views.outlier import outliers
-from fastroute.views.quantile import quantile
-from fastroute.views.rates import recent_rates
-from fastroute.views.report import ServerReport
 from fastroute.views.status import HEALTH_STATUS
 from fastroute.views.view import Reply, ServerView, View, names_report, utc
-from fastroute.views.wording import short_names
+from fastroute.wording import short_names
 
 NO_BUCKETS = (0,) * (len(FIRST_BYTE_BOUNDS) + 1)
 

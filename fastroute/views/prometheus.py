@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from fastroute.score_table import (
+from fastroute.ipc.score_table import (
     DURATION_BOUNDS,
     FIRST_BYTE_BOUNDS,
     MODEL_COUNTERS,

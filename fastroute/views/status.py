@@ -4,8 +4,8 @@ from typing import Any
 
 import orjson
 
-from fastroute.messages import ServerHealth
-from fastroute.score_table import ServerState
+from fastroute.ipc.messages import ServerHealth
+from fastroute.ipc.score_table import ServerState
 from fastroute.views.view import Reply, ServerView, View, names_report, utc
 
 # Shares of usable servers from which the whole counts as healthy, and as degraded.

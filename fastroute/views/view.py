@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from fastroute.messages import ConfigState, FollowedName, Losses, RoutedServer, ServerHealth
-from fastroute.score_table import ServerSnapshot, ServerState, TableSnapshot
+from fastroute.ipc.messages import ConfigState, FollowedName, Losses, RoutedServer, ServerHealth
+from fastroute.ipc.score_table import ServerSnapshot, ServerState, TableSnapshot
 
 JSON = "application/json"
 USABLE = frozenset((ServerState.UP, ServerState.TRIAL, ServerState.COOLING))

@@ -3,7 +3,7 @@ import logging
 import pytest
 
 from fastroute.control.log_rotation import rotate_log
-from fastroute.control.logs import LogOptions
+from fastroute.ipc.logs import LogOptions
 
 
 @pytest.mark.parametrize(

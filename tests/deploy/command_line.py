@@ -4,7 +4,7 @@ from typing import Any
 
 import typer
 
-from fastroute.cli import app
+from fastroute.cli.commands import app
 
 
 def options_of(*words: str) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from fastroute.config import Config
-from fastroute.control.descriptors import RESERVED
 from fastroute.control.supervisor import DRAIN_GRACE
+from fastroute.control.workers.descriptors import RESERVED
 from tests.deploy.command_line import options_of
 from tests.support.programs import require
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from fastroute.control.name_check import NameCheck
+from fastroute.control.watch.name_check import NameCheck
 from fastroute.doctor.check_report import print_report, warnings
 from fastroute.doctor.examine import diagnose
 from fastroute.doctor.facts import Models, Step

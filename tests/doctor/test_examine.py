@@ -9,7 +9,7 @@ from fastroute.config import parse_config
 from fastroute.doctor.checks import CHECKS, FLEET_CHECKS, Kind
 from fastroute.doctor.examine import diagnose, examine, measures
 from fastroute.doctor.findings import Severity
-from fastroute.doctor.measure_generation import measure_abort, measure_stream
+from fastroute.doctor.measure.generation import measure_abort, measure_stream
 from tests.support.config_file import toml_text
 from tests.support.facts import facts
 from tests.support.ports import free_port

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from fastroute.cli.run_worker import listeners
 from fastroute.config import Config
-from fastroute.messages import (
+from fastroute.ipc.messages import (
     Configure,
     Drain,
     Drained,
@@ -19,10 +20,9 @@ from fastroute.messages import (
     RoutedServer,
     encode,
 )
+from fastroute.ipc.score_table import ScoreTable, ServerState
+from fastroute.proxy.context import WorkerState
 from fastroute.proxy.worker import Worker
-from fastroute.proxy.worker_state import WorkerState
-from fastroute.run_worker import listeners
-from fastroute.score_table import ScoreTable, ServerState
 from fastroute.views.endpoints import VIEWS
 from tests.support.standin_client import ask, chat, client, get, post
 from tests.support.standins import standin, until

@@ -16,7 +16,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 
 from fastroute.views.dashboard.page import FOLDER
-from fastroute.views.wording import count, percent, seconds
+from fastroute.wording import count, percent, seconds
 from tests.support.browser import Browser, browser
 from tests.support.command import RunningCommand, running, wait_until
 from tests.support.config_file import write_config

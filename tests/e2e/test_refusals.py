@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from fastroute.messages import Observation
+from fastroute.ipc.messages import Observation
+from fastroute.ipc.score_table import MODEL_COUNTERS
 from fastroute.proxy.exchange import MAX_HELD_BYTES
-from fastroute.score_table import MODEL_COUNTERS
 from tests.support.endings import finish, refusing_url, reset
 from tests.support.judge import judge_replies, judge_requests
 from tests.support.scripted import read_request, replies, scripted

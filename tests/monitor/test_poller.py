@@ -96,7 +96,7 @@ class Scripted(Poller):
         super().__init__(*target("router:1"), clock=lambda: self._now)
 
     async def _get(self, path, kind):
-        from fastroute.views.report import ModelsReport
+        from fastroute.api.report import ModelsReport
         from tests.support.reports import report, server
 
         if kind is ModelsReport:

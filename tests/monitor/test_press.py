@@ -2,7 +2,7 @@ import pytest
 
 from fastroute.monitor.keys import Key
 from fastroute.monitor.press import press
-from fastroute.views.look import Look, Page, Sort
+from fastroute.monitor.view.picture import Look, Page, Sort
 
 URLS = [str(number) for number in range(30)]
 

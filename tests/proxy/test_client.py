@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from fastroute.proxy.client import LINGER_S, WRITE_HIGH_BYTES, ClientConnection
-from fastroute.proxy.local import Listener, OwnReply
+from fastroute.proxy.own_replies import Listener, OwnReply
 from fastroute.proxy.request_reader import MAX_PIPELINED
 from tests.support.judge import judge_replies, judge_requests
 from tests.support.memory_router import memory_router, own_error

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastroute.messages import Observation
+from fastroute.ipc.messages import Observation
+from fastroute.ipc.score_table import DURATION_BOUNDS, WORKER_COLUMNS
 from fastroute.proxy.exchange import bucket_of, finished_column
-from fastroute.score_table import DURATION_BOUNDS, WORKER_COLUMNS
 from tests.support.judge import judge_replies, judge_requests
 from tests.support.memory_router import memory_router, own_error
 from tests.support.memory_transport import End

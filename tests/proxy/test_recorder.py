@@ -1,8 +1,8 @@
 import pytest
 
-from fastroute.messages import Records
+from fastroute.ipc.messages import Records
+from fastroute.ipc.request_record import RequestRecord
 from fastroute.proxy.recorder import BATCH, MAX_BACKLOG_BYTES, Recorder
-from fastroute.request_record import RequestRecord
 
 
 def record(number: int) -> RequestRecord:

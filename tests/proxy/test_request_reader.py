@@ -3,7 +3,7 @@ import pytest
 from fastroute.config import Config
 from fastroute.proxy.request_reader import MAX_PIPELINED, Reading, Request, RequestReader
 from fastroute.rules.framing import Body
-from fastroute.rules.known_heads import KnownHeads
+from fastroute.rules.head_match import KnownHeads
 
 CONFIG = Config(servers=(), max_header_bytes=1024, max_body_bytes=5000)
 GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"

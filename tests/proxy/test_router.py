@@ -6,12 +6,12 @@ from collections import Counter
 import pytest
 
 from fastroute.config import Config
-from fastroute.messages import Configure, RoutedServer
-from fastroute.proxy.pool import ServerPool
+from fastroute.ipc.messages import Configure, RoutedServer
+from fastroute.ipc.score_table import ScoreTable, ServerState
 from fastroute.proxy.router import Group, Router, UnknownModel
+from fastroute.proxy.server import ServerPool
 from fastroute.proxy.upstream import UpstreamConnection
 from fastroute.rules.model_name import requested_model
-from fastroute.score_table import ScoreTable, ServerState
 from tests.support.memory_transport import End, MemoryTransport
 
 JSON = b"application/json"

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from fastroute.config import Config
-from fastroute.messages import (
+from fastroute.ipc.messages import (
     Configure,
     Drain,
     Drained,
@@ -21,10 +21,10 @@ from fastroute.messages import (
     ServerHealth,
     encode,
 )
-from fastroute.proxy.local import Listener, OwnReply
+from fastroute.ipc.score_table import ScoreTable, ServerState
+from fastroute.proxy.context import WorkerState
+from fastroute.proxy.own_replies import Listener, OwnReply
 from fastroute.proxy.worker import SWEEP_S, Worker
-from fastroute.proxy.worker_state import WorkerState
-from fastroute.score_table import ScoreTable, ServerState
 from tests.support.scripted import read_request, replies, scripted
 from tests.support.standins import until
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from fastroute.request_record import RequestRecord, SpanIds
+from fastroute.ipc.request_record import RequestRecord, SpanIds
 
 IDS = SpanIds("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", "b7ad6b7169203331")
 

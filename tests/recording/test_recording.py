@@ -5,7 +5,7 @@ import pytest
 
 from fastroute.config import Config
 from fastroute.errors import ConfigError
-from fastroute.messages import Losses
+from fastroute.ipc.messages import Losses
 from fastroute.recording import recording as module
 from fastroute.recording.recording import Recording
 from tests.recording.records import IDS, chat, numbered

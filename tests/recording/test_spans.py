@@ -2,8 +2,8 @@ import pytest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import SpanKind, StatusCode
 
+from fastroute.ipc.request_record import SpanIds
 from fastroute.recording.spans import error_type, operation, resource, span_of
-from fastroute.request_record import SpanIds
 from tests.recording.records import CHAT, IDS, chat
 
 NOTHING = Resource({})

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastroute.config import Config
-from fastroute.messages import Configure, RoutedServer
+from fastroute.ipc.messages import Configure, RoutedServer
+from fastroute.ipc.score_table import ScoreTable, ServerState
 from fastroute.proxy.router import Router, UnknownModel
 from fastroute.route.explain import Explanation, Known, Settings, explain
 from fastroute.rules.policy import POLICIES
-from fastroute.score_table import ScoreTable, ServerState
 
 UP, DOWN, DRAINING = ServerState.UP, ServerState.DOWN, ServerState.DRAINING
 TRIAL, COOLING = ServerState.TRIAL, ServerState.COOLING

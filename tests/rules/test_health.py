@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from fastroute.ipc.score_table import ServerState
 from fastroute.rules.health import (
     TRANSITIONS,
     Cause,
@@ -14,7 +15,6 @@ from fastroute.rules.health import (
     ServerHealth,
     State,
 )
-from fastroute.score_table import ServerState
 
 UP, DOWN, DRAINING, TRIAL, COOLING = State
 OK, FAILED, SLOW = Event.PROBE_OK, Event.PROBE_FAILED, Event.PROBE_SLOW

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import typer
 
-from fastroute.cli import app
+from fastroute.cli.commands import app
 from fastroute.config import Config, ServerConfig, setting_docs
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"

@@ -1,7 +1,7 @@
 """A connection to a server without an exchange or a pool: what it says of a reply is recorded."""
 
 from fastroute.proxy.upstream import ReplySink, UpstreamConnection
-from fastroute.rules.known_heads import KnownHeads
+from fastroute.rules.head_match import KnownHeads
 from fastroute.rules.message import ReplyHead
 from tests.support.memory_transport import MemoryTransport
 

@@ -7,9 +7,9 @@ import time
 from email.utils import formatdate
 
 from fastroute.config import parse_config
-from fastroute.doctor.bench import Bench
 from fastroute.doctor.checks import Measure
 from fastroute.doctor.facts import Facts
+from fastroute.doctor.measure.bench import Bench
 from tests.support.config_file import toml_text
 from tests.support.scripted import Handler, read_request
 

@@ -7,13 +7,13 @@ from collections import deque
 from collections.abc import Coroutine, Iterator
 
 from fastroute.config import Config
-from fastroute.messages import Configure, RoutedServer
+from fastroute.ipc.messages import Configure, RoutedServer
+from fastroute.ipc.score_table import ScoreTable, ServerState
 from fastroute.proxy.client import ClientConnection
-from fastroute.proxy.local import Listener
-from fastroute.proxy.pool import ServerPool
+from fastroute.proxy.context import WorkerState
+from fastroute.proxy.own_replies import Listener
+from fastroute.proxy.server import ServerPool
 from fastroute.proxy.upstream import UpstreamConnection
-from fastroute.proxy.worker_state import WorkerState
-from fastroute.score_table import ScoreTable, ServerState
 from tests.support.judge import judge_replies
 from tests.support.memory_transport import End, MemoryTransport
 from tests.support.standins import until

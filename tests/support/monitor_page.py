@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from fastroute.views.look import Look
-from fastroute.views.rates import Rates
-from fastroute.views.terminal import frame
+from fastroute.api.rates import Rates
+from fastroute.monitor.view.picture import Look
+from fastroute.monitor.view.terminal import frame
 from tests.support.reports import down, picture, report, server
 
 PAGE = Path(__file__).parents[2] / "docs" / "monitor.md"

@@ -3,7 +3,7 @@
 import threading
 from collections import Counter
 
-from fastroute.resolver import FRESH, Resolver
+from fastroute.net.resolver import FRESH, Resolver
 
 
 class Names:

@@ -5,9 +5,9 @@ from typing import Any
 
 import orjson
 
+from fastroute.api.report import Report, read_answer
+from fastroute.monitor.view.picture import Picture
 from fastroute.views.endpoints import VIEWS
-from fastroute.views.look import Picture
-from fastroute.views.report import Report, read_answer
 from tests.support.views import example_view
 
 EXAMPLE = orjson.loads(VIEWS[b"/load-stats"](example_view()).body)

@@ -8,15 +8,15 @@ from itertools import zip_longest
 
 import msgspec
 
+from fastroute.cli.run_worker import models_endpoint, own_endpoints
 from fastroute.config import Config
-from fastroute.messages import Configure, Message, Records, RoutedServer
+from fastroute.ipc.messages import Configure, Message, Records, RoutedServer
+from fastroute.ipc.request_record import RequestRecord
+from fastroute.ipc.score_table import MODEL_COUNTERS, ScoreTable, ServerState, WorkerCells
 from fastroute.proxy.client import ClientConnection
-from fastroute.proxy.local import Listener
+from fastroute.proxy.context import WorkerState
+from fastroute.proxy.own_replies import Listener
 from fastroute.proxy.worker import Worker
-from fastroute.proxy.worker_state import WorkerState
-from fastroute.request_record import RequestRecord
-from fastroute.run_worker import models_endpoint, own_endpoints
-from fastroute.score_table import MODEL_COUNTERS, ScoreTable, ServerState, WorkerCells
 from tests.support.standins import until
 
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from fastroute.messages import ConfigState, FollowedName, RoutedServer, ServerHealth
-from fastroute.score_table import (
+from fastroute.ipc.messages import ConfigState, FollowedName, RoutedServer, ServerHealth
+from fastroute.ipc.score_table import (
     COUNTERS,
     DURATION_BOUNDS,
     FIRST_BYTE_BOUNDS,

@@ -5,8 +5,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from fastroute.messages import ConfigState, FollowedName
-from fastroute.score_table import DURATION_BOUNDS, FIRST_BYTE_BOUNDS, ScoreTable, ServerState
+from fastroute.ipc.messages import ConfigState, FollowedName
+from fastroute.ipc.score_table import DURATION_BOUNDS, FIRST_BYTE_BOUNDS, ScoreTable, ServerState
 from fastroute.views.load_stats import load_stats
 from tests.support.json_schema import violations
 from tests.support.views import (

@@ -5,8 +5,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from fastroute.messages import ConfigState, FollowedName
-from fastroute.score_table import (
+from fastroute.ipc.messages import ConfigState, FollowedName
+from fastroute.ipc.score_table import (
     COUNTERS,
     DURATION_BOUNDS,
     FIRST_BYTE_BOUNDS,

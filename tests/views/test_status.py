@@ -1,8 +1,8 @@
 import orjson
 import pytest
 
-from fastroute.messages import FollowedName, ServerHealth
-from fastroute.score_table import ServerState
+from fastroute.ipc.messages import FollowedName, ServerHealth
+from fastroute.ipc.score_table import ServerState
 from fastroute.views.status import health, live, ready, server_models
 from tests.support.views import NOW_UNIX, routed, row, view, view_of_states
 

@@ -1,4 +1,4 @@
-// Numbers and times in few characters, as the monitor writes them (fastroute/views/wording.py).
+// Numbers and times in few characters, as the monitor writes them (fastroute/wording.py).
 
 const UNKNOWN = "–";
 const NBSP = "\u00a0"; // Between number and unit, so that they stay in one line.

@@ -1,6 +1,6 @@
 from benchmarks.comparison import replies, traffic
 from benchmarks.comparison.upstream import Script, Wanted, filtered, metrics_text
-from fastroute.control.scraper import OUR_METRICS
+from fastroute.control.watch.scraper import OUR_METRICS
 from fastroute.rules.load import is_filtered, parse_metrics
 
 

@@ -1,0 +1,1 @@
+"""The /load-stats contract and its readers."""

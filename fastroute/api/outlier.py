@@ -1,0 +1,100 @@
+"""Servers unlike those that do the same work: "gpu-3: 4x the waiting of the others"."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+import msgspec
+
+from fastroute.api.rates import NO_RATES, Rates
+from fastroute.api.report import ServerReport
+from fastroute.wording import count, seconds
+
+FACTOR = 3.0
+"""So many times the others' median stands out; less is the usual unevenness of load."""
+
+MIN_FIRST_BYTES = 20
+"""A quantile of fewer says little."""
+
+IDLE_STATES = frozenset(("down", "draining"))
+"""Servers in them get nothing, so they are neither compared nor compared with."""
+
+
+class Outlier(msgspec.Struct, frozen=True):
+    """A server that stands out."""
+
+    url: str
+    text: str
+    """Says in what, without the server's name."""
+
+
+class Aspect(msgspec.Struct, frozen=True):
+    """A number that servers doing the same work should have alike; more of it is worse."""
+
+    name: str
+    value: Callable[[ServerReport, Rates], float | None]
+    least: float
+    """Below that a server never stands out."""
+    written: Callable[[float], str]
+
+
+def _first_byte(server: ServerReport, _: Rates) -> float | None:
+    recent = server.recent
+    return recent.first_byte_p99_seconds if recent.first_bytes >= MIN_FIRST_BYTES else None
+
+
+ASPECTS = (
+    Aspect("errors/s", lambda _, rates: rates.errors, 0.2, count),
+    Aspect("waiting", lambda server, _: server.detailed_metrics.num_requests_waiting, 4, count),
+    Aspect("first byte p99", _first_byte, 0.2, seconds),
+)
+
+
+def outliers(
+    servers: Iterable[ServerReport],
+    rates: Mapping[str, Rates],
+    models: Mapping[str, Sequence[str]],
+) -> list[Outlier]:
+    """Return the servers that stand out among those with the same models, the worst aspect first.
+
+    Args:
+        servers: As reported.
+        rates: By URL.
+        models: By URL; servers of unknown models are compared with each other.
+    """
+    alike: dict[frozenset[str], list[ServerReport]] = {}
+    for server in servers:
+        if server.status not in IDLE_STATES:
+            alike.setdefault(frozenset(models.get(server.url, ())), []).append(server)
+    found: dict[str, Outlier] = {}
+    for aspect in ASPECTS:
+        for group in alike.values():
+            values = {s.url: aspect.value(s, rates.get(s.url, NO_RATES)) for s in group}
+            for outlier in _outstanding(aspect, values):
+                found.setdefault(outlier.url, outlier)
+    return list(found.values())
+
+
+def _outstanding(aspect: Aspect, values: Mapping[str, float | None]) -> Iterator[Outlier]:
+    known = {url: value for url, value in values.items() if value is not None}
+    for url, value in known.items():
+        if value < aspect.least or len(known) == 1:
+            continue
+        others = [other for it, other in known.items() if it != url]
+        usual = _median(others)
+        if value >= FACTOR * usual:
+            yield Outlier(url, _words(aspect, value, usual, len(others)))
+
+
+def _median(values: list[float]) -> float:
+    """Return the value in the middle; `statistics` would cost each worker 2 MB to import."""
+    ordered, half = sorted(values), len(values) // 2
+    return ordered[half] if len(values) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+def _words(aspect: Aspect, value: float, usual: float, others: int) -> str:
+    them = "the other" if others == 1 else "the others"
+    written = aspect.written(value)
+    if usual == 0:
+        return f"{written} {aspect.name}, {them} none"
+    factor = count(value / usual)
+    against = aspect.written(usual)
+    return f"{factor}x the {aspect.name} of {them} ({written} against {against})"

@@ -1,0 +1,389 @@
+"""The command line: what each command is told, and what its exit code says.
+
+Objects are wired together here. What only a running router needs is imported when it runs, so that
+`--help` and mistakes are answered at once.
+"""
+
+import math
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from fastroute import __version__
+from fastroute.cli.completion import Commands
+from fastroute.cli.doctor import doctor
+from fastroute.cli.logging_options import (
+    AccessLogFileOption,
+    AccessLogOption,
+    LogBackupsOption,
+    LogFileOption,
+    LogFormat,
+    LogFormatOption,
+    LogLevel,
+    LogLevelOption,
+    LogMaxBytesOption,
+    fills_stdout,
+    overrides,
+)
+from fastroute.cli.options import (
+    DEFAULT_MAX_LOAD,
+    ConfigOption,
+    ServerOption,
+    counted,
+    servers_from,
+    servers_from_file,
+)
+from fastroute.cli.route import route
+from fastroute.cli.version import VersionOption, version_line
+from fastroute.config import Config
+from fastroute.control.reload import FixedConfig, WatchedConfig
+from fastroute.errors import ConfigError
+from fastroute.ipc.logs import LogOptions, configure_logging
+
+if TYPE_CHECKING:
+    from fastroute.demo.show import Show
+
+MAX_WORKERS = 256
+MAX_DEMO_SERVERS = 24
+
+app = typer.Typer(
+    name="fastroute",
+    cls=Commands,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+
+HostOption = Annotated[
+    str, typer.Option(help="Address or name to listen on; 127.0.0.1 takes only local clients.")
+]
+PortOption = Annotated[
+    int,
+    typer.Option(
+        min=0, max=65535, metavar="PORT", help="TCP port to listen on; 0 takes any free one."
+    ),
+]
+ConsoleOption = Annotated[
+    bool, typer.Option("--console", help="Log also on a terminal, in place of the monitor.")
+]
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where to listen, and with how many workers."""
+
+    host: str
+    port: int
+    workers: int
+
+
+def main() -> None:
+    """Run the command line; what the user got wrong ends it with one line and exit code 2."""
+    try:
+        # The name is that of the command also for `python -m fastroute`.
+        app(prog_name="fastroute")
+    except ConfigError as error:
+        typer.echo(f"fastroute: {error}", err=True)
+        raise SystemExit(2) from None
+
+
+@app.callback()
+def fastroute(
+    *,
+    version: VersionOption = False,
+) -> None:
+    """One OpenAI-compatible address in front of many vLLM servers: each request goes to the best.
+
+    Try it, with three stand-in servers: `fastroute demo`
+
+    Use it: `fastroute run --server http://gpu-1:8000 --server http://gpu-2:8000`
+    """
+
+
+@app.command(name="version")
+def version() -> None:
+    """Print the version, and whether the hot path is compiled."""
+    typer.echo(version_line())
+
+
+@app.command()
+def run(  # noqa: PLR0913  the options are the interface
+    *,
+    config: ConfigOption = None,
+    host: HostOption = "0.0.0.0",
+    port: PortOption = 8888,
+    server: ServerOption = None,
+    max_load: Annotated[
+        int | None,
+        typer.Option(
+            help="How many requests each --server runs at once.",
+            show_default=str(DEFAULT_MAX_LOAD),
+        ),
+    ] = None,
+    workers: Annotated[
+        str,
+        typer.Option(metavar="N|auto", help="Worker processes; auto is one for each CPU core."),
+    ] = "1",
+    console: ConsoleOption = False,
+    log_level: LogLevelOption = LogLevel.INFO,
+    log_format: LogFormatOption = LogFormat.TEXT,
+    log_file: LogFileOption = None,
+    log_max_bytes: LogMaxBytesOption = 104_857_600,
+    log_backups: LogBackupsOption = 5,
+    access_log: AccessLogOption = None,
+    access_log_file: AccessLogFileOption = None,
+) -> None:
+    """Run the router.
+
+    Servers come from a file (servers.example.toml shows all it can say) or from options:
+
+    `fastroute run --config servers.toml`
+
+    `fastroute run --server http://gpu-1:8000 --server http://gpu-2:8000 --max-load 16`
+
+    Clients then use http://THIS-HOST:8888/v1 as their OpenAI base URL.
+
+    On a terminal it shows a monitor of the servers (? explains it); elsewhere it logs to stderr.
+
+    Each request on a line: `fastroute run --access-log text` (docs/logs.md)
+
+    A change of the file is taken over within a second, or at once on SIGHUP; one that cannot be
+    used is logged and changes nothing.
+
+    Ctrl-C, SIGTERM or q in the monitor stops accepting, lets answers in flight finish (for at
+    most drain_timeout, 30 s unless the file says otherwise) and exits. A second Ctrl-C or SIGTERM
+    exits at once.
+
+    Exit codes:
+
+    - 0: stopped by Ctrl-C or SIGTERM
+
+    - 1: no worker process could be started
+
+    - 2: wrong options, wrong file or port in use; one line on stderr says which
+
+    - 130, 143: ended at once by a second Ctrl-C or SIGTERM
+    """
+    override = overrides(access_log=access_log, access_log_file=access_log_file)
+    source = servers_from(config, server, max_load, override)
+    place = Place(host=host, port=port, workers=_worker_count(workers))
+    with_screen = not fills_stdout(source.config) and _has_screen(console)
+    logs = LogOptions(
+        level=log_level,
+        form=log_format.value,
+        file=None if log_file is None else str(log_file),
+        max_bytes=log_max_bytes,
+        backups=log_backups,
+        also_stderr=with_screen,
+    )
+    raise typer.Exit(_serve(source, place, logs, with_screen=with_screen))
+
+
+@app.command()
+def top(
+    *,
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="Where it listens, or its admin port if it has.")
+    ] = "http://127.0.0.1:8888",
+    once: Annotated[bool, typer.Option("--once", help="Print a table and exit.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the raw figures (/load-stats) and exit.")
+    ] = False,
+) -> None:
+    """Show the monitor of a fastroute that runs already, here or elsewhere.
+
+    `fastroute top http://router:8888`
+
+    Without a terminal it prints a table, as with --once.
+
+    Exit codes:
+
+    - 0: ended by q or Ctrl-C, or printed
+
+    - 1: no fastroute answers there
+
+    - 2: wrong options or URL
+    """
+    import asyncio
+
+    from fastroute.monitor.poller import NoAnswer, target
+    from fastroute.monitor.terminal import has_terminal
+    from fastroute.monitor.top import print_json, print_once, show
+
+    if once and json:
+        raise ConfigError("--once and --json exclude each other")
+    full, address = target(url)
+    is_once = once or not has_terminal()
+    work = print_json if json else print_once if is_once else show
+    try:
+        asyncio.run(work(full, address))
+    except NoAnswer as error:
+        typer.echo(f"fastroute: {full}: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def check_config(*, config: ConfigOption = None) -> None:
+    """Check a servers.toml, look up its DNS names, and ask each server how it is.
+
+    Exit codes:
+
+    - 0: the file can be used; a warning tells of servers that cannot be reached
+
+    - 1: the file cannot be used; one line on stderr says why
+    """
+    from fastroute.cli.doctor import diagnosed
+    from fastroute.doctor.check_report import print_report
+    from fastroute.doctor.checks import Kind
+
+    try:
+        settings = servers_from_file(config).config
+    except ConfigError as error:
+        typer.echo(f"fastroute: {error}", err=True)
+        raise typer.Exit(1) from None
+    print_report(diagnosed(settings, {Kind.QUICK}))
+
+
+app.command()(doctor)
+app.command()(route)
+
+
+@app.command()
+def demo(  # noqa: PLR0913  the options are the interface
+    *,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8888,
+    servers: Annotated[
+        int,
+        typer.Option(min=2, max=MAX_DEMO_SERVERS, metavar="N", help="How many stand-in servers."),
+    ] = 3,
+    traffic: Annotated[
+        bool, typer.Option("--traffic/--no-traffic", help="Whether there are clients.")
+    ] = True,
+    outage_every: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=86_400,
+            metavar="SECONDS",
+            help="How often a server dies; it is back after a third of that. 0 is never.",
+        ),
+    ] = 30.0,
+    console: ConsoleOption = False,
+    log_level: LogLevelOption = LogLevel.INFO,
+) -> None:
+    """Show what the router does, with three stand-in servers and clients of theirs. No GPU needed.
+
+    The stand-ins answer like vLLM, with made-up text, and are unlike in speed. One of them dies
+    again and again, in mid-answer, and comes back: look where the requests go meanwhile.
+
+    On a terminal it shows the monitor, as `run` does; elsewhere it logs. It prints a curl line to
+    try in another terminal; with --no-traffic the servers are yours alone. Ctrl-C, or q in the
+    monitor, ends everything.
+    """
+    if math.isnan(outage_every):  # typer's range lets it pass
+        raise ConfigError("--outage-every nan: must be a number of seconds")
+
+    from fastroute.demo.servers import demo_config, demo_servers
+    from fastroute.demo.show import Plan, Show
+
+    with demo_servers(servers) as running:
+        source = FixedConfig(demo_config(running), "fastroute demo")
+        place = Place(host=host, port=port, workers=1)
+        show = Show(running, Plan(with_traffic=traffic, outage_every=outage_every))
+        with_screen = _has_screen(console)
+        logs = LogOptions(level=log_level, also_stderr=with_screen)
+        raise typer.Exit(_serve(source, place, logs, show, with_screen=with_screen))
+
+
+def _worker_count(text: str) -> int:
+    if text == "auto":
+        return len(os.sched_getaffinity(0))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_WORKERS):
+        raise ConfigError(f"--workers {text}: must be auto or a number from 1 to {MAX_WORKERS}")
+    return int(text)
+
+
+def _has_screen(console: bool) -> bool:
+    from fastroute.monitor.terminal import has_terminal
+
+    return not console and has_terminal()
+
+
+def _serve(
+    source: WatchedConfig | FixedConfig,
+    place: Place,
+    logs: LogOptions,
+    show: "Show | None" = None,
+    *,
+    with_screen: bool,
+) -> int:
+    """Run the supervisor until a signal ends it.
+
+    Args:
+        source: Servers and settings, and where changes of them come from.
+        place: Where to listen.
+        logs: For supervisor and workers.
+        show: What goes on beside it, if anything does.
+        with_screen: Whether to show the monitor.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ConfigError: The address cannot be listened on, a log cannot be written, or this is no
+            Linux.
+    """
+    if sys.platform != "linux":
+        raise ConfigError("only Linux has what fastroute needs (memfd_create, pidfd_open)")
+
+    from fastroute.control.workers.descriptors import raise_descriptor_limit
+    from fastroute.control.workers.launch import Launch, Sockets, create_table
+    from fastroute.control.workers.listeners import address_text, open_listeners
+    from fastroute.recording.recording import Recording
+
+    config = source.config
+    sockets = Sockets(open_listeners(place.host, place.port, place.workers))
+    if config.admin_port:
+        (sockets.admin,) = open_listeners(place.host, config.admin_port, 1, "see admin_port")
+    url = "http://" + address_text(*sockets.clients[0].getsockname()[:2])
+
+    def announce() -> None:
+        counts = f"{_servers(config)}, {counted(place.workers, 'worker')}"
+        typer.echo(f"fastroute {__version__} listening on {url}, {counts}")
+        if show is not None:
+            typer.echo(show.invitation(url))
+
+    _start_logging(logs)
+    recording = Recording(has_screen=with_screen)
+    recording.apply(config)
+    raise_descriptor_limit(config.max_connections)
+    launch = Launch(sockets, create_table(config, place.workers), logs)
+    if not with_screen:  # else what they say is to go to the monitor, which is not there yet
+        launch.start_ahead()
+
+    from fastroute.cli.run_router import run_router  # takes as long as the workers take to start
+
+    return run_router(
+        source, launch, recording, announce, url=url, show=show, with_screen=with_screen
+    )
+
+
+def _start_logging(logs: LogOptions) -> None:
+    try:
+        configure_logging(logs)
+    except OSError as error:
+        raise ConfigError(f"--log-file {logs.file}: cannot be written: {error.strerror}") from None
+
+
+def _servers(config: Config) -> str:
+    """Say how many servers are written out, and how many names that DNS tells others of."""
+    names = sum(server.address.follows_dns for server in config.servers)
+    servers = len(config.servers) - names
+    counts = [counted(servers, "server")] if servers or not names else []
+    if names:
+        counts.append(counted(names, "DNS name"))
+    return ", ".join(counts)

@@ -1,0 +1,103 @@
+"""`fastroute route` on the command line. What it needs is imported when it runs."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fastroute.cli.options import ConfigOption, ServerOption, counted, servers_from
+from fastroute.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fastroute.route.explain import Known, Settings
+
+
+def route(
+    *,
+    model: Annotated[
+        str | None,
+        typer.Option(help="That the request names, or an alias of it; else it names none."),
+    ] = None,
+    config: ConfigOption = None,
+    server: ServerOption = None,
+    url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="A fastroute that runs (its admin port if it has)."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the same as JSON.")] = False,
+) -> None:
+    """Say which server a request would get now and why, with the scores of all.
+
+    `fastroute route --model llama3.1:8b --url http://router:8888`
+
+    `fastroute route --model llama3.1:8b --config servers.toml`
+
+    With --url a running fastroute is asked, and its own requests in flight are counted. Without,
+    each server is asked once: all its load then counts as others', and what only a running
+    fastroute knows (who failed requests, who said it was full) is not in. No request is sent to a
+    model.
+
+    The table: OWN are requests in flight from that fastroute, OTHERS those that did not come
+    through it, SCORE both together for the capacity (CAP); the policy decides what is made of it.
+
+    Exit codes:
+
+    - 0: a server would be chosen
+
+    - 1: none would; or no fastroute answers at --url
+
+    - 2: wrong options or a wrong file; one line on stderr says which
+    """
+    from fastroute.route.explain import explain
+    from fastroute.route.report import as_json, lines
+
+    if url is None:
+        servers, settings = _of_servers(config, server)
+    elif server or config is not None:
+        raise ConfigError("--url excludes --config and --server: the router knows its servers")
+    else:
+        servers, settings = _of_router(url)
+    explanation = explain(servers, model, settings)
+    if json:
+        sys.stdout.write(as_json(explanation).decode())
+    else:
+        typer.echo("\n".join(lines(explanation)))
+    raise typer.Exit(not explanation.likely)
+
+
+def _of_servers(
+    config: Path | None, server: list[str] | None
+) -> "tuple[Sequence[Known], Settings]":
+    import asyncio
+
+    from fastroute.cli.progress import progress
+    from fastroute.control.watch.name_check import check_names
+    from fastroute.net.resolver import Resolver
+    from fastroute.route.sources import ask_servers
+
+    async def ask() -> "tuple[Sequence[Known], Settings]":
+        settings, names = await check_names(servers_from(config, server).config, Resolver().resolve)
+        for name in names:
+            for problem in name.problems:
+                typer.echo(f"warning: {name.url}: {problem}", err=True)
+        count = len(settings.servers)
+        with progress(f"asking {counted(count, 'server')}", count) as asked:
+            return await ask_servers(settings, asked)
+
+    return asyncio.run(ask())
+
+
+def _of_router(url: str) -> "tuple[Sequence[Known], Settings]":
+    import asyncio
+
+    from fastroute.monitor.poller import NoAnswer, target
+    from fastroute.route.sources import ask_router
+
+    full, address = target(url)
+    try:
+        return asyncio.run(ask_router(address))
+    except NoAnswer as error:
+        typer.echo(f"fastroute: {full}: {error}", err=True)
+        raise typer.Exit(1) from None

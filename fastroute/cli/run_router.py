@@ -1,0 +1,75 @@
+"""The router process: wires the control plane to workers that are starting, and runs it.
+
+Apart from the command line, which has these modules imported while its workers start.
+"""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from fastroute.control.reload import FixedConfig, WatchedConfig
+from fastroute.control.supervisor import Supervisor
+from fastroute.control.workers.launch import Launch
+from fastroute.net.resolver import Resolver
+from fastroute.recording.recording import Recording
+
+if TYPE_CHECKING:
+    from fastroute.demo.show import Show
+
+
+def run_router(  # noqa: PLR0913  it is called in one place, the command line
+    source: WatchedConfig | FixedConfig,
+    launch: Launch,
+    recording: Recording,
+    announce: Callable[[], None],
+    *,
+    url: str,
+    show: "Show | None" = None,
+    with_screen: bool,
+) -> int:
+    """Run the supervisor until a signal ends it.
+
+    Args:
+        source: Servers and settings, and where changes of them come from.
+        launch: Where to listen, and the first workers.
+        recording: Tells of requests.
+        announce: Called once, when all workers accept clients.
+        url: Where clients find it.
+        show: What goes on beside it, if anything does.
+        with_screen: Whether to show the monitor.
+
+    Returns:
+        The exit code.
+    """
+    ready = asyncio.Event()
+
+    def tell() -> None:
+        announce()
+        ready.set()
+
+    async def supervise() -> int:
+        supervisor = Supervisor(
+            source, launch, resolver=Resolver(), recording=recording, announce=tell
+        )
+        if show is None:
+            return await supervisor.run()
+
+        from fastroute.demo.show import with_show
+
+        play = partial(show.play, url)
+        return await with_show(supervisor.run(), ready, supervisor.stopping, play)
+
+    if not with_screen:
+        return uvloop.run(supervise())
+
+    from fastroute.monitor.own import with_monitor
+    from fastroute.monitor.stderr_lines import StderrLines
+
+    own = launch.sockets.admin or launch.sockets.clients[0]
+    with StderrLines() as stderr:
+        caption = str if show is None else show.caption
+        # uvloop would leave the terminal in non-blocking mode, for the shell as well.
+        return asyncio.run(with_monitor(supervise(), ready, own, stderr, caption))

@@ -1,0 +1,1 @@
+"""The servers as the supervisor knows them."""

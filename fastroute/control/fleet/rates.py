@@ -1,0 +1,162 @@
+"""What happened at each server in the last seconds, for those who look: people want to see now.
+
+Workers count from the start on. Once a second the supervisor reads what all of them have counted,
+compares it with what they had a few seconds ago, and publishes the difference in the score table;
+so whoever asks for it, and whichever worker answers, gets the same, at once.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from fastroute.ipc.score_table import RECENT_COUNTS, RecentColumns, ScoreTable, ServerState
+
+RATE_WINDOW_NS = 5_000_000_000
+"""Over which rates are taken: long enough for rare requests, short enough to be of now."""
+
+FIRST_BYTE_WINDOW_NS = 30_000_000_000
+"""Over which first bytes are counted: a p99 of a handful of requests says little."""
+
+SAMPLE_GAP_NS = 1_000_000_000
+"""Between two readings of the table."""
+
+STALE_AFTER = 2
+"""Times the time between two scrapes after which a server that is not scraped tells nothing."""
+
+NS_PER_MS = 1_000_000
+
+
+class Sample(msgspec.Struct, frozen=True, gc=False):
+    """What was counted at one server up to a moment."""
+
+    at_ns: int
+    generation: int
+    started: int
+    errors: int
+    scraped_at_ns: int
+    tokens: int
+    first_byte: tuple[int, ...]
+
+
+class Recent:
+    """Publishes what happened lately."""
+
+    __slots__ = ("_clock_ns", "_counted", "_due_ns", "_samples", "_table")
+
+    def __init__(self, table: ScoreTable, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
+        """Begin with nothing known.
+
+        Args:
+            table: Read and written.
+            clock_ns: Like time.monotonic_ns.
+        """
+        self._table = table
+        self._clock_ns = clock_ns
+        workers = [table.worker_cells(index) for index in range(table.workers)]
+        self._counted = [
+            (cells.started, cells.finished_5xx, cells.failed, *cells.first_byte.buckets)
+            for cells in workers
+        ]
+        self._due_ns = 0
+        self._samples: dict[int, deque[Sample]] = {}
+
+    def tick(self) -> None:
+        """Do what is due; to be called several times a second."""
+        now = self._clock_ns()
+        if now < self._due_ns:
+            return
+        self._due_ns = now + SAMPLE_GAP_NS
+        read = self._read(now)
+        for row in [row for row in self._samples if row not in read]:
+            del self._samples[row]
+        for row, sample in read.items():
+            samples = self._samples.setdefault(row, deque())
+            _take(samples, sample)
+            _publish(samples, self._table.recent, row)
+
+    def _read(self, now: int) -> dict[int, Sample]:
+        """Return a sample of each row in use. A snapshot of the table takes 5 times as long."""
+        states = self._table.servers.state.tolist()
+        used = [row for row, state in enumerate(states) if state != ServerState.FREE]
+        count = used[-1] + 1 if used else 0
+        # Column by column, summed over the workers.
+        columns = [
+            list(map(sum, zip(*(column[:count].tolist() for column in same), strict=True)))
+            for same in zip(*self._counted, strict=True)
+        ]
+        counted = list(zip(*columns, strict=True))
+        return {row: self._sample(row, counted[row], now) for row in used}
+
+    def _sample(self, row: int, counted: tuple[int, ...], now: int) -> Sample:
+        servers = self._table.servers
+        started, finished_5xx, failed, *first_byte = counted
+        return Sample(
+            at_ns=now,
+            generation=servers.generation[row],
+            started=started,
+            errors=finished_5xx + failed,
+            scraped_at_ns=servers.scraped_at_ns[row],
+            tokens=servers.generation_tokens[row],
+            first_byte=tuple(first_byte),
+        )
+
+
+def forget(columns: RecentColumns[memoryview], row: int) -> None:
+    """Begin anew in a row that is given to another server."""
+    for name in RECENT_COUNTS:
+        getattr(columns, name)[row] = 0
+    for bucket in columns.first_byte:
+        bucket[row] = 0
+
+
+def _take(samples: deque[Sample], sample: Sample) -> None:
+    """Append a sample; those too old to compare with go, and all of another server's."""
+    if samples and not _continues(samples[-1], sample):
+        samples.clear()
+    samples.append(sample)
+    # One that is as old as the window stays.
+    while len(samples) > 2 and sample.at_ns - samples[1].at_ns >= FIRST_BYTE_WINDOW_NS:
+        samples.popleft()
+
+
+def _continues(before: Sample, after: Sample) -> bool:
+    # Workers clear the counts of a row's former server when they learn of the next, one by one.
+    return before.generation == after.generation and before.started <= after.started
+
+
+def _publish(samples: deque[Sample], columns: RecentColumns[memoryview], row: int) -> None:
+    now = samples[-1]
+    before = _counted_before(samples)
+    columns.milliseconds[row] = (now.at_ns - before.at_ns) // NS_PER_MS
+    columns.started[row] = now.started - before.started
+    columns.errors[row] = max(0, now.errors - before.errors)
+    scraped = _scraped_before(samples)
+    elapsed = now.scraped_at_ns - scraped.scraped_at_ns
+    if now.at_ns - now.scraped_at_ns > STALE_AFTER * elapsed:
+        elapsed = 0
+    columns.tokens_milliseconds[row] = elapsed // NS_PER_MS
+    columns.tokens[row] = now.tokens - scraped.tokens
+    counts = zip(columns.first_byte, now.first_byte, samples[0].first_byte, strict=True)
+    for bucket, after, earlier in counts:
+        bucket[row] = max(0, after - earlier)
+
+
+def _counted_before(samples: deque[Sample]) -> Sample:
+    """Return the last sample that is a window old, or the oldest."""
+    now = samples[-1]
+    old = (s for s in reversed(samples) if now.at_ns - s.at_ns >= RATE_WINDOW_NS)
+    return next(old, samples[0])
+
+
+def _scraped_before(samples: deque[Sample]) -> Sample:
+    """Return the last sample scraped a window earlier, or the first since the server started."""
+    now = found = samples[-1]
+    for sample in reversed(samples):
+        if not sample.scraped_at_ns or sample.tokens > found.tokens:
+            break
+        found = sample
+        if now.scraped_at_ns - sample.scraped_at_ns >= RATE_WINDOW_NS:
+            break
+    return found

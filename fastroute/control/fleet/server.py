@@ -1,0 +1,395 @@
+"""One server as the supervisor knows it: what it is configured to be, how it is, what it has.
+
+It takes what the loops (scraper, prober, models) find out and what workers observe, and publishes
+numbers into the server's row of the score table. What is more than a number goes to the workers by
+message; `changed` says when. Nothing here waits.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from fastroute.config import Config, ServerConfig
+from fastroute.control.fleet.rates import forget
+from fastroute.control.watch.models import Models
+from fastroute.control.watch.prober import Probe
+from fastroute.ipc import messages
+from fastroute.ipc.messages import Observation, RoutedServer
+from fastroute.ipc.score_table import ScoreTable, ServerState
+from fastroute.rules import health
+from fastroute.rules.health import Event, Facts, Limits
+from fastroute.rules.load import LoadReport, decayed, foreign_load
+from fastroute.rules.progress import Progress
+
+MILLI = 1000
+MICRO = 1_000_000
+NANO = 1_000_000_000
+
+OBSERVED = {
+    Observation.OK: Event.REQUEST_OK,
+    Observation.FAILED: Event.REQUEST_FAILED,
+    Observation.BUSY: Event.BUSY,
+    Observation.SHUTTING_DOWN: Event.SHUTTING_DOWN,
+}
+
+log = logging.getLogger("supervisor")
+
+
+def _nothing() -> None:
+    pass
+
+
+class Surroundings:
+    """What all servers of a fleet share.
+
+    Attributes:
+        table: The score table.
+        config: The settings in force; replaced on a reload.
+        clock: Like time.monotonic.
+        unix_clock: Like time.time.
+        changed: Called when the workers have to be told of a state, a model, a setting.
+        checked: Called when there is a new result of a health check.
+        events: For each worker, the relayed segments by row.
+    """
+
+    __slots__ = ("changed", "checked", "clock", "config", "events", "table", "unix_clock")
+
+    def __init__(
+        self,
+        table: ScoreTable,
+        config: Config,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        unix_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.table = table
+        self.config = config
+        self.clock = clock
+        self.unix_clock = unix_clock
+        self.changed: Callable[[], None] = _nothing
+        self.checked: Callable[[], None] = _nothing
+        self.events = [table.worker_cells(index).events for index in range(table.workers)]
+
+
+class FleetServer:
+    """One server of the fleet.
+
+    Attributes:
+        config: Its entry in the configuration.
+        row: Its row of the score table.
+        generation: Tells it from others that had the row before.
+        health: Its state.
+        probe_now: Set when its health is to be checked at once.
+        list_now: Set when its models are to be listed at once.
+        left_at: When it was removed from the configuration, in seconds of the clock, or None.
+    """
+
+    __slots__ = (
+        "_around",
+        "_checked_at",
+        "_foreign",
+        "_listed",
+        "_listing_error",
+        "_models_updated",
+        "_progress",
+        "_scrape_error",
+        "_scraped_at_ns",
+        "config",
+        "generation",
+        "health",
+        "left_at",
+        "list_now",
+        "probe_now",
+        "row",
+    )
+
+    def __init__(self, config: ServerConfig, row: int, around: Surroundings) -> None:
+        """Take a free row for a server; it is UP until something else is known.
+
+        Args:
+            config: Its entry in the configuration.
+            row: Of the score table.
+            around: What it shares with the others.
+        """
+        self._around = around
+        self.config = config
+        self.row = row
+        columns = around.table.servers
+        self.generation = columns.generation[row] + 1
+        self.health = health.ServerHealth(_limits(around.config))
+        self.probe_now = asyncio.Event()
+        self.list_now = asyncio.Event()
+        self.left_at: float | None = None
+        self._progress = Progress(around.clock(), self._relayed_events())
+        self._foreign = 0.0
+        self._scraped_at_ns = 0
+        self._scrape_error: str | None = None
+        self._checked_at: float | None = None
+        self._listed: Models | None = None
+        self._listing_error: str | None = None
+        self._models_updated: float | None = None
+        for name in columns.__struct_fields__:
+            if name not in ("state", "generation"):
+                getattr(columns, name)[row] = 0
+        forget(around.table.recent, row)
+        columns.kv_cache_ppm[row] = -1
+        columns.generation[row] = self.generation
+        if config.drain:
+            self.health.observe(Event.DRAIN, around.clock())
+        self._publish_config()
+        self._publish_state()
+
+    def __repr__(self) -> str:
+        return f"<FleetServer {self.config.url} row={self.row} {self.health.state.name}>"
+
+    # The configuration.
+
+    def configure(self, config: ServerConfig) -> None:
+        """Take its new entry in the configuration, or take over new settings for all.
+
+        The row's state is set last, so that it is seen with all that belongs to it.
+        """
+        self.config = config
+        self.health.record.limits = _limits(self._around.config)
+        self.left_at = None
+        self._publish_config()
+        self._observe(Event.DRAIN if config.drain else Event.UNDRAIN)
+        self._publish_state()
+
+    def leave(self) -> None:
+        """Get no new requests: it is not in the configuration any more."""
+        self.left_at = self._around.clock()
+        self._around.table.servers.state[self.row] = ServerState.DRAINING
+
+    def free(self) -> None:
+        """Give the row up; it has nothing in flight."""
+        self._around.table.servers.state[self.row] = ServerState.FREE
+
+    # What the scraper asks and tells.
+
+    @property
+    def scrape_interval(self) -> float:
+        return self._around.config.scrape_interval
+
+    @property
+    def scrape_timeout(self) -> float:
+        return self._around.config.scrape_timeout
+
+    def own_in_flight(self) -> int:
+        return sum(column[self.row] for column in self._around.table.in_flight_columns)
+
+    def scraped(self, report: LoadReport, own_in_flight: int, at_ns: int) -> None:
+        config = self._around.config
+        if self._scrape_error is not None:
+            log.info("server %s: its metrics are read again", self.config.url)
+            self._scrape_error = None
+        self._scraped_at_ns = at_ns
+        self._foreign = foreign_load(
+            report.running, report.waiting, config.waiting_weight, own_in_flight
+        )
+        self._publish_report(report)
+        self._judge_progress(report, own_in_flight)
+
+    def scrape_failed(self, reason: str) -> None:
+        self._around.table.servers.scrape_failures[self.row] += 1
+        if reason == self._scrape_error:
+            return
+        # The first sign of trouble, mostly: health checks come more rarely.
+        if self._scrape_error is None:
+            self.probe_now.set()
+        self._scrape_error = reason
+        # That of a server which is known to be down is no news.
+        level = logging.WARNING if self.health.is_healthy else logging.DEBUG
+        log.log(level, "server %s: its metrics cannot be read: %s", self.config.url, reason)
+
+    # What the prober asks and tells.
+
+    @property
+    def health_check_timeout(self) -> float:
+        return self._around.config.health_check_timeout
+
+    @property
+    def probe_interval(self) -> float:
+        """Seconds; short while it is to be seen whether a failure was the first of many."""
+        interval = self.health.probe_interval
+        if self.health.record.consecutive_failures:
+            return min(interval, health.DOWN_PROBE_INTERVAL)
+        return interval
+
+    def probed(self, probe: Probe) -> None:
+        now = self._around.clock()
+        self._checked_at = self._around.unix_clock()
+        self._progress.note_events(self._relayed_events(), now)
+        recent = max(self._around.config.health_check_interval, probe.response_time)
+        event = Event.PROBE_SLOW if probe.slow else Event.PROBE_FAILED
+        facts = Facts(
+            detail=probe.reason,
+            response_time=probe.response_time,
+            delivering=self._progress.has_delivered(recent, now),
+        )
+        was_set = self.probe_now.is_set()
+        self._observe(Event.PROBE_OK if probe.ok else event, facts)
+        # The prober is about to ask how long to wait; it need not be woken.
+        if not was_set:
+            self.probe_now.clear()
+        self._around.checked()
+
+    # What the models' loop asks and tells.
+
+    @property
+    def models_refresh_interval(self) -> float:
+        return self._around.config.models_refresh_interval
+
+    def models_listed(self, models: Models) -> None:
+        self._models_updated = self._around.unix_clock()
+        self._around.checked()
+        if models is self._listed:
+            return
+        if self._listed is None or list(models) != list(self._listed):
+            log.info("server %s has models: %s", self.config.url, ", ".join(models) or "none")
+        self._listed = models
+        self._around.changed()
+
+    @property
+    def has_told(self) -> bool:
+        """Whether it has told its models, or that it does not."""
+        return self.model_names is not None or self._listing_error is not None
+
+    def listing_failed(self, reason: str) -> None:
+        if reason == self._listing_error or self.model_names is not None:
+            return
+        if self._listing_error is None:
+            self._around.changed()
+        self._listing_error = reason
+        level = logging.WARNING if self.health.is_healthy else logging.DEBUG
+        log.log(level, "server %s: its models are not known: %s", self.config.url, reason)
+
+    # What workers observe, and time.
+
+    def observed(self, kind: Observation, detail: str, retry_after: float) -> None:
+        """Take what a worker saw of a request."""
+        if kind in (Observation.FAILED, Observation.SHUTTING_DOWN):
+            self.probe_now.set()
+        self._observe(OBSERVED[kind], Facts(detail=detail, retry_after=retry_after))
+
+    def tick(self, now: float) -> None:
+        """Act on time that has passed; to be called several times a second."""
+        self._progress.note_events(self._relayed_events(), now)
+        due = self.health.due
+        if due is not None and now >= due:
+            self._observe(Event.TIME)
+        if self._foreign:
+            age = now - self._scraped_at_ns / NANO
+            foreign = decayed(self._foreign, age, self._around.config.scrape_interval)
+            self._around.table.servers.foreign_milli[self.row] = round(foreign * MILLI)
+
+    # What the workers are told.
+
+    @property
+    def model_names(self) -> tuple[str, ...] | None:
+        """The models it has, or None where they are not known."""
+        if self.config.models is not None:
+            return self.config.models
+        return None if self._listed is None else tuple(self._listed)
+
+    @property
+    def models(self) -> Models | None:
+        """The same with what the server says of each; of one it does not list, its name."""
+        pinned, listed = self.config.models, self._listed
+        if pinned is None:
+            return listed
+        return {name: (listed or {}).get(name) or _nameplate(name) for name in pinned}
+
+    def routed(self) -> RoutedServer:
+        """Return what a worker needs to know."""
+        return RoutedServer(
+            row=self.row,
+            generation=self.generation,
+            url=self.config.url,
+            max_concurrent_requests=self.config.max_concurrent_requests,
+            state=self.health.state,
+            reason=self.health.reason,
+            models=self.model_names,
+            api_key=self.config.api_key,
+            weight=self.config.weight,
+            discovered_from=self.config.discovered_from,
+        )
+
+    def health_report(self) -> messages.ServerHealth:
+        """Return what /health says of it."""
+        record = self.health.record
+        return messages.ServerHealth(
+            last_check=self._checked_at,
+            consecutive_failures=record.consecutive_failures,
+            success_rate=record.success_rate,
+            avg_response_time=record.average_response_time or 0.0,
+            last_response_time=record.last_response_time,
+            total_checks=record.total_checks,
+            models_last_updated=self._models_updated,
+        )
+
+    def _judge_progress(self, report: LoadReport, own_in_flight: int) -> None:
+        around, now = self._around, self._around.clock()
+        self._progress.note_events(self._relayed_events(), now)
+        self._observe(Event.ASLEEP if report.asleep else Event.AWAKE)
+        if self._progress.note_report(report, own_in_flight, now):
+            self._observe(Event.MOVING)
+        elif self._progress.has_stalled(around.config.stall_timeout, now):
+            requests = max(report.running, own_in_flight)
+            detail = f"no token for {around.config.stall_timeout:g} s, requests: {requests}"
+            self._observe(Event.STALLED, Facts(detail=detail))
+
+    def _observe(self, event: Event, facts: Facts = health.NO_FACTS) -> None:
+        change = self.health.observe(event, self._around.clock(), facts)
+        if change is None:
+            return
+        level = logging.WARNING if change.after is health.State.DOWN else logging.INFO
+        log.log(level, "server %s is %s: %s", *(self.config.url, change.after.name, change.reason))
+        if change.after in (health.State.DOWN, health.State.TRIAL):
+            self.probe_now.set()
+        if change.before is health.State.DOWN:
+            # It may be another process now, with other models.
+            self.list_now.set()
+        self._publish_state()
+        self._around.changed()
+
+    def _relayed_events(self) -> int:
+        return sum(column[self.row] for column in self._around.events)
+
+    def _publish_config(self) -> None:
+        columns = self._around.table.servers
+        columns.capacity[self.row] = self.config.max_concurrent_requests
+
+    def _publish_state(self) -> None:
+        if self.left_at is not None:
+            return
+        columns, state = self._around.table.servers, ServerState(self.health.state)
+        if columns.state[self.row] != state:
+            columns.state_since_ns[self.row] = int(self._around.clock() * NANO)
+            columns.state[self.row] = state
+
+    def _publish_report(self, report: LoadReport) -> None:
+        columns, row = self._around.table.servers, self.row
+        usage = report.kv_cache_usage
+        columns.running[row] = report.running
+        columns.waiting[row] = report.waiting
+        columns.kv_cache_ppm[row] = -1 if usage is None else round(usage * MICRO)
+        columns.generation_tokens[row] = report.generation_tokens or 0
+        columns.prefix_queries[row] = report.prefix_queries or 0
+        columns.prefix_hits[row] = report.prefix_hits or 0
+        columns.preemptions[row] = report.preemptions or 0
+        columns.foreign_milli[row] = round(self._foreign * MILLI)
+        columns.scraped_at_ns[row] = self._scraped_at_ns
+
+
+def _limits(config: Config) -> Limits:
+    return Limits(**{name: getattr(config, name) for name in Limits.__struct_fields__})
+
+
+def _nameplate(model: str) -> msgspec.Raw:
+    """Return the object of a model that only the configuration tells of."""
+    card = {"id": model, "object": "model", "created": 0, "owned_by": "fastroute"}
+    return msgspec.Raw(msgspec.json.encode(card))

@@ -1,0 +1,1 @@
+"""Loops that ask servers and the DNS."""

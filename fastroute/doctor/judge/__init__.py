@@ -1,0 +1,1 @@
+"""Findings that follow from measurements."""

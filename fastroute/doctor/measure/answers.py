@@ -1,0 +1,105 @@
+"""What a server says when asked: version, models, metrics; all, or those we name."""
+
+import contextlib
+import re
+
+import msgspec
+
+from fastroute.control.watch.models import MODELS, BadModels, parse_models
+from fastroute.control.watch.scraper import ALL_METRICS, OUR_METRICS
+from fastroute.doctor.facts import Facts, Filtered, Metrics, Models
+from fastroute.doctor.measure.bench import ANSWER_TIMEOUT, Bench
+from fastroute.doctor.measure.kv_cache import kv_cache
+from fastroute.net.http_client import ClientError, ServerClient
+from fastroute.rules.load import NAMES, BadMetrics, LoadReport, is_filtered, parse_metrics
+
+_NAME = re.compile(rb"^(vllm:\w+)(?=[ {])", re.MULTILINE)
+
+
+class _Version(msgspec.Struct):
+    version: str
+
+
+class _Card(msgspec.Struct):
+    max_model_len: int
+
+
+async def measure_version(bench: Bench, facts: Facts) -> None:
+    """Ask for the version. Only vLLM tells it."""
+    try:
+        reply = await bench.client.get("/version", ANSWER_TIMEOUT)
+        facts.version = msgspec.json.decode(reply.body, type=_Version).version
+    except (ClientError, msgspec.DecodeError, UnicodeDecodeError):
+        facts.version = None
+
+
+async def measure_models(bench: Bench, facts: Facts) -> None:
+    """Ask for the models; where a key is configured, once more without it."""
+    facts.models = await _models(bench.client)
+    if bench.server.api_key is None:
+        return
+    with contextlib.closing(bench.new_client(None)) as keyless:
+        facts.status_without_key = (await _models(keyless)).status
+
+
+async def measure_metrics(bench: Bench, facts: Facts) -> None:
+    """Read all metrics, as fastroute does where it cannot ask for its own alone."""
+    try:
+        reply = await bench.client.get(ALL_METRICS, ANSWER_TIMEOUT)
+    except ClientError as error:
+        facts.metrics = Metrics(error=str(error))
+        return
+    if reply.status != 200:
+        facts.metrics = Metrics(error=f"{ALL_METRICS} answers {reply.status}")
+        return
+    present = {name.decode() for name in _NAME.findall(reply.body)}
+    load, why = _load(reply.body)
+    facts.metrics = Metrics(
+        error=why,
+        size=len(reply.body),
+        names=tuple(name for name in NAMES if name in present),
+        load=load,
+        kv_cache=kv_cache(reply.body),
+    )
+
+
+async def measure_filtered(bench: Bench, facts: Facts) -> None:
+    """Ask for our own metrics alone."""
+    try:
+        reply = await bench.client.get(OUR_METRICS, ANSWER_TIMEOUT)
+    except ClientError as error:
+        facts.filtered = Filtered(error=str(error))
+        return
+    if reply.status != 200:
+        why = f"the answer is {reply.status}"
+    elif not is_filtered(reply.body):
+        why = "the names are ignored"
+    else:
+        _, why = _load(reply.body)
+    facts.filtered = Filtered(error=why, size=len(reply.body))
+
+
+def _load(text: bytes) -> tuple[LoadReport | None, str]:
+    """Return the load, or None and why it is not known."""
+    try:
+        return parse_metrics(text), ""
+    except BadMetrics as error:
+        return None, str(error)
+
+
+async def _models(client: ServerClient) -> Models:
+    try:
+        reply = await client.get(MODELS, ANSWER_TIMEOUT)
+    except ClientError as error:
+        return Models(error=str(error))
+    if reply.status != 200:
+        return Models(status=reply.status, error=f"{MODELS} answered {reply.status}")
+    try:
+        listed = parse_models(reply.body)
+    except BadModels as error:
+        return Models(status=reply.status, error=str(error))
+    lengths = {}
+    for name, raw in listed.items():
+        with contextlib.suppress(msgspec.ValidationError):
+            lengths[name] = msgspec.json.decode(raw, type=_Card).max_model_len
+    return Models(status=reply.status, names=tuple(listed), context_lengths=lengths)

@@ -1,0 +1,1 @@
+"""Shared by the supervisor and its workers."""

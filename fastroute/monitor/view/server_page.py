@@ -1,0 +1,103 @@
+"""One server with everything that /load-stats says of it."""
+
+from collections.abc import Iterator, Mapping
+
+from rich.text import Text
+
+from fastroute.monitor.view.picture import Line
+from fastroute.monitor.view.server_table import STATE_STYLES, fitted, level_style, models_text
+from fastroute.wording import bar, count, percent, printable, seconds
+
+LABEL_WIDTH = 14
+BAR_WIDTH = 20
+
+
+def server_page(line: Line) -> list[Text]:
+    """Return the lines of the page."""
+    server = line.server
+    titled = Text(line.name, style="bold")
+    titled.append(f"   {printable(server.url)}", style="not bold")
+    lines = [titled, Text(), _state(line), _labelled("models", models_text(line.models))]
+    if server.discovered_from is not None:
+        lines.append(_labelled("found by", printable(server.discovered_from)))
+    if line.outlier is not None:
+        lines.append(_labelled("stands out", line.outlier.text, "bold yellow"))
+    lines += [Text(), _load(line)]
+    lines += [_labelled(label, text) for label, text in _facts(line)]
+    return lines
+
+
+def _state(line: Line) -> Text:
+    server = line.server
+    text = f"{printable(server.status)} for {seconds(server.state_age_seconds)}"
+    if server.state_reason:
+        text += f": {printable(server.state_reason)}"
+    return _labelled("state", text, STATE_STYLES.get(server.status, ""))
+
+
+def _load(line: Line) -> Text:
+    server = line.server
+    share = server.utilization_percent / 100
+    drawn = f"{bar(share, BAR_WIDTH)} {percent(share)}"
+    text = _labelled("load", drawn, level_style(share))
+    text.append(
+        f"   {server.current_load:g} of {server.max_capacity}: own {server.in_flight}, "
+        f"others' {server.foreign_load:g}"
+    )
+    return text
+
+
+def _facts(line: Line) -> Iterator[tuple[str, str]]:
+    server, rates, engine = line.server, line.rates, line.server.detailed_metrics
+    yield "score", f"{server.score:.4f}   weight {server.weight:g}"
+    running, waiting = engine.num_requests_running, engine.num_requests_waiting
+    yield (
+        "engine",
+        (
+            f"running {count(running)}, waiting {count(waiting)}, "
+            f"preempted {count(engine.num_preemptions_total)}"
+        ),
+    )
+    yield "KV cache", percent(engine.gpu_cache_usage_perc)
+    yield "prefix cache", f"{percent(engine.prefix_hit_rate)} of tokens found"
+    yield (
+        "scraped",
+        (f"{seconds(server.scrape_age_seconds)} ago, failed {count(server.scrape_failures)} times"),
+    )
+    yield "", ""
+    yield (
+        "now",
+        (
+            f"{count(rates.requests)} requests/s, {count(rates.tokens)} tokens/s, "
+            f"{count(rates.errors)} errors/s"
+        ),
+    )
+    yield "requests", _counts(server.requests)
+    yield "errors", count(server.errors)
+    yield "retries", _counts(server.retries_by_reason)
+    yield "clients gone", _counts(server.aborts_by_phase)
+    p50, p99 = server.first_byte_p50_seconds, server.first_byte_p99_seconds
+    yield "first byte", f"p50 {seconds(p50)}, p99 {seconds(p99)}"
+    p50, p99 = server.duration_p50_seconds, server.duration_p99_seconds
+    yield "duration", f"p50 {seconds(p50)}, p99 {seconds(p99)}"
+    yield "connections", _counts(server.connections)
+    yield (
+        "bytes",
+        (
+            f"to it {count(server.bytes_in)}, to clients {count(server.bytes_out)} "
+            f"in {count(server.events)} pieces"
+        ),
+    )
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(
+        f"{printable(name.removeprefix('finished_'))} {count(number)}"
+        for name, number in counts.items()
+    )
+
+
+def _labelled(label: str, text: str, style: str = "") -> Text:
+    line = fitted(label, LABEL_WIDTH, "dim", left=True)
+    line.append(text, style=style)
+    return line

@@ -1,0 +1,214 @@
+"""The servers as lines of a terminal: as many columns as its width has room for."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+from rich.cells import cell_len
+from rich.text import Text
+
+from fastroute.monitor.view.picture import Line
+from fastroute.wording import UNKNOWN, bar, count, cut_name, percent, printable, seconds
+
+WARN_SHARE = 0.7
+ALARM_SHARE = 0.9
+STALE_AFTER = 5.0
+"""Seconds after which what was scraped says little about now."""
+BAR_WIDTH = 6
+MIN_NAME_WIDTH = 16
+"""With these, 80 cells have room for errors beside a name such as 127.0.0.1:50000."""
+MAX_NAME_WIDTH = 40
+MIN_MODEL_WIDTH = 12
+GAP = " "
+MARKED = "!"
+PLAIN = " "
+
+STATE_STYLES = {
+    "up": "green",
+    "trial": "yellow",
+    "cooling": "yellow",
+    "draining": "cyan",
+    "down": "bold red",
+}
+
+
+def level_style(share: float | None) -> str:
+    """Return the colour of a share (1 is all): from 70 % on it warns, from 90 % it alarms."""
+    if share is None:
+        return ""
+    if share >= ALARM_SHARE:
+        return "red"
+    return "yellow" if share >= WARN_SHARE else "green"
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A number or word of a server."""
+
+    title: str
+    width: int
+    rank: int
+    """The higher, the sooner there is no room for it."""
+    value: Callable[[Line], str]
+    about: str
+    style: Callable[[Line], str] = lambda _: ""
+    left: bool = False
+
+    def cell(self, line: Line) -> Text:
+        return fitted(self.value(line), self.width, self.style(line), left=self.left)
+
+    def head(self) -> Text:
+        return fitted(self.title, self.width, "bold", left=self.left)
+
+
+def _load(line: Line) -> float:
+    return line.server.utilization_percent / 100
+
+
+def _is_stale(line: Line) -> bool:
+    age = line.server.scrape_age_seconds
+    return age is not None and age > STALE_AFTER
+
+
+def _scraped(style: Callable[[Line], str] = lambda _: "") -> Callable[[Line], str]:
+    """Return the style of what was scraped: fainter when that was long ago."""
+    return lambda line: "dim" if _is_stale(line) else style(line)
+
+
+COLUMNS = (
+    Column(
+        "STATE", 8, 0, lambda x: printable(x.server.status), "what it may get: up all, trial one "
+        "request at a time, cooling only where there is no other, draining and down none",
+        lambda x: STATE_STYLES.get(x.server.status, ""), left=True,
+    ),
+    Column(
+        "LOAD", BAR_WIDTH + 1, 2, lambda x: bar(_load(x), BAR_WIDTH),
+        "current load of capacity; the mark is at 50 %",
+        lambda x: level_style(_load(x)), left=True,
+    ),
+    Column(
+        "%", 4, 0, lambda x: percent(_load(x)), "the same", lambda x: level_style(_load(x))
+    ),
+    Column(
+        "RUN", 4, 1, lambda x: count(x.server.detailed_metrics.num_requests_running),
+        "requests the server runs; faint: that was long ago", _scraped(),
+    ),
+    Column(
+        "WAIT", 4, 0, lambda x: count(x.server.detailed_metrics.num_requests_waiting),
+        "requests in its queue",
+        _scraped(lambda x: "yellow" if x.server.detailed_metrics.num_requests_waiting else ""),
+    ),
+    Column("OWN", 4, 1, lambda x: count(x.server.in_flight), "requests in flight from here"),
+    Column("CAP", 4, 2, lambda x: count(x.server.max_capacity), "max_concurrent_requests"),
+    Column("SCORE", 5, 5, lambda x: f"{x.server.score:.2f}", "what the choice compares; 1 is full"),
+    Column(
+        "KV", 4, 2, lambda x: percent(x.server.detailed_metrics.gpu_cache_usage_perc),
+        "KV cache in use",
+        _scraped(lambda x: level_style(x.server.detailed_metrics.gpu_cache_usage_perc)),
+    ),
+    Column(
+        "HIT", 4, 5, lambda x: percent(x.server.detailed_metrics.prefix_hit_rate),
+        "tokens found in its prefix cache", _scraped(),
+    ),
+    Column("REQ/S", 5, 4, lambda x: count(x.rates.requests), "requests sent to it, each second"),
+    Column("TOK/S", 5, 3, lambda x: count(x.rates.tokens), "tokens it generates, each second"),
+    Column(
+        "P50", 5, 5, lambda x: seconds(x.server.recent.first_byte_p50_seconds),
+        "half of the first bytes of the last 30 s came within it",
+    ),
+    Column(
+        "P99", 5, 3, lambda x: seconds(x.server.recent.first_byte_p99_seconds), "99 of 100 did"
+    ),
+    Column(
+        "ERR", 4, 3, lambda x: count(x.server.errors), "answers 5xx and broken ones; red: now",
+        lambda x: "bold red" if x.rates.errors else "",
+    ),
+    Column(
+        "ERR/S", 5, 5, lambda x: count(x.rates.errors), "the same, each second",
+        lambda x: "bold red" if x.rates.errors else "",
+    ),
+    Column(
+        "AGE", 5, 4, lambda x: seconds(x.server.scrape_age_seconds), "since its metrics were read",
+        lambda x: "yellow" if _is_stale(x) else "",
+    ),
+)  # fmt: skip
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """What fits into a width."""
+
+    name_width: int
+    columns: tuple[Column, ...]
+    model_width: int
+    """0: the models are not in a column."""
+
+    def hidden(self) -> list[Column]:
+        """Return the columns there is no room for."""
+        return [column for column in COLUMNS if column not in self.columns]
+
+
+def layout(lines: Iterable[Line], width: int) -> Layout:
+    """Choose the columns for a terminal of `width` cells."""
+    longest = max(map(cell_len, ("SERVER", *(line.name for line in lines))))
+    wanted = min(MAX_NAME_WIDTH, len(PLAIN) + longest)
+    name_width = min(wanted, MIN_NAME_WIDTH)
+    room = width - name_width
+    chosen = set()
+    for column in sorted(COLUMNS, key=lambda column: column.rank):
+        if room < len(GAP) + column.width:
+            break
+        room -= len(GAP) + column.width
+        chosen.add(column.title)
+    columns = tuple(column for column in COLUMNS if column.title in chosen)
+    widened = max(0, min(wanted - name_width, room))
+    room -= widened + len(GAP)
+    has_models = len(columns) == len(COLUMNS) and room >= MIN_MODEL_WIDTH
+    return Layout(name_width + widened, columns, room if has_models else 0)
+
+
+def heading(chosen: Layout) -> Text:
+    """Return the line above the servers."""
+    cells = [fitted(PLAIN + "SERVER", chosen.name_width, "bold", left=True)]
+    cells += [column.head() for column in chosen.columns]
+    if chosen.model_width:
+        cells.append(fitted("MODEL", chosen.model_width, "bold", left=True))
+    return Text(GAP).join(cells)
+
+
+def server_line(line: Line, chosen: Layout) -> Text:
+    """Return a server's line; one that stands out is marked with an exclamation mark."""
+    mark, style = (PLAIN, "") if line.outlier is None else (MARKED, "bold yellow")
+    name = cut_name(line.name, chosen.name_width - len(mark))
+    cells = [fitted(mark + name, chosen.name_width, style, left=True)]
+    cells += [column.cell(line) for column in chosen.columns]
+    if chosen.model_width:
+        cells.append(fitted(models_text(line.models), chosen.model_width, left=True))
+    return Text(GAP).join(cells)
+
+
+def second_line(line: Line, chosen: Layout) -> Text:
+    """Return what of a server has no room in its line: the reason of its state, models, numbers."""
+    parts = [reason] if (reason := printable(line.server.state_reason)) else []
+    if line.outlier is not None:
+        parts.append(line.outlier.text)
+    if not chosen.model_width:
+        parts.append(models_text(line.models))
+    parts += [f"{c.title.lower()} {c.value(line)}" for c in chosen.hidden() if c.title != "LOAD"]
+    return Text("    " + ", ".join(parts) if parts else "", style="dim", no_wrap=True)
+
+
+def models_text(models: Sequence[str] | None) -> str:
+    """Return the models of a server as one text."""
+    if models is None:
+        return "any model"
+    return printable(", ".join(models)) or UNKNOWN
+
+
+def fitted(text: str, width: int, style: str = "", *, left: bool = False) -> Text:
+    """Return a text in exactly `width` cells, cut or padded."""
+    cell = Text(text, style=style, no_wrap=True)
+    cell.truncate(width, overflow="ellipsis")
+    missing = width - cell.cell_len
+    if left:
+        cell.pad_right(missing)
+    else:
+        cell.pad_left(missing)
+    return cell

@@ -1,0 +1,1 @@
+"""Connections to servers, for all but the data plane."""

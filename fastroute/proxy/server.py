@@ -1,0 +1,176 @@
+"""The connections to one vLLM server: a stack of idle ones, and how a new one is made."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Callable
+from typing import Final, cast
+
+from fastroute.config import Config
+from fastroute.ipc.messages import RoutedServer
+from fastroute.ipc.score_table import ServerState
+from fastroute.net.resolver import Resolver
+from fastroute.proxy.upstream import UpstreamConnection
+from fastroute.rules.head_match import KnownHeads
+from fastroute.rules.policy import Candidate
+from fastroute.server_address import ServerAddress
+
+# Heads of replies differ by the date: this is a minute of one kind.
+KNOWN_REPLIES: Final = 64
+# Through the class it costs 60 ns on Python 3.11.
+FREE: Final = ServerState.FREE
+
+
+class ServerPool(Candidate):
+    """One server as a worker sees it.
+
+    Newest first: the most recently used connection is the least likely to be closed by the server
+    meanwhile, and the oldest can grow old and go. There is no cap on connections: vLLM queues by
+    itself, and a queue of ours would only hide that.
+
+    Attributes:
+        row: The server's row in the score table.
+        generation: Tells it from an earlier server that had the same row.
+        capacity: How many requests it can work on at once, times its weight.
+        state: What may be asked of it.
+        models: The names of those it has, or None where they are not known.
+        url: As the user wrote it.
+        authority: Host and port for the Host field.
+        authorization: The Authorization field it wants in place of the client's, or None.
+        known_replies: Heads of its replies.
+    """
+
+    __slots__ = (
+        "_address",
+        "_discovered_from",
+        "_idle",
+        "_idle_timeout",
+        "_is_ip",
+        "_loop",
+        "_max_head_bytes",
+        "_resolver",
+        "_tls",
+        "_tls_name",
+        "authority",
+        "authorization",
+        "generation",
+        "known_replies",
+        "models",
+        "state",
+        "url",
+    )
+
+    def __init__(
+        self,
+        server: RoutedServer,
+        config: Config,
+        loop: asyncio.AbstractEventLoop,
+        tls: Callable[[], ssl.SSLContext],
+        resolver: Resolver,
+    ) -> None:
+        self._loop = loop
+        self._resolver = resolver
+        self._idle: list[UpstreamConnection] = []
+        self.known_replies: KnownHeads = KnownHeads(KNOWN_REPLIES)
+        self.url = server.url
+        self._address = ServerAddress.from_url(server.url)
+        self._is_ip = self._address.is_ip
+        self._tls = tls() if self._address.tls else None
+        self._call_it(server)
+        self.row = server.row
+        self.generation = server.generation
+        self.configure(server, config)
+
+    def configure(self, server: RoutedServer, config: Config) -> None:
+        """Take what may change while the server stays the same."""
+        self.capacity = server.max_concurrent_requests * server.weight
+        self.state = ServerState(server.state)
+        self.models = server.models
+        key = server.api_key
+        self.authorization = None if key is None else b"Bearer " + key.encode()
+        if server.discovered_from != self._discovered_from:
+            # To another name it might not be the same server.
+            self.close_idle()
+            self._call_it(server)
+        self._idle_timeout = config.pool_idle_timeout
+        self._max_head_bytes = config.max_header_bytes
+
+    def _call_it(self, server: RoutedServer) -> None:
+        self._discovered_from = server.discovered_from
+        called = ServerAddress.from_url(server.discovered_from or server.url)
+        self.authority = called.authority.encode()
+        self._tls_name = called.tls_name
+
+    def __repr__(self) -> str:
+        return f"<ServerPool {self.url} row={self.row} idle={len(self._idle)}>"
+
+    def look_up(self) -> None:
+        """Have its name looked up before anybody connects, so that nobody waits for that."""
+        if not self._is_ip:
+            self._resolver.begin(self._address.host)
+
+    async def connect(self) -> UpstreamConnection:
+        """Open a connection, to the first address of its name that takes it.
+
+        Raises:
+            OSError: No address, refused, unreachable, or TLS failed.
+        """
+        host = self._address.host
+        if self._is_ip:
+            return await self._connect(host)
+        *others, last = await self._resolver.locate(host)
+        for address in others:
+            with contextlib.suppress(OSError):
+                return await self._connect(address)
+        return await self._connect(last)
+
+    async def _connect(self, host: str) -> UpstreamConnection:
+        _, upstream = await self._loop.create_connection(
+            lambda: cast(asyncio.Protocol, UpstreamConnection(self, self._max_head_bytes)),
+            host,
+            self._address.port,
+            ssl=self._tls,
+            server_hostname=self._tls_name,
+        )
+        return cast(UpstreamConnection, upstream)
+
+    def take_idle(self, now: float) -> UpstreamConnection | None:
+        """Take the newest idle connection that the server will not have closed yet, or None."""
+        if not self._idle:
+            return None
+        upstream = self._idle.pop()
+        if now - upstream.idle_since < self._idle_timeout:
+            return upstream
+        upstream.cancel()
+        self.close_idle()  # all others are older still
+        return None
+
+    def give_back(self, upstream: UpstreamConnection, now: float) -> None:
+        """Keep a connection for the next request, if there can be one."""
+        if self.state is FREE:
+            upstream.cancel()
+            return
+        upstream.reused = True
+        upstream.idle_since = now
+        self._idle.append(upstream)
+
+    def idle_lost(self, upstream: UpstreamConnection) -> None:
+        """Forget an idle connection that the server ended."""
+        if upstream in self._idle:
+            self._idle.remove(upstream)
+
+    def expire_idle(self, now: float) -> None:
+        """Close connections that are idle for too long, oldest first."""
+        while self._idle and now - self._idle[0].idle_since >= self._idle_timeout:
+            self._idle.pop(0).cancel()
+
+    def retire(self) -> None:
+        """Take note that the server was removed; exchanges under way finish."""
+        self.state = ServerState.FREE
+        self.close_idle()
+
+    def close_idle(self) -> None:
+        """Close all idle connections."""
+        idle, self._idle = self._idle, []
+        for upstream in idle:
+            upstream.cancel()

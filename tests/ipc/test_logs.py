@@ -1,0 +1,86 @@
+import json
+import re
+import subprocess
+import sys
+
+import msgspec
+import pytest
+
+from fastroute.ipc.logs import LogOptions
+
+PROGRAM = """
+import logging, os, sys
+import msgspec
+from fastroute.ipc.logs import LogOptions, configure_logging
+options = msgspec.json.decode(sys.argv[1], type=LogOptions)
+configure_logging(options)
+for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
+    logging.getLogger("supervisor").log(level, "%d servers", 3)
+if "rename" in sys.argv:
+    os.rename(options.file, options.file + ".old")
+try:
+    raise ValueError('said "no"\\nand more')
+except ValueError:
+    logging.getLogger("supervisor").exception("it failed")
+"""
+LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d ([A-Z]+) supervisor: 3 servers")
+
+
+def run(options: LogOptions, *more: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", PROGRAM, msgspec.json.encode(options).decode(), *more]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    return done
+
+
+@pytest.mark.parametrize(
+    ("level", "written"),
+    [
+        pytest.param("debug", ["DEBUG", "INFO", "WARNING", "ERROR"], id="debug"),
+        pytest.param("info", ["INFO", "WARNING", "ERROR"], id="info"),
+        pytest.param("error", ["ERROR"], id="error"),
+    ],
+)
+def test_text_lines(level, written):
+    lines = run(LogOptions(level=level)).stderr.splitlines()
+    count = len(written)
+    assert [LINE.fullmatch(text)[1] for text in lines[:count]] == written
+    assert lines[count].endswith(" ERROR supervisor: it failed")
+
+
+def test_json_lines():
+    """Each is one line, whatever is in it."""
+    *_, warning, error, failed = map(json.loads, run(LogOptions(form="json")).stderr.splitlines())
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", warning.pop("time"))
+    assert warning.pop("process") == error["process"]
+    assert warning == {"level": "warning", "logger": "supervisor", "message": "3 servers"}
+    assert (failed["level"], failed["message"]) == ("error", "it failed")
+    assert failed["exception"].startswith("Traceback (most recent call last):\n")
+    assert failed["exception"].endswith('ValueError: said "no"\nand more')
+
+
+class TestFile:
+    def test_takes_the_place_of_stderr(self, tmp_path):
+        path = tmp_path / "log"
+        assert run(LogOptions(file=str(path))).stderr == ""
+        assert LINE.fullmatch(path.read_text().splitlines()[0])
+
+    def test_beside_stderr(self, tmp_path):
+        """For the monitor, which shows what is logged."""
+        path = tmp_path / "log"
+        done = run(LogOptions(file=str(path), also_stderr=True))
+        assert done.stderr == path.read_text() != ""
+
+    def test_one_that_was_renamed_is_begun_anew(self, tmp_path):
+        path = tmp_path / "log"
+        run(LogOptions(file=str(path)), "rename")
+        assert path.read_text().splitlines()[0].endswith("it failed")
+        old = (tmp_path / "log.old").read_text().splitlines()
+        assert [LINE.fullmatch(line)[1] for line in old] == ["INFO", "WARNING", "ERROR"]
+
+    def test_what_a_full_disk_does_not_take_goes_to_stderr(self):
+        done = run(LogOptions(file="/dev/full"))
+        assert [LINE.fullmatch(line)[1] for line in done.stderr.splitlines()[:3]] == [
+            *("INFO", "WARNING", "ERROR")
+        ]
+        assert "it failed" in done.stderr

@@ -1,0 +1,41 @@
+import pytest
+
+from fastroute.api.rates import Rates
+from fastroute.monitor.view.picture import Sort
+from tests.support.reports import down, picture, server
+
+SERVERS = (
+    server(1, utilization_percent=10.0, first_byte_p99_seconds=2.0),
+    server(2, utilization_percent=90.0, engine={"num_requests_waiting": 3}),
+    down(3),
+    server(4, utilization_percent=50.0, status="cooling", errors=9),
+)
+
+
+@pytest.mark.parametrize(
+    ("sort", "order"),
+    [
+        (Sort.CONFIG, "1 2 3 4"),
+        (Sort.TROUBLE, "3 4 2 1"),
+        (Sort.LOAD, "2 4 1 3"),
+        (Sort.WAITING, "2 1 4 3"),
+        (Sort.FIRST_BYTE, "1 2 4 3"),
+        (Sort.ERRORS, "1 4 3 2"),
+    ],
+)
+def test_sort(sort, order):
+    rates = {SERVERS[0]["url"]: Rates(errors=0.1)}
+    lines = picture(*SERVERS, rates=rates).lines(sort)
+    assert " ".join(line.name.removeprefix("gpu-") for line in lines) == order
+
+
+def test_every_sort_comes_round():
+    sort, seen = Sort.CONFIG, []
+    for _ in Sort:
+        seen.append(sort)
+        sort = sort.next()
+    assert (sort, set(seen)) == (Sort.CONFIG, set(Sort))
+
+
+def test_nothing_known_yet():
+    assert picture(report=None).lines(Sort.CONFIG) == []
