@@ -11,7 +11,7 @@ from fastroute.config import config_from_urls
 from fastroute.ipc.messages import Configure, RoutedServer
 from fastroute.ipc.score_table import ScoreTable
 from fastroute.proxy.client import ClientConnection, Listener
-from fastroute.proxy.context import WorkerState
+from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.upstream import UpstreamConnection
 
 # As the supervisor makes it for a few servers: a choice must not pay for the empty rows.
@@ -58,7 +58,7 @@ class InMemoryWorker:
     def __init__(self, servers: int) -> None:
         self.loop = asyncio.new_event_loop()
         self.table = ScoreTable.create(max(_ROWS, 2 * servers), 1)
-        self.state = WorkerState(self.loop, self.table, self.table.worker_cells(0))
+        self.state = WorkerContext(self.loop, self.table, self.table.worker_cells(0))
         urls = [f"http://127.0.0.1:{9000 + number}" for number in range(servers)]
         routed = [
             RoutedServer(

@@ -19,7 +19,7 @@ from fastroute import __version__
 from fastroute.ipc.logs import configure_logging
 from fastroute.ipc.score_table import ScoreTable
 from fastroute.ipc.worker_spec import WorkerSpec
-from fastroute.proxy.context import WorkerState
+from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.own_replies import Listener, LocalEndpoint, LocalReply, OwnReply
 from fastroute.proxy.worker import Worker
 from fastroute.views.endpoints import VIEWS
@@ -58,7 +58,7 @@ async def serve(
     cells = table.worker_cells(index)
     cells.process.pid[0] = os.getpid()
     cells.process.draining[0] = 0
-    state = WorkerState(loop, table, cells)
+    state = WorkerContext(loop, table, cells)
     worker = Worker(state, listeners(state, listening, admin))
     # A service manager signals all processes: to drain is right then, too. The others are the
     # supervisor's to act on.
@@ -69,7 +69,7 @@ async def serve(
 
 
 def listeners(
-    state: WorkerState, listening: socket.socket, admin: socket.socket | None
+    state: WorkerContext, listening: socket.socket, admin: socket.socket | None
 ) -> list[tuple[socket.socket, Listener]]:
     """Return what is served at which socket."""
     own, models = own_endpoints(state), models_endpoint(state)
@@ -78,7 +78,7 @@ def listeners(
     return [(listening, Listener(models)), (admin, Listener(own | models, forwards=False))]
 
 
-def models_endpoint(state: WorkerState) -> dict[bytes, LocalEndpoint]:
+def models_endpoint(state: WorkerContext) -> dict[bytes, LocalEndpoint]:
     """Return the endpoint that speaks for all servers; clients use it too."""
 
     def models() -> LocalReply | None:
@@ -88,7 +88,7 @@ def models_endpoint(state: WorkerState) -> dict[bytes, LocalEndpoint]:
     return {b"/v1/models": models}
 
 
-def own_endpoints(state: WorkerState) -> dict[bytes, LocalEndpoint]:
+def own_endpoints(state: WorkerContext) -> dict[bytes, LocalEndpoint]:
     """Return the endpoints for those who run fastroute, by path."""
 
     def answer(render: Callable[[View], Reply]) -> Reply:
@@ -97,7 +97,7 @@ def own_endpoints(state: WorkerState) -> dict[bytes, LocalEndpoint]:
     return {path: partial(answer, render) for path, render in VIEWS.items()}
 
 
-def current_view(state: WorkerState) -> View:
+def current_view(state: WorkerContext) -> View:
     """Return what there is to show now."""
     configured = state.configured
     return View(

@@ -12,7 +12,7 @@ from fastroute.monitor.poller import NoAnswer, Poller
 from fastroute.monitor.press import press
 from fastroute.monitor.screen import Screen
 from fastroute.monitor.terminal import is_foreground
-from fastroute.monitor.view.picture import Look, Picture
+from fastroute.monitor.view.picture import MonitorData, MonitorState
 from fastroute.monitor.view.terminal import frame
 
 POLL_INTERVAL = 1.0
@@ -50,8 +50,8 @@ class Monitor:
         self._covered = covered
         self._caption = caption
         self._keys = KeyReader()
-        self._look = Look()
-        self._picture: Picture = poller.picture(log, caption())
+        self._state = MonitorState()
+        self._picture: MonitorData = poller.picture(log, caption())
         self._ended = asyncio.Event()
         self._redraw: asyncio.Handle | None = None
 
@@ -101,7 +101,7 @@ class Monitor:
         self._redraw = None
         if self._screen.is_entered:
             width, height = self._screen.size()
-            self._screen.draw(frame(self._picture, self._look, width, height), width)
+            self._screen.draw(frame(self._picture, self._state, width, height), width)
         if self._screen.is_lost:
             self.end()
 
@@ -112,7 +112,7 @@ class Monitor:
             # The trouble is in the picture.
             with contextlib.suppress(NoAnswer):
                 await self._poller.poll()
-            if not self._look.paused:
+            if not self._state.paused:
                 self._picture = self._poller.picture(self._log, self._caption())
             self._draw_soon()
             await asyncio.sleep(POLL_INTERVAL)
@@ -133,8 +133,8 @@ class Monitor:
             if key == Key.QUIT:
                 self.end()
                 return
-            urls = [line.server.url for line in self._picture.lines(self._look.sort)]
-            self._look = press(key, self._look, urls)
+            urls = [line.server.url for line in self._picture.lines(self._state.sort)]
+            self._state = press(key, self._state, urls)
         self._draw_soon()
 
     # Signals.

@@ -8,7 +8,7 @@ from typing import TypeVar
 from fastroute.api.rates import Moment, is_restart, rates
 from fastroute.api.report import ModelsReport, Report, read_answer
 from fastroute.errors import ConfigError
-from fastroute.monitor.view.picture import Picture
+from fastroute.monitor.view.picture import MonitorData
 from fastroute.net.http_client import ClientError, ServerClient
 from fastroute.server_address import URL_FORM, ServerAddress
 
@@ -86,15 +86,15 @@ class Poller:
             raise
         self._trouble = ""
 
-    def picture(self, log: Sequence[str] | None = None, caption: str = "") -> Picture:
+    def picture(self, log: Sequence[str] | None = None, caption: str = "") -> MonitorData:
         """Return what is known now, with what else is to be shown."""
         clock = time.strftime("%H:%M:%S")
         if not self._moments:
-            return Picture(
+            return MonitorData(
                 source=self._url, trouble=self._trouble, log=log, caption=caption, clock=clock
             )
         before, after = self._moments[0], self._moments[-1]
-        return Picture(
+        return MonitorData(
             source=self._url,
             report=after.report,
             rates=rates(before, after),

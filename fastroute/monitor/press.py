@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from fastroute.monitor.keys import Key
-from fastroute.monitor.view.picture import Look, Page
+from fastroute.monitor.view.picture import MonitorState, Page
 
 PAGE_STEP = 10
 STEPS = {
@@ -17,66 +17,66 @@ STEPS = {
 MAX_SCROLL = 1_000
 
 
-def press(key: Key, look: Look, urls: Sequence[str]) -> Look:
+def press(key: Key, state: MonitorState, urls: Sequence[str]) -> MonitorState:
     """Return what is shown after a key.
 
     Args:
         key: Any; one that means nothing here changes nothing.
-        look: What is shown now.
+        state: What is shown now.
         urls: Those of the servers, as sorted now.
     """
     if key in STEPS or key in (Key.HOME, Key.END):
-        return _move(key, look, urls) if look.page == Page.TABLE else _scroll(key, look)
+        return _move(key, state, urls) if state.page == Page.TABLE else _scroll(key, state)
     change = CHANGES.get(key)
-    return look if change is None else change(look)
+    return state if change is None else change(state)
 
 
-def _move(key: Key, look: Look, urls: Sequence[str]) -> Look:
+def _move(key: Key, state: MonitorState, urls: Sequence[str]) -> MonitorState:
     if not urls:
-        return look
-    at = urls.index(look.selected) if look.selected in urls else 0
+        return state
+    at = urls.index(state.selected) if state.selected in urls else 0
     last = len(urls) - 1
     moved = {Key.HOME: 0, Key.END: last}.get(key, at + STEPS.get(key, 0))
-    return msgspec.structs.replace(look, selected=urls[max(0, min(last, moved))])
+    return msgspec.structs.replace(state, selected=urls[max(0, min(last, moved))])
 
 
-def _scroll(key: Key, look: Look) -> Look:
+def _scroll(key: Key, state: MonitorState) -> MonitorState:
     # Log lines are looked at from the end, so up is further away from it.
-    upwards = look.page == Page.LOG
+    upwards = state.page == Page.LOG
     step = -STEPS.get(key, 0) if upwards else STEPS.get(key, 0)
     first, last = (MAX_SCROLL, 0) if upwards else (0, MAX_SCROLL)
-    scroll = {Key.HOME: first, Key.END: last}.get(key, look.scroll + step)
-    return msgspec.structs.replace(look, scroll=max(0, min(MAX_SCROLL, scroll)))
+    scroll = {Key.HOME: first, Key.END: last}.get(key, state.scroll + step)
+    return msgspec.structs.replace(state, scroll=max(0, min(MAX_SCROLL, scroll)))
 
 
-def _sort(look: Look) -> Look:
-    return msgspec.structs.replace(look, sort=look.sort.next())
+def _sort(state: MonitorState) -> MonitorState:
+    return msgspec.structs.replace(state, sort=state.sort.next())
 
 
-def _pause(look: Look) -> Look:
-    return msgspec.structs.replace(look, paused=not look.paused)
+def _pause(state: MonitorState) -> MonitorState:
+    return msgspec.structs.replace(state, paused=not state.paused)
 
 
-def _to(page: Page) -> Callable[[Look], Look]:
+def _to(page: Page) -> Callable[[MonitorState], MonitorState]:
     """Return what turns to a page, or back to the servers if that page is shown already."""
 
-    def turn(look: Look) -> Look:
+    def turn(state: MonitorState) -> MonitorState:
         return msgspec.structs.replace(
-            look, page=Page.TABLE if look.page == page else page, scroll=0
+            state, page=Page.TABLE if state.page == page else page, scroll=0
         )
 
     return turn
 
 
-def _enter(look: Look) -> Look:
-    return _to(Page.SERVER)(look) if look.page == Page.TABLE else look
+def _enter(state: MonitorState) -> MonitorState:
+    return _to(Page.SERVER)(state) if state.page == Page.TABLE else state
 
 
-def _back(look: Look) -> Look:
-    return msgspec.structs.replace(look, page=Page.TABLE, scroll=0)
+def _back(state: MonitorState) -> MonitorState:
+    return msgspec.structs.replace(state, page=Page.TABLE, scroll=0)
 
 
-CHANGES: Mapping[Key, Callable[[Look], Look]] = {
+CHANGES: Mapping[Key, Callable[[MonitorState], MonitorState]] = {
     Key.SORT: _sort,
     Key.PAUSE: _pause,
     Key.ENTER: _enter,

@@ -2,7 +2,7 @@ cimport cython
 
 from fastroute.proxy.exchange cimport Client, Exchange
 from fastroute.proxy.request_reader cimport Request, RequestReader
-from fastroute.proxy.context cimport WorkerState
+from fastroute.proxy.context cimport WorkerContext
 from fastroute.rules.message cimport RequestHead
 
 cdef object BETWEEN, HEAD, BODY, REFUSED
@@ -11,7 +11,7 @@ cdef bytes OWN_PREFIX
 
 
 cdef class ClientConnection(Client):
-    cdef public WorkerState _worker
+    cdef public WorkerContext _worker
     cdef public object _listener
     cdef public object _endpoints
     cdef public bint _forwards

@@ -10,7 +10,7 @@ import struct
 from typing import Final
 
 from fastroute.errors import BadRequest
-from fastroute.proxy.context import WorkerState
+from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.exchange import Client, Exchange
 from fastroute.proxy.own_replies import (
     OWN_PREFIX,
@@ -21,7 +21,7 @@ from fastroute.proxy.own_replies import (
     unknown_model,
 )
 from fastroute.proxy.request_reader import BETWEEN, BODY, HEAD, REFUSED, RequestReader
-from fastroute.proxy.request_trace import Trail, told
+from fastroute.proxy.request_trace import RequestTrace, told
 from fastroute.proxy.router import UnknownModel
 from fastroute.rules.message import RequestHead
 
@@ -63,7 +63,7 @@ class ClientConnection(Client):
 
     _transport: asyncio.Transport
 
-    def __init__(self, worker: WorkerState, listener: Listener) -> None:
+    def __init__(self, worker: WorkerContext, listener: Listener) -> None:
         # Connection
         self._worker = worker
         self._listener = listener
@@ -218,10 +218,10 @@ class ClientConnection(Client):
             group, body = worker.router.find(head.target, head.content_type, body)
         except UnknownModel as unknown:
             worker.cells.process.unknown_models[0] += 1
-            trail = None
+            trace = None
             if worker.follows:
-                trail = Trail(worker, self.address, head, body, unknown.model)
-            self._reply(unknown_model(unknown.model, unknown.known), "no server has it", trail)
+                trace = RequestTrace(worker, self.address, head, body, unknown.model)
+            self._reply(unknown_model(unknown.model, unknown.known), "no server has it", trace)
             return
         self._deadline = _NEVER
         self._exchange = Exchange(worker, self, head, body, group)
@@ -255,8 +255,8 @@ class ClientConnection(Client):
     def exchange_refused(self, status: int, message: str) -> None:
         """Answer with an error of our own in place of a server's reply."""
         exchange, self._exchange = self._exchange, None
-        trail = None if exchange is None else exchange.trail
-        self._reply(own_error(status, message), message, trail)
+        trace = None if exchange is None else exchange.trace
+        self._reply(own_error(status, message), message, trace)
         self._advance()
 
     def exchange_broken(self, reset: bool) -> None:
@@ -273,9 +273,9 @@ class ClientConnection(Client):
             self._close()
 
     def _reply(
-        self, reply: LocalReply, reason: str | None = None, trail: Trail | None = None
+        self, reply: LocalReply, reason: str | None = None, trace: RequestTrace | None = None
     ) -> None:
-        """Answer the request in hand; the reason and its trail are for those who are told of it."""
+        """Answer the request in hand; the reason and its trace are for those who are told of it."""
         head = self._head_in_hand
         assert head is not None, "an answer to no request"
         keep_alive = head.keep_alive and not self._worker.draining
@@ -285,8 +285,8 @@ class ClientConnection(Client):
         known = head.field(b"if-none-match") if reply.fields else None
         written = own_reply(reply, method=head.method, connection=connection, if_none_match=known)
         self.write(written)
-        if trail is not None:
-            trail.answered(reply.status, bytes_out=len(written), reason=reason)
+        if trace is not None:
+            trace.answered(reply.status, bytes_out=len(written), reason=reason)
         elif self._worker.recorder is not None:
             self._worker.recorder.add(told(self.address, head, reply.status, len(written), reason))
         if keep_alive:

@@ -1,9 +1,9 @@
-from fastroute.proxy.server cimport ServerPool
+from fastroute.proxy.server cimport Server
 from fastroute.proxy.router cimport Router
 from fastroute.rules.head_match cimport KnownHeads
 
 
-cdef class WorkerState:
+cdef class WorkerContext:
     cdef public object _recorder
     cdef public object backlog
     cdef public object cells

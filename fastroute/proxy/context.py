@@ -10,7 +10,7 @@ from fastroute.ipc.messages import Configure, Health, Losses, Message, Observati
 from fastroute.ipc.score_table import COUNTERS, ScoreTable, ServerState, WorkerCells
 from fastroute.proxy.recorder import Recorder
 from fastroute.proxy.router import Router
-from fastroute.proxy.server import ServerPool
+from fastroute.proxy.server import Server
 from fastroute.rules.head_match import KnownHeads
 from fastroute.rules.retry import RetryBudget
 
@@ -34,7 +34,7 @@ class Sweepable(Protocol):
         """Close at once, but not so that a part of a reply looks whole; whether there was one."""
 
 
-class WorkerState:
+class WorkerContext:
     """Settings, servers, counters and clients of one worker.
 
     Attributes:
@@ -167,7 +167,7 @@ class WorkerState:
         return self._budget.allows(self.requests, self.retries)
 
     def observe(
-        self, server: ServerPool, kind: Observation, detail: str, retry_after: float = 0.0
+        self, server: Server, kind: Observation, detail: str, retry_after: float = 0.0
     ) -> None:
         """Tell the supervisor what matters for a server's health.
 

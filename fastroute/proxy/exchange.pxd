@@ -1,10 +1,10 @@
 cimport cython
 
 from fastroute.proxy cimport clock
-from fastroute.proxy.server cimport ServerPool
-from fastroute.proxy.router cimport Group
+from fastroute.proxy.server cimport Server
+from fastroute.proxy.router cimport ModelServers
 from fastroute.proxy.upstream cimport ReplySink, UpstreamConnection
-from fastroute.proxy.context cimport WorkerState
+from fastroute.proxy.context cimport WorkerContext
 from fastroute.rules.message cimport ReplyHead, RequestHead
 
 cdef object CONNECTING, WAITING, REPLYING
@@ -28,20 +28,20 @@ cdef class Client:
 
 
 cdef class Exchange(ReplySink):
-    cdef public WorkerState _worker
+    cdef public WorkerContext _worker
     cdef public Client _client
     cdef public object _write
     cdef public RequestHead _head
     cdef public object _body
-    cdef public Group _group
+    cdef public ModelServers _group
     cdef public bytes _request_id
     cdef public Py_ssize_t _retries_left
     cdef public list _tried
     cdef public double _started_at
     cdef public bint _sent
-    cdef public object trail
+    cdef public object trace
     cdef public bint _paused
-    cdef public ServerPool _server
+    cdef public Server _server
     cdef public UpstreamConnection _upstream
     cdef public object _connecting
     cdef public object _phase
@@ -64,13 +64,13 @@ cdef class Exchange(ReplySink):
     cpdef resume_reply(self)
     cpdef cancel(self)
     cpdef sweep(self, double now)
-    cdef _attempt(self, ServerPool server)
+    cdef _attempt(self, Server server)
     cdef _send(self, UpstreamConnection upstream)
     cdef object _judge(self, int status)
-    cdef bint _refused(self, ServerPool server) except -1
-    cdef ServerPool _another(self, ServerPool server)
-    cdef _finish(self, ServerPool server)
-    cdef _observe_reply(self, ServerPool server, ReplyHead reply)
+    cdef bint _refused(self, Server server) except -1
+    cdef Server _another(self, Server server)
+    cdef _finish(self, Server server)
+    cdef _observe_reply(self, Server server, ReplyHead reply)
     cdef _failed(self, str reason, bint silent)
     cdef _give_up(self, str reason, bint silent)
     cdef _flush(self)

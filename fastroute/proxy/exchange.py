@@ -20,10 +20,10 @@ from fastroute.ipc.score_table import (
     ServerState,
 )
 from fastroute.proxy import clock
-from fastroute.proxy.context import WorkerState
-from fastroute.proxy.request_trace import Trail
-from fastroute.proxy.router import Group
-from fastroute.proxy.server import ServerPool
+from fastroute.proxy.context import WorkerContext
+from fastroute.proxy.request_trace import RequestTrace
+from fastroute.proxy.router import ModelServers
+from fastroute.proxy.server import Server
 from fastroute.proxy.upstream import ReplySink, UpstreamConnection
 from fastroute.rules.framing import Body, Unwrapper
 from fastroute.rules.message import ReplyHead, RequestHead
@@ -153,16 +153,16 @@ class Exchange(ReplySink):
         "_verdict",
         "_worker",
         "_write",
-        "trail",
+        "trace",
     )
 
     def __init__(
         self,
-        worker: WorkerState,
+        worker: WorkerContext,
         client: Client,
         head: RequestHead,
         body: bytes | bytearray,
-        group: Group,
+        group: ModelServers,
     ) -> None:
         # Request
         self._worker = worker
@@ -173,17 +173,17 @@ class Exchange(ReplySink):
         self._group = group
         self._request_id = head.request_id or worker.new_request_id()
         self._retries_left = worker.max_retries
-        self._tried: list[ServerPool] = []
+        self._tried: list[Server] = []
         self._started_at = 0.0
         self._sent = False
         self._paused = False
         self.method = head.method
-        self.trail: Trail | None = None
+        self.trace: RequestTrace | None = None
         if worker.follows:
-            self.trail = Trail(worker, client.address, head, body, group.name)
-            self._write = self.trail.follow(self._request_id, client.write)
+            self.trace = RequestTrace(worker, client.address, head, body, group.name)
+            self._write = self.trace.follow(self._request_id, client.write)
         # Attempt; `_attempt` sets the rest of it, and `reply_head` what belongs to a reply
-        self._server: ServerPool | None = None
+        self._server: Server | None = None
         self._upstream: UpstreamConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._phase = CONNECTING
@@ -227,8 +227,8 @@ class Exchange(ReplySink):
         self._worker.counts[when, self._server.row] += 1
         self._drop_upstream()
         self._release(ABORTED, ended=True)
-        if self.trail is not None:
-            self.trail.end(
+        if self.trace is not None:
+            self.trace.end(
                 "client", bytes_out=self._bytes_out, reason=f"gone while {self._phase.value}"
             )
 
@@ -321,10 +321,10 @@ class Exchange(ReplySink):
 
     # Within: an attempt
 
-    def _attempt(self, server: ServerPool) -> None:
+    def _attempt(self, server: Server) -> None:
         worker = self._worker
-        if self.trail is not None:
-            self.trail.attempt(server, self._group, self._tried)
+        if self.trace is not None:
+            self.trace.attempt(server, self._group, self._tried)
         self._server = server
         self._reply = None
         self._verdict = FINE
@@ -345,7 +345,7 @@ class Exchange(ReplySink):
             self._phase = CONNECTING
             self._connecting = worker.loop.create_task(self._connect(server))
 
-    async def _connect(self, server: ServerPool) -> None:
+    async def _connect(self, server: Server) -> None:
         timeout = self._worker.config.connect_timeout
         try:
             async with asyncio.timeout(timeout):
@@ -383,8 +383,8 @@ class Exchange(ReplySink):
             self._request_id,
             len(body),
         )
-        if self.trail is not None:
-            head = self.trail.outgoing(head)
+        if self.trace is not None:
+            head = self.trace.outgoing(head)
         self._worker.counts[BYTES_IN, server.row] += len(head) + len(body)
         upstream.send(self, head, body)
         if self._paused:
@@ -400,7 +400,7 @@ class Exchange(ReplySink):
         may_retry = self._retries_left and str(status) in self._worker.retry_on
         return verdict if may_retry else FINE
 
-    def _refused(self, server: ServerPool) -> bool:
+    def _refused(self, server: Server) -> bool:
         """Try another server in place of one that refused; whether there is one."""
         reply, held = self._reply, self._held
         assert reply is not None, "a refusal without a head"
@@ -417,15 +417,15 @@ class Exchange(ReplySink):
         if other is None:
             return False
         self._held = None
-        if self.trail is not None:
-            self.trail.failed(f"status {reply.status}")
+        if self.trace is not None:
+            self.trace.failed(f"status {reply.status}")
         self._observe_reply(server, reply)
         self._release(finished_column(reply.status), ended=False)
         self._worker.counts[counter, other.row] += 1
         self._attempt(other)
         return True
 
-    def _another(self, server: ServerPool) -> ServerPool | None:
+    def _another(self, server: Server) -> Server | None:
         """Choose a server for one more attempt, if limits and budget allow it and there is one."""
         worker = self._worker
         if not self._retries_left or not worker.may_retry():
@@ -438,7 +438,7 @@ class Exchange(ReplySink):
             worker.counts[RETRIES, other.row] += 1
         return other
 
-    def _finish(self, server: ServerPool) -> None:
+    def _finish(self, server: Server) -> None:
         """Count a request that was answered."""
         worker, reply = self._worker, self._reply
         assert reply is not None, "an end without a head"
@@ -449,11 +449,11 @@ class Exchange(ReplySink):
         if reply.status >= 429 or worker.failing or server.state is TRIAL:
             self._observe_reply(server, reply)
         self._release(finished_column(reply.status), ended=True)
-        if self.trail is not None:
-            self.trail.end("server", bytes_out=self._bytes_out)
+        if self.trace is not None:
+            self.trace.end("server", bytes_out=self._bytes_out)
         self._client.exchange_done(keep_alive=self._keep_alive)
 
-    def _observe_reply(self, server: ServerPool, reply: ReplyHead) -> None:
+    def _observe_reply(self, server: Server, reply: ReplyHead) -> None:
         verdict = judge(reply.status)
         detail = f"status {reply.status}"
         if self._stopping:
@@ -470,8 +470,8 @@ class Exchange(ReplySink):
         worker, server, phase = self._worker, self._server, self._phase
         assert server is not None, "a failure of no server"
         self._held = None
-        if self.trail is not None:
-            self.trail.failed("connect failure" if phase is CONNECTING else "closed connection")
+        if self.trace is not None:
+            self.trace.failed("connect failure" if phase is CONNECTING else "closed connection")
         follow = after_failure(phase, reused=self._reused, silent=silent, retry_on=worker.retry_on)
         log.warning(
             "server %s failed while %s: %s; %s %s, request %s: %s",
@@ -514,17 +514,17 @@ class Exchange(ReplySink):
         self._drop_upstream()
         self._release(FAILED, ended=True)
         if self._sent:
-            if self.trail is not None:
+            if self.trace is not None:
                 reason = "cut: fastroute was stopping"
-                self.trail.end("fastroute", bytes_out=self._bytes_out, reason=reason)
+                self.trace.end("fastroute", bytes_out=self._bytes_out, reason=reason)
             self._client.exchange_broken(reset=self._reply_body is UNTIL_CLOSE)
         else:
             self._client.exchange_refused(503, "fastroute is stopping; try again shortly")
 
     def _give_up(self, reason: str, silent: bool) -> None:
         if self._sent:
-            if self.trail is not None:
-                self.trail.end("server", bytes_out=self._bytes_out, reason=f"broken: {reason}")
+            if self.trace is not None:
+                self.trace.end("server", bytes_out=self._bytes_out, reason=f"broken: {reason}")
             self._client.exchange_broken(reset=self._reply_body is UNTIL_CLOSE)
         elif silent:
             self._client.exchange_refused(504, f"the server did not answer: {reason}")
@@ -547,9 +547,9 @@ class Exchange(ReplySink):
         counts, row, elapsed = self._worker.counts, self._server.row, self._first_byte
         counts[FIRST_BYTE + bucket_of(FIRST_BYTE_BOUNDS, elapsed), row] += 1
         counts[FIRST_BYTE_SUM, row] += int(elapsed * 1e6)
-        if self.trail is not None and reply is not None:
+        if self.trace is not None and reply is not None:
             at = self._attempt_at + elapsed
-            held[0] = self.trail.replying(held[0], reply.status, len(held) - 1, at)
+            held[0] = self.trace.replying(held[0], reply.status, len(held) - 1, at)
         data = held[0] if len(held) == 1 else b"".join(held)
         self._bytes_out += len(data)
         self._write(data)

@@ -17,7 +17,7 @@ MAX_BACKLOG_BYTES = 4 << 20
 """Some 20,000 records, that may wait on their way to the supervisor."""
 
 
-class Way(Protocol):
+class SupervisorLink(Protocol):
     """The way to the supervisor."""
 
     @property
@@ -34,7 +34,7 @@ class Recorder:
 
     __slots__ = ("_lost", "_records", "_way")
 
-    def __init__(self, way: Way, lost: memoryview) -> None:
+    def __init__(self, way: SupervisorLink, lost: memoryview) -> None:
         """Begin with none.
 
         Args:

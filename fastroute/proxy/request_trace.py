@@ -1,4 +1,4 @@
-"""The trail of one request: what is kept of it, while it is on its way, to tell of it later.
+"""The trace of one request: what is kept of it, while it is on its way, to tell of it later.
 
 An exchange has one only if somebody wants to know: an access log, a trace, or `explain`.
 """
@@ -8,9 +8,9 @@ from random import getrandbits, random
 from time import monotonic, time
 
 from fastroute.ipc.request_record import EndedBy, RequestRecord, SpanIds, shortened
-from fastroute.proxy.context import WorkerState
-from fastroute.proxy.router import Group
-from fastroute.proxy.server import ServerPool
+from fastroute.proxy.context import WorkerContext
+from fastroute.proxy.router import ModelServers
+from fastroute.proxy.server import Server
 from fastroute.rules.message import RequestHead
 from fastroute.rules.model_name import requested_model
 from fastroute.rules.trace_context import TraceParent, read_traceparent, with_traceparent
@@ -18,7 +18,7 @@ from fastroute.rules.trace_context import TraceParent, read_traceparent, with_tr
 TRACEPARENT, TRACESTATE = b"traceparent", b"tracestate"
 
 
-class Trail:
+class RequestTrace:
     """What became of one request so far."""
 
     __slots__ = (
@@ -46,7 +46,7 @@ class Trail:
 
     def __init__(
         self,
-        worker: WorkerState,
+        worker: WorkerContext,
         client: bytes,
         head: RequestHead,
         body: bytes | bytearray,
@@ -72,7 +72,7 @@ class Trail:
         self._is_explained = config.explain
         self._score = 0.0
         self._reason = ""
-        self._server: ServerPool | None = None
+        self._server: Server | None = None
         self._attempts = 0
         self._failure = ""
         self._first_byte: float | None = None
@@ -98,7 +98,7 @@ class Trail:
         self._events += 1
         self._write(data)
 
-    def attempt(self, server: ServerPool, group: Group, tried: Sequence[ServerPool]) -> None:
+    def attempt(self, server: Server, group: ModelServers, tried: Sequence[Server]) -> None:
         """Note the server that is asked next, before it is counted there."""
         self._server = server
         self._attempts += 1
@@ -217,7 +217,7 @@ def path_of(head: RequestHead) -> str:
 def told(
     client: bytes, head: RequestHead | None, status: int, bytes_out: int, reason: str | None
 ) -> RequestRecord:
-    """Make the record of a request that never had a trail: a local or a refused one.
+    """Make the record of a request that never had a trace: a local or a refused one.
 
     Args:
         client: IP address.

@@ -1,8 +1,8 @@
-from fastroute.proxy.server cimport ServerPool
+from fastroute.proxy.server cimport Server
 from fastroute.rules.model_name cimport requested_model
 
 
-cdef class Group:
+cdef class ModelServers:
     cdef public tuple up
     cdef public tuple on_trial
     cdef public tuple cooling
@@ -13,7 +13,7 @@ cdef class Group:
 cdef class Router:
     cdef public tuple servers
     cdef public dict _aliases
-    cdef public Group _all
+    cdef public ModelServers _all
     cdef public dict _groups
     cdef public object _loop
     cdef public tuple _names
@@ -26,9 +26,9 @@ cdef class Router:
     cdef public list _in_flight
     cdef public object _table
     cdef public object _tls
-    cdef public Group _unlisted
+    cdef public ModelServers _unlisted
 
     cpdef tuple find(self, bytes target, bytes content_type, body)
-    cdef object _candidates(self, Group group, tried, list in_flight)
+    cdef object _candidates(self, ModelServers group, tried, list in_flight)
     cdef list _in_flight_now(self)
-    cpdef ServerPool choose(self, Group group, tried)
+    cpdef Server choose(self, ModelServers group, tried)

@@ -9,7 +9,7 @@ from random import Random
 from fastroute.ipc.messages import Configure
 from fastroute.ipc.score_table import ScoreTable, ServerState
 from fastroute.net.resolver import Resolver
-from fastroute.proxy.server import ServerPool
+from fastroute.proxy.server import Server
 from fastroute.rules.explanation import Choice, explain
 from fastroute.rules.model_name import replace_model, requested_model
 from fastroute.rules.policy import Policy, load, make_policy, usable_now, without
@@ -29,7 +29,7 @@ class UnknownModel(Exception):
         self.known = known
 
 
-class Group:
+class ModelServers:
     """The servers of one model, by what may be asked of them now.
 
     A group lives on when servers change, so an exchange under way never retries on one that is
@@ -47,12 +47,12 @@ class Group:
 
     def __init__(self, name: str = "") -> None:
         self.name = name
-        self.up: tuple[ServerPool, ...] = ()
-        self.on_trial: tuple[ServerPool, ...] = ()
-        self.cooling: tuple[ServerPool, ...] = ()
+        self.up: tuple[Server, ...] = ()
+        self.on_trial: tuple[Server, ...] = ()
+        self.cooling: tuple[Server, ...] = ()
         self.slot = 0
 
-    def update(self, servers: Sequence[ServerPool]) -> None:
+    def update(self, servers: Sequence[Server]) -> None:
         """Take the servers as they are now."""
         self.up = tuple(s for s in servers if s.state == ServerState.UP)
         self.on_trial = tuple(s for s in servers if s.state == ServerState.TRIAL)
@@ -92,17 +92,17 @@ class Router:
         self._tls = functools.cache(ssl.create_default_context)
         self._resolver = Resolver()
         self._rng = Random().random
-        self._policy: Policy[ServerPool] = load
+        self._policy: Policy[Server] = load
         self._policy_named = ("load", 0.0)
         self._aliases: dict[str, str] = {}
-        self._groups: dict[str, Group] = {}
-        self._all = Group()
-        self._unlisted = Group()  # asked for models that no server is known to have
+        self._groups: dict[str, ModelServers] = {}
+        self._all = ModelServers()
+        self._unlisted = ModelServers()  # asked for models that no server is known to have
         self._names: tuple[str, ...] = ()  # in the servers' own order
         self._names_matter = False
         self._foreign = table.servers.foreign_milli[:0]
         self._in_flight = [column[:0] for column in table.in_flight_columns]
-        self.servers: tuple[ServerPool, ...] = ()
+        self.servers: tuple[Server, ...] = ()
 
     def configure(self, configured: Configure) -> None:
         """Put settings and servers in force; exchanges under way keep the server they have."""
@@ -125,7 +125,7 @@ class Router:
         for server in configured.servers:
             pool = before.pop((server.row, server.generation), None)
             if pool is None:
-                pool = ServerPool(server, configured.config, self._loop, self._tls, self._resolver)
+                pool = Server(server, configured.config, self._loop, self._tls, self._resolver)
             else:
                 pool.configure(server, configured.config)
             pools.append(pool)
@@ -137,7 +137,7 @@ class Router:
         pools = self.servers
         self._all.update(pools)
         self._unlisted.update([p for p in pools if p.models is None])
-        by_name: dict[str, list[ServerPool]] = {}
+        by_name: dict[str, list[Server]] = {}
         for pool in pools:
             for name in dict.fromkeys(pool.models or ()):
                 by_name.setdefault(name, []).append(pool)
@@ -145,7 +145,7 @@ class Router:
             self._groups.pop(gone).update(())
         slots = {name: slot for slot, name in enumerate(model_slots, 1)}
         for name, having in by_name.items():
-            group = self._groups.setdefault(name, Group(name))
+            group = self._groups.setdefault(name, ModelServers(name))
             group.slot = slots.get(name, 0)
             group.update(having)
         self._names = tuple(by_name)
@@ -153,7 +153,7 @@ class Router:
 
     def find(
         self, target: bytes, content_type: bytes | None, body: bytes | bytearray
-    ) -> tuple[Group, bytes | bytearray]:
+    ) -> tuple[ModelServers, bytes | bytearray]:
         """Find the servers that have the model a request names, and the body to send them.
 
         Args:
@@ -182,7 +182,7 @@ class Router:
             group = self._unlisted
         return group, body
 
-    def choose(self, group: Group, tried: Sequence[ServerPool]) -> ServerPool | None:
+    def choose(self, group: ModelServers, tried: Sequence[Server]) -> Server | None:
         """Choose a server that has not been tried yet for this request, or None."""
         in_flight = self._in_flight_now()
         candidates = self._candidates(group, tried, in_flight)
@@ -190,7 +190,7 @@ class Router:
             return None
         return self._policy(candidates, self._foreign.tolist(), in_flight, self._rng)
 
-    def explain(self, chosen: ServerPool, group: Group, tried: Sequence[ServerPool]) -> Choice:
+    def explain(self, chosen: Server, group: ModelServers, tried: Sequence[Server]) -> Choice:
         """Say why `choose` has just returned a server."""
         in_flight, foreign = self._in_flight_now(), self._foreign.tolist()
         candidates = self._candidates(group, tried, in_flight)
@@ -204,8 +204,8 @@ class Router:
         return choice
 
     def _candidates(
-        self, group: Group, tried: Sequence[ServerPool], in_flight: list[int]
-    ) -> Sequence[ServerPool]:
+        self, group: ModelServers, tried: Sequence[Server], in_flight: list[int]
+    ) -> Sequence[Server]:
         up = without(group.up, tried) if tried else group.up
         if up and not group.on_trial:
             return up

@@ -8,7 +8,7 @@ from fastroute.rules.policy cimport Candidate
 cdef object FREE
 
 
-cdef class ServerPool(Candidate):
+cdef class Server(Candidate):
     cdef public bytes authority
     cdef public bytes authorization
     cdef public object generation

@@ -21,7 +21,7 @@ KNOWN_REPLIES: Final = 64
 FREE: Final = ServerState.FREE
 
 
-class ServerPool(Candidate):
+class Server(Candidate):
     """One server as a worker sees it.
 
     Newest first: the most recently used connection is the least likely to be closed by the server
@@ -102,7 +102,7 @@ class ServerPool(Candidate):
         self._tls_name = called.tls_name
 
     def __repr__(self) -> str:
-        return f"<ServerPool {self.url} row={self.row} idle={len(self._idle)}>"
+        return f"<Server {self.url} row={self.row} idle={len(self._idle)}>"
 
     def look_up(self) -> None:
         """Have its name looked up before anybody connects, so that nobody waits for that."""

@@ -22,7 +22,7 @@ from fastroute.ipc.messages import (
     encode,
 )
 from fastroute.proxy.client import ClientConnection
-from fastroute.proxy.context import WorkerState
+from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.own_replies import Listener
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class Worker:
     """Runs the data plane in one process until it has drained."""
 
     def __init__(
-        self, state: WorkerState, listening: Sequence[tuple[socket.socket, Listener]]
+        self, state: WorkerContext, listening: Sequence[tuple[socket.socket, Listener]]
     ) -> None:
         """Prepare to run.
 
@@ -229,6 +229,6 @@ class Worker:
             self._stopped.set()
 
 
-def _connection_maker(state: WorkerState, listener: Listener) -> Callable[[], asyncio.Protocol]:
+def _connection_maker(state: WorkerContext, listener: Listener) -> Callable[[], asyncio.Protocol]:
     # It has the methods of a Protocol, if not that base.
     return cast(Callable[[], asyncio.Protocol], partial(ClientConnection, state, listener))

@@ -13,7 +13,7 @@ from fastroute.cli.run_worker import current_view, listeners, serve
 from fastroute.config import Config
 from fastroute.ipc.messages import Configure, MessageReader, Ready, RoutedServer, encode
 from fastroute.ipc.score_table import ScoreTable
-from fastroute.proxy.context import WorkerState
+from fastroute.proxy.context import WorkerContext
 from fastroute.views.endpoints import VIEWS
 
 MERGED = b'{"object":"list","data":[]}'
@@ -22,7 +22,7 @@ MERGED = b'{"object":"list","data":[]}'
 @pytest.fixture
 async def state():
     table = ScoreTable.create(rows=2, workers=1)
-    yield WorkerState(asyncio.get_running_loop(), table, table.worker_cells(0))
+    yield WorkerContext(asyncio.get_running_loop(), table, table.worker_cells(0))
     table.close()
 
 

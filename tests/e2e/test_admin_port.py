@@ -21,7 +21,7 @@ from fastroute.ipc.messages import (
     encode,
 )
 from fastroute.ipc.score_table import ScoreTable, ServerState
-from fastroute.proxy.context import WorkerState
+from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.worker import Worker
 from fastroute.views.endpoints import VIEWS
 from tests.support.standin_client import ask, chat, client, get, post
@@ -42,7 +42,7 @@ class Ports:
         supervisor: Our end of its channel.
     """
 
-    def __init__(self, state: WorkerState, main: int, admin: int) -> None:
+    def __init__(self, state: WorkerContext, main: int, admin: int) -> None:
         self.state = state
         self.main = main
         self.admin = admin
@@ -55,7 +55,7 @@ async def two_ports(url: str, *, models_json: bytes | None = None) -> AsyncItera
     """Run a worker as run_worker wires it with an admin port."""
     loop = asyncio.get_running_loop()
     table = ScoreTable.create(rows=4, workers=1)
-    state = WorkerState(loop, table, table.worker_cells(0))
+    state = WorkerContext(loop, table, table.worker_cells(0))
     main, admin = (socket.create_server(("127.0.0.1", 0)) for _ in range(2))
     ports = Ports(state, main.getsockname()[1], admin.getsockname()[1])
     ours, theirs = socket.socketpair()

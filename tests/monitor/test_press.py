@@ -2,7 +2,8 @@ import pytest
 
 from fastroute.monitor.keys import Key
 from fastroute.monitor.press import press
-from fastroute.monitor.view.picture import Look, Page, Sort
+from fastroute.monitor.view.picture import MonitorState as State
+from fastroute.monitor.view.picture import Page, Sort
 
 URLS = [str(number) for number in range(30)]
 
@@ -10,24 +11,29 @@ URLS = [str(number) for number in range(30)]
 @pytest.mark.parametrize(
     ("look", "keys", "expected"),
     [
-        pytest.param(Look(), "SORT", Look(sort=Sort.TROUBLE), id="sort"),
-        pytest.param(Look(), "PAUSE", Look(paused=True), id="pause"),
-        pytest.param(Look(), "PAUSE PAUSE", Look(), id="go-on"),
-        pytest.param(Look(), "DOWN", Look(selected="1"), id="down"),
-        pytest.param(Look(), "DOWN DOWN UP", Look(selected="1"), id="up"),
-        pytest.param(Look(), "UP", Look(selected="0"), id="not-above-the-first"),
-        pytest.param(Look(), "END DOWN", Look(selected="29"), id="not-below-the-last"),
-        pytest.param(Look(), "PAGE_DOWN", Look(selected="10"), id="page-down"),
-        pytest.param(Look(selected="gone"), "DOWN", Look(selected="1"), id="selected-is-gone"),
-        pytest.param(Look(), "ENTER", Look(page=Page.SERVER), id="enter"),
-        pytest.param(Look(), "ENTER ESCAPE", Look(), id="back"),
-        pytest.param(Look(), "LOG ENTER", Look(page=Page.LOG), id="enter-elsewhere"),
-        pytest.param(Look(), "LOG LOG", Look(), id="again-is-back"),
-        pytest.param(Look(), "LOG HELP", Look(page=Page.HELP), id="from-page-to-page"),
-        pytest.param(Look(), "LOG UP UP DOWN", Look(page=Page.LOG, scroll=1), id="log-goes-up"),
-        pytest.param(Look(), "HELP DOWN UP UP", Look(page=Page.HELP), id="help-goes-down"),
-        pytest.param(Look(), "HELP DOWN HELP", Look(), id="a-page-is-left-at-its-top"),
-        pytest.param(Look(), "QUIT", Look(), id="quit-is-not-ours"),
+        pytest.param(State(), "SORT", State(sort=Sort.TROUBLE), id="sort"),
+        pytest.param(State(), "PAUSE", State(paused=True), id="pause"),
+        pytest.param(State(), "PAUSE PAUSE", State(), id="go-on"),
+        pytest.param(State(), "DOWN", State(selected="1"), id="down"),
+        pytest.param(State(), "DOWN DOWN UP", State(selected="1"), id="up"),
+        pytest.param(State(), "UP", State(selected="0"), id="not-above-the-first"),
+        pytest.param(State(), "END DOWN", State(selected="29"), id="not-below-the-last"),
+        pytest.param(State(), "PAGE_DOWN", State(selected="10"), id="page-down"),
+        pytest.param(State(selected="gone"), "DOWN", State(selected="1"), id="selected-is-gone"),
+        pytest.param(State(), "ENTER", State(page=Page.SERVER), id="enter"),
+        pytest.param(State(), "ENTER ESCAPE", State(), id="back"),
+        pytest.param(State(), "LOG ENTER", State(page=Page.LOG), id="enter-elsewhere"),
+        pytest.param(State(), "LOG LOG", State(), id="again-is-back"),
+        pytest.param(State(), "LOG HELP", State(page=Page.HELP), id="from-page-to-page"),
+        pytest.param(
+            State(),
+            "LOG UP UP DOWN",
+            State(page=Page.LOG, scroll=1),
+            id="log-goes-up",
+        ),
+        pytest.param(State(), "HELP DOWN UP UP", State(page=Page.HELP), id="help-goes-down"),
+        pytest.param(State(), "HELP DOWN HELP", State(), id="a-page-is-left-at-its-top"),
+        pytest.param(State(), "QUIT", State(), id="quit-is-not-ours"),
     ],
 )
 def test_press(look, keys, expected):
@@ -37,4 +43,4 @@ def test_press(look, keys, expected):
 
 
 def test_no_servers():
-    assert press(Key.DOWN, Look(), []) == Look()
+    assert press(Key.DOWN, State(), []) == State()

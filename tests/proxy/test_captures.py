@@ -4,8 +4,8 @@ import logging
 import random
 
 import pytest
-from fastroute.rules.head_match import KnownHeads
 
+from fastroute.rules.head_match import KnownHeads
 from tests.support.captures import Capture, expected, load_captures
 from tests.support.judge import judge_replies, judge_requests
 from tests.support.memory_router import MemoryRouter, memory_router

@@ -5,7 +5,7 @@ import pytest
 from fastroute.config import Config
 from fastroute.ipc.messages import Configure, Observation, RoutedServer
 from fastroute.ipc.score_table import COUNTERS, ScoreTable
-from fastroute.proxy.context import WorkerState
+from fastroute.proxy.context import WorkerContext
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ async def table():
 
 @pytest.fixture
 async def state(table):
-    return WorkerState(asyncio.get_running_loop(), table, table.worker_cells(1))
+    return WorkerContext(asyncio.get_running_loop(), table, table.worker_cells(1))
 
 
 def server(row: int, generation: int = 1) -> RoutedServer:
@@ -73,7 +73,7 @@ async def test_only_its_own_cells(state, table):
 
 async def test_request_ids(state, table):
     """No two are alike, of one worker or of two."""
-    other = WorkerState(state.loop, table, table.worker_cells(0))
+    other = WorkerContext(state.loop, table, table.worker_cells(0))
     ids = {maker.new_request_id() for maker in (state, other) for _ in range(1000)}
     assert len(ids) == 2000
     assert all(len(request_id) == 25 for request_id in ids)

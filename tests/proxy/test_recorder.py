@@ -9,7 +9,7 @@ def record(number: int) -> RequestRecord:
     return RequestRecord(started_at=number, client="a", status=200, ended_by="server")
 
 
-class Way:
+class SupervisorLink:
     def __init__(self) -> None:
         self.told: list[Records] = []
         self.unsent = 0
@@ -23,7 +23,7 @@ class Way:
 
 @pytest.fixture(name="way")
 def way_fixture():
-    return Way()
+    return SupervisorLink()
 
 
 @pytest.fixture(name="lost")

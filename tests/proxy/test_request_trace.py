@@ -77,7 +77,7 @@ async def test_nothing_is_kept_of_a_request_that_nobody_wants_to_know_of():
         client = router.client()
         client.feed(POST)
         upstream = await router.asked()
-        assert client.protocol._exchange.trail is None
+        assert client.protocol._exchange.trace is None
         assert router.state.recorder is None
         upstream.feed(OK)
         client.feed(POST)

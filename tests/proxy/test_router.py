@@ -8,8 +8,8 @@ import pytest
 from fastroute.config import Config
 from fastroute.ipc.messages import Configure, RoutedServer
 from fastroute.ipc.score_table import ScoreTable, ServerState
-from fastroute.proxy.router import Group, Router, UnknownModel
-from fastroute.proxy.server import ServerPool
+from fastroute.proxy.router import ModelServers, Router, UnknownModel
+from fastroute.proxy.server import Server
 from fastroute.proxy.upstream import UpstreamConnection
 from fastroute.rules.model_name import requested_model
 from tests.support.memory_transport import End, MemoryTransport
@@ -40,7 +40,7 @@ class Routing:
             Configure(config=config, servers=servers, model_slots=tuple(model_slots))
         )
 
-    def find(self, model: str | None) -> Group:
+    def find(self, model: str | None) -> ModelServers:
         body = b"{}" if model is None else b'{"model":"%b"}' % model.encode()
         group, sent = self.router.find(CHAT, JSON, body)
         assert sent is body, "without an alias no byte is touched"
@@ -317,10 +317,10 @@ class TestChoice:
 
 
 class TestReconfigure:
-    def pool(self, routing, row: int) -> ServerPool:
+    def pool(self, routing, row: int) -> Server:
         return next(pool for pool in routing.router.servers if pool.row == row)
 
-    def idle(self, pool: ServerPool) -> MemoryTransport:
+    def idle(self, pool: Server) -> MemoryTransport:
         """Give a pool an idle connection."""
         upstream = UpstreamConnection(pool, 65536)
         transport = MemoryTransport(upstream)

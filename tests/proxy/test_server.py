@@ -9,7 +9,7 @@ from fastroute.config import Config
 from fastroute.ipc.messages import RoutedServer
 from fastroute.ipc.score_table import ServerState
 from fastroute.net.resolver import Resolver
-from fastroute.proxy.server import ServerPool
+from fastroute.proxy.server import Server
 from tests.support.endings import refusing_url
 from tests.support.memory_router import memory_router
 from tests.support.memory_transport import End
@@ -31,12 +31,12 @@ def pool_for(
     tls: ssl.SSLContext | None = None,
     resolver: Resolver | None = None,
     **server,
-) -> ServerPool:
+) -> Server:
     routed = RoutedServer(row=3, generation=7, url=url, max_concurrent_requests=8, **server)
     loop = asyncio.get_running_loop()
     resolver = resolver or Resolver()
     made = ssl.create_default_context if tls is None else lambda: tls
-    return ServerPool(routed, Config(servers=()), loop, made, resolver)
+    return Server(routed, Config(servers=()), loop, made, resolver)
 
 
 class TestIdle:
@@ -124,7 +124,7 @@ class TestIdle:
 
     def test_repr(self, router):
         router.pool.give_back(router.pool.open(), 100.0)
-        assert repr(router.pool) == "<ServerPool http://server-0:8000 row=0 idle=1>"
+        assert repr(router.pool) == "<Server http://server-0:8000 row=0 idle=1>"
 
 
 class TestServer:

@@ -22,7 +22,7 @@ from fastroute.ipc.messages import (
     encode,
 )
 from fastroute.ipc.score_table import ScoreTable, ServerState
-from fastroute.proxy.context import WorkerState
+from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.own_replies import Listener, OwnReply
 from fastroute.proxy.worker import SWEEP_S, Worker
 from tests.support.scripted import read_request, replies, scripted
@@ -42,7 +42,7 @@ class Supervised:
         done: The task that runs it.
     """
 
-    def __init__(self, state: WorkerState, worker: Worker, listening: socket.socket) -> None:
+    def __init__(self, state: WorkerContext, worker: Worker, listening: socket.socket) -> None:
         self.state = state
         self.worker = worker
         self.port = listening.getsockname()[1]
@@ -93,7 +93,7 @@ class Supervised:
 async def worker():
     table = ScoreTable.create(rows=2, workers=1)
     table.servers.state[0] = ServerState.UP
-    state = WorkerState(asyncio.get_running_loop(), table, table.worker_cells(0))
+    state = WorkerContext(asyncio.get_running_loop(), table, table.worker_cells(0))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.setblocking(False)
         listener = Listener({b"/own": lambda: OwnReply(200, b"{}")})

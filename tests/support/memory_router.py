@@ -10,9 +10,9 @@ from fastroute.config import Config
 from fastroute.ipc.messages import Configure, RoutedServer
 from fastroute.ipc.score_table import ScoreTable, ServerState
 from fastroute.proxy.client import ClientConnection
-from fastroute.proxy.context import WorkerState
+from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.own_replies import Listener
-from fastroute.proxy.server import ServerPool
+from fastroute.proxy.server import Server
 from fastroute.proxy.upstream import UpstreamConnection
 from tests.support.judge import judge_replies
 from tests.support.memory_transport import End, MemoryTransport
@@ -42,7 +42,7 @@ class StillLoop:
         raise AssertionError("a connection was opened; none was at hand")
 
 
-class MemoryPool(ServerPool):
+class MemoryPool(Server):
     """A pool whose connections are made in memory.
 
     Attributes:
@@ -54,7 +54,7 @@ class MemoryPool(ServerPool):
 
     __slots__ = ("ends_at_once", "failures", "hold", "upstreams")
 
-    def __init__(self, server: RoutedServer, state: WorkerState) -> None:
+    def __init__(self, server: RoutedServer, state: WorkerContext) -> None:
         router = state.router
         super().__init__(server, state.config, state.loop, router._tls, router._resolver)
         self.upstreams: list[MemoryTransport] = []
@@ -101,7 +101,7 @@ class MemoryRouter:
         self.loop = loop
         self.table = ScoreTable.create(rows=max(servers, 1), workers=1)
         self.local: dict = {}
-        self.state = WorkerState(loop, self.table, self.table.worker_cells(0))
+        self.state = WorkerContext(loop, self.table, self.table.worker_cells(0))
         self.routed = tuple(
             RoutedServer(
                 row=row, generation=1, url=f"http://server-{row}:8000", max_concurrent_requests=8

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from fastroute.api.rates import Rates
-from fastroute.monitor.view.picture import Look
+from fastroute.monitor.view.picture import MonitorState
 from fastroute.monitor.view.terminal import frame
 from tests.support.reports import down, picture, report, server
 
@@ -35,7 +35,7 @@ def _drawn() -> str:
     }
     rates = {each["url"]: Rates(4.2, 210.0, 0.0) for each in servers[:3]}
     made = picture(*servers, report=report(*servers, **summary), rates=rates)
-    return "\n".join(line.plain.rstrip() for line in frame(made, Look(), WIDTH, HEIGHT))
+    return "\n".join(line.plain.rstrip() for line in frame(made, MonitorState(), WIDTH, HEIGHT))
 
 
 def _crowded(number: int) -> dict:

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from fastroute.api.report import Report, read_answer
-from fastroute.monitor.view.picture import Picture
+from fastroute.monitor.view.picture import MonitorData
 from fastroute.views.endpoints import VIEWS
 from tests.support.views import example_view
 
@@ -38,8 +38,8 @@ def report(*servers: dict[str, Any], **summary: Any) -> Report:
     return read_answer(orjson.dumps(made), Report)
 
 
-def picture(*servers: dict[str, Any], **fields: Any) -> Picture:
+def picture(*servers: dict[str, Any], **fields: Any) -> MonitorData:
     """A picture of servers that all have the model `llama`."""
     models = {each["url"]: ("llama",) for each in servers}
     values = {"source": "http://router:8888", "models": models, "clock": "12:00:01"}
-    return Picture(**(values | {"report": report(*servers)} | fields))
+    return MonitorData(**(values | {"report": report(*servers)} | fields))

@@ -14,7 +14,7 @@ from fastroute.ipc.messages import Configure, Message, Records, RoutedServer
 from fastroute.ipc.request_record import RequestRecord
 from fastroute.ipc.score_table import MODEL_COUNTERS, ScoreTable, ServerState, WorkerCells
 from fastroute.proxy.client import ClientConnection
-from fastroute.proxy.context import WorkerState
+from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.own_replies import Listener
 from fastroute.proxy.worker import Worker
 from tests.support.standins import until
@@ -30,7 +30,7 @@ class Router:
         observed: What it has told the supervisor of servers, oldest first.
     """
 
-    def __init__(self, state: WorkerState, table: ScoreTable, port: int) -> None:
+    def __init__(self, state: WorkerContext, table: ScoreTable, port: int) -> None:
         self.state = state
         self.table = table
         self.port = port
@@ -127,7 +127,7 @@ async def running_router(
     """Run the data plane; check at the end that every count of something open is 0."""
     loop = asyncio.get_running_loop()
     table = ScoreTable.create(rows=max(8, len(urls)), workers=workers)
-    state = WorkerState(loop, table, table.worker_cells(0))
+    state = WorkerContext(loop, table, table.worker_cells(0))
     servers = []
     for row, url in enumerate(urls):
         table.servers.generation[row] = 1

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from fastroute.config import Config, ServerConfig
-from fastroute.control.fleet.server import FleetServer, Surroundings
+from fastroute.control.fleet.server import FleetContext, FleetServer
 from fastroute.control.watch.models import merge
 from fastroute.errors import ConfigError
 from fastroute.ipc.messages import ConfigState, Configure, FollowedName, Health, Observed
@@ -30,7 +30,7 @@ SETTLING = 1.0
 log = logging.getLogger("supervisor")
 
 
-class Comings(msgspec.Struct, frozen=True):
+class FleetChange(msgspec.Struct, frozen=True):
     """What a new configuration means for those who look after the servers."""
 
     added: tuple[FleetServer, ...]
@@ -76,7 +76,7 @@ class Fleet:
         Raises:
             ConfigError: The table has no room for so many servers.
         """
-        self._around = Surroundings(table, config, clock=clock, unix_clock=unix_clock)
+        self._around = FleetContext(table, config, clock=clock, unix_clock=unix_clock)
         self._free_rows = list(range(table.rows))
         self._by_row: dict[int, FleetServer] = {}
         self._model_slots: list[str] = []
@@ -102,7 +102,7 @@ class Fleet:
         self._around.changed = changed
         self._around.checked = checked
 
-    def apply(self, config: Config) -> Comings:
+    def apply(self, config: Config) -> FleetChange:
         """Put a configuration in force.
 
         Raises:
@@ -123,7 +123,7 @@ class Fleet:
             self.leaving[server.config.address] = server
         self._around.changed()
         added = tuple(s for address, s in self.servers.items() if address not in before)
-        return Comings(added, removed)
+        return FleetChange(added, removed)
 
     def observe(self, seen: Observed) -> None:
         """Take what a worker saw of a server; of one that is gone it is no news."""

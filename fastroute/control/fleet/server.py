@@ -42,7 +42,7 @@ def _nothing() -> None:
     pass
 
 
-class Surroundings:
+class FleetContext:
     """What all servers of a fleet share.
 
     Attributes:
@@ -106,7 +106,7 @@ class FleetServer:
         "row",
     )
 
-    def __init__(self, config: ServerConfig, row: int, around: Surroundings) -> None:
+    def __init__(self, config: ServerConfig, row: int, around: FleetContext) -> None:
         """Take a free row for a server; it is UP until something else is known.
 
         Args:

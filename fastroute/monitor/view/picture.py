@@ -36,7 +36,7 @@ class Sort(StrEnum):
         return every[(every.index(self) + 1) % len(every)]
 
 
-class Look(msgspec.Struct, frozen=True, kw_only=True):
+class MonitorState(msgspec.Struct, frozen=True, kw_only=True):
     """What the user has chosen."""
 
     page: Page = Page.TABLE
@@ -58,7 +58,7 @@ class Line(msgspec.Struct, frozen=True):
     outlier: Outlier | None
 
 
-class Picture(msgspec.Struct, frozen=True, kw_only=True):
+class MonitorData(msgspec.Struct, frozen=True, kw_only=True):
     """What there is to show at one moment."""
 
     source: str

@@ -6,7 +6,7 @@ from textwrap import wrap
 from rich.text import Text
 
 from fastroute.api.report import Report
-from fastroute.monitor.view.picture import Line, Look, Page, Picture
+from fastroute.monitor.view.picture import Line, MonitorData, MonitorState, Page
 from fastroute.monitor.view.server_page import server_page
 from fastroute.monitor.view.server_table import (
     COLUMNS,
@@ -40,11 +40,11 @@ NOTICES_SHARE = 6
 """Notices may take one of so many lines."""
 
 
-def frame(picture: Picture, look: Look, width: int, height: int) -> list[Text]:
+def frame(picture: MonitorData, state: MonitorState, width: int, height: int) -> list[Text]:
     """Return `height` lines of at most `width` cells."""
-    head = _head(picture, look)
+    head = _head(picture, state)
     room = max(0, height - len(head) - 1)
-    body = PAGES[look.page](picture, look, width, room)[:room]
+    body = PAGES[state.page](picture, state, width, room)[:room]
     body += [Text()] * (room - len(body))
     lines = [*head, *body, Text(FOOTER, style="dim")][:height]
     for line in lines:
@@ -53,20 +53,20 @@ def frame(picture: Picture, look: Look, width: int, height: int) -> list[Text]:
     return lines
 
 
-def once(picture: Picture, width: int) -> list[Text]:
+def once(picture: MonitorData, width: int) -> list[Text]:
     """Return all servers as a table that is printed and stays."""
-    look = Look()
-    lines = picture.lines(look.sort)
+    state = MonitorState()
+    lines = picture.lines(state.sort)
     chosen = layout(lines, width)
     table = [heading(chosen)]
     for line in lines:
         table.append(server_line(line, chosen))
         if more := second_line(line, chosen):
             table.append(more)
-    return [*_head(picture, look)[1:], *_notices(picture, lines), Text(), *table]
+    return [*_head(picture, state)[1:], *_notices(picture, lines), Text(), *table]
 
 
-def _head(picture: Picture, look: Look) -> list[Text]:
+def _head(picture: MonitorData, state: MonitorState) -> list[Text]:
     """Return two lines: who is shown, and the totals."""
     report = picture.report
     first = Text("fastroute", style="bold")
@@ -77,17 +77,17 @@ def _head(picture: Picture, look: Look) -> list[Text]:
     first.append(f" {printable(summary.version)}", style="not bold")
     if any(worker.draining for worker in summary.workers):
         first.append("  DRAINING", style="bold yellow")
-    if look.paused:
+    if state.paused:
         first.append("  PAUSED", style="bold yellow")
     if picture.trouble:
         first.append("  NO CONTACT", style="bold red")
     first.append(f" at {picture.source}", style="not bold")
-    first.append(f"  sort: {look.sort}  up {clock(summary.uptime_seconds)}", style="not bold")
+    first.append(f"  sort: {state.sort}  up {clock(summary.uptime_seconds)}", style="not bold")
     first.append(f"  {picture.clock}", style="not bold dim")
     return [first, _totals(picture, report)]
 
 
-def _totals(picture: Picture, report: Report) -> Text:
+def _totals(picture: MonitorData, report: Report) -> Text:
     summary = report.summary
     share = summary.overall_utilization_percent / 100
     usable = f"{summary.healthy_servers}/{summary.total_servers} usable"
@@ -114,8 +114,8 @@ def _sum(rates: Iterable[float | None]) -> float | None:
     return sum(known) if known else None
 
 
-def _notices(picture: Picture, lines: Sequence[Line]) -> list[Text]:
-    """Return what to look at, in words, the gravest first."""
+def _notices(picture: MonitorData, lines: Sequence[Line]) -> list[Text]:
+    """Return the notices that need attention, the gravest first."""
     notices = []
     if picture.trouble and picture.report is not None:
         notices.append(Text(f"no contact, trying again: {picture.trouble}", style="bold red"))
@@ -167,14 +167,14 @@ def _shortened(notices: list[Text], most: int) -> list[Text]:
     return [*notices[: most - 1], last]
 
 
-def _table_page(picture: Picture, look: Look, width: int, room: int) -> list[Text]:
-    lines = picture.lines(look.sort)
+def _table_page(picture: MonitorData, state: MonitorState, width: int, room: int) -> list[Text]:
+    lines = picture.lines(state.sort)
     notices = _shortened(_notices(picture, lines), max(1, room // NOTICES_SHARE))
     chosen = layout(lines, width)
     caption = [Text(picture.caption, style="bold cyan")] if picture.caption else []
     body = [*caption, *notices, heading(chosen)]
     room -= len(body)
-    selected = selected_index(lines, look)
+    selected = selected_index(lines, state)
     if not lines or 2 * len(lines) <= room:
         for index, line in enumerate(lines):
             body.append(_selectable(server_line(line, chosen), chosen, is_it=index == selected))
@@ -198,9 +198,9 @@ def _selectable(line: Text, chosen: Layout, *, is_it: bool) -> Text:
     return line
 
 
-def selected_index(lines: Sequence[Line], look: Look) -> int:
+def selected_index(lines: Sequence[Line], state: MonitorState) -> int:
     """Return the place of the selected server, 0 if it is gone."""
-    return next((i for i, line in enumerate(lines) if line.server.url == look.selected), 0)
+    return next((i for i, line in enumerate(lines) if line.server.url == state.selected), 0)
 
 
 def first_shown(selected: int, total: int, shown: int) -> int:
@@ -208,32 +208,32 @@ def first_shown(selected: int, total: int, shown: int) -> int:
     return max(0, min(selected - shown // 2, total - shown))
 
 
-def _server_page(picture: Picture, look: Look, width: int, room: int) -> list[Text]:
-    lines = picture.lines(look.sort)
+def _server_page(picture: MonitorData, state: MonitorState, width: int, room: int) -> list[Text]:
+    lines = picture.lines(state.sort)
     if not lines:
         return [Text("no servers")]
-    page = server_page(lines[selected_index(lines, look)])
-    return _scrolled(_folded(page, width), look.scroll, room)
+    page = server_page(lines[selected_index(lines, state)])
+    return _scrolled(_folded(page, width), state.scroll, room)
 
 
-def _log_page(picture: Picture, look: Look, width: int, room: int) -> list[Text]:
+def _log_page(picture: MonitorData, state: MonitorState, width: int, room: int) -> list[Text]:
     if picture.log is None:
         return [Text("the log is where that fastroute runs, not here")]
     if not picture.log:
         return [Text("nothing logged yet")]
     lines = _folded(map(Text, picture.log), width)
-    end = max(min(room, len(lines)), len(lines) - look.scroll)
+    end = max(min(room, len(lines)), len(lines) - state.scroll)
     return lines[max(0, end - room) : end]
 
 
-def _help_page(picture: Picture, look: Look, width: int, room: int) -> list[Text]:
+def _help_page(picture: MonitorData, state: MonitorState, width: int, room: int) -> list[Text]:
     lines = [each for key, about in HELP_KEYS for each in _entry(key, about, width)]
     lines.append(Text())
     for column in COLUMNS:
         lines += _entry(column.title, column.about, width)
     if len(lines) > room:
         lines.insert(0, Text("(↑ ↓ scroll)", style="dim"))
-    return _scrolled(lines, look.scroll, room)
+    return _scrolled(lines, state.scroll, room)
 
 
 def _entry(key: str, about: str, width: int) -> list[Text]:
@@ -252,7 +252,7 @@ def _scrolled(lines: list[Text], scroll: int, room: int) -> list[Text]:
     return lines[min(scroll, max(0, len(lines) - room)) :]
 
 
-PAGES: Mapping[Page, Callable[[Picture, Look, int, int], list[Text]]] = {
+PAGES: Mapping[Page, Callable[[MonitorData, MonitorState, int, int], list[Text]]] = {
     Page.TABLE: _table_page,
     Page.SERVER: _server_page,
     Page.LOG: _log_page,

@@ -1,17 +1,19 @@
 import pytest
 
 from fastroute.api.rates import Rates
-from fastroute.monitor.view.picture import Look, Page, Picture, Sort
+from fastroute.monitor.view.picture import MonitorData, MonitorState, Page, Sort
 from fastroute.monitor.view.terminal import FOOTER, first_shown, frame, once
 from tests.support.monitor_page import PAGE, with_picture
 from tests.support.reports import down, picture, report, server
 
 
-def shown(made: Picture, look: Look | None = None, width: int = 80, height: int = 24) -> list[str]:
-    return [line.plain for line in frame(made, look or Look(), width, height)]
+def shown(
+    made: MonitorData, state: MonitorState | None = None, width: int = 80, height: int = 24
+) -> list[str]:
+    return [line.plain for line in frame(made, state or MonitorState(), width, height)]
 
 
-def hundred() -> Picture:
+def hundred() -> MonitorData:
     return picture(*(down(n) if n % 40 == 0 else server(n) for n in range(1, 101)))
 
 
@@ -21,7 +23,7 @@ def hundred() -> Picture:
 def test_it_fits(page, servers, size):
     width, height = size
     made = picture(*(server(n) for n in range(servers)), log=["x" * 300] * 50, trouble="gone")
-    lines = frame(made, Look(page=page), width, height)
+    lines = frame(made, MonitorState(page=page), width, height)
     assert len(lines) == height
     assert max(line.cell_len for line in lines) <= width
     assert not any("\n" in line.plain for line in lines)
@@ -101,13 +103,13 @@ class TestManyServers:
 
     def test_end(self):
         last = "http://gpu-100.cluster.local:8000"
-        lines = shown(hundred(), Look(selected=last))
+        lines = shown(hundred(), MonitorState(selected=last))
         assert lines[-3].startswith(" gpu-100 ")
         assert lines[-2].startswith(" 83-100 of 100")
 
     def test_the_selected_one_is_in_reverse(self):
         selected = "http://gpu-50.cluster.local:8000"
-        lines = frame(hundred(), Look(selected=selected), 80, 24)
+        lines = frame(hundred(), MonitorState(selected=selected), 80, 24)
         (marked,) = [line for line in lines if any(s.style == "reverse" for s in line.spans)]
         assert marked.plain.startswith(" gpu-50 ")
         # Its name only: colours in reverse are hard to read.
@@ -125,15 +127,19 @@ class TestLog:
     log = tuple(f"line {number}" for number in range(100))
 
     def page(self, **fields) -> list[str]:
-        return shown(picture(server(1), **fields), Look(page=Page.LOG))[2:-1]
+        return shown(picture(server(1), **fields), MonitorState(page=Page.LOG))[2:-1]
 
     def test_the_last_lines(self):
         assert self.page(log=self.log) == list(self.log[-21:])
 
     def test_scrolled(self):
-        lines = shown(picture(server(1), log=self.log), Look(page=Page.LOG, scroll=10))[2:-1]
+        lines = shown(picture(server(1), log=self.log), MonitorState(page=Page.LOG, scroll=10))[
+            2:-1
+        ]
         assert lines == list(self.log[-31:-10])
-        lines = shown(picture(server(1), log=self.log), Look(page=Page.LOG, scroll=1000))[2:-1]
+        lines = shown(picture(server(1), log=self.log), MonitorState(page=Page.LOG, scroll=1000))[
+            2:-1
+        ]
         assert lines == list(self.log[:21])
 
     def test_of_a_fastroute_elsewhere(self):
@@ -146,7 +152,9 @@ class TestLog:
 def test_paused_and_draining():
     worker = {"index": 0, "client_connections": 1, "unrouted_503": 0, "draining": True}
     made = picture(report=report(server(1), workers=[worker]))
-    assert shown(made, Look(paused=True))[0].startswith("fastroute 1.2.3  DRAINING  PAUSED at ")
+    assert shown(made, MonitorState(paused=True))[0].startswith(
+        "fastroute 1.2.3  DRAINING  PAUSED at "
+    )
 
 
 def test_once():
