@@ -39,7 +39,7 @@ from fastroute.cli.options import (
 from fastroute.cli.route import route
 from fastroute.cli.version import VersionOption, version_line
 from fastroute.config import Config
-from fastroute.control.reload import FixedConfig, WatchedConfig
+from fastroute.control.config_file import FixedConfig, WatchedConfig
 from fastroute.errors import ConfigError
 from fastroute.ipc.logs import LogOptions, configure_logging
 

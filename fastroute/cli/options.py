@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from fastroute.config import Config, ServerConfig, config_from_urls
-from fastroute.control.reload import FixedConfig, WatchedConfig
+from fastroute.control.config_file import FixedConfig, WatchedConfig
 from fastroute.errors import ConfigError
 
 DEFAULT_CONFIG = Path("servers.toml")

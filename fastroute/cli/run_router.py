@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from fastroute.control.reload import FixedConfig, WatchedConfig
+from fastroute.control.config_file import FixedConfig, WatchedConfig
 from fastroute.control.supervisor import Supervisor
 from fastroute.control.workers.launch import Launch
 from fastroute.net.resolver import Resolver

@@ -19,17 +19,15 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from fastroute.config import Config
-from fastroute.control.coalesced import Coalesced
-from fastroute.control.config_diff import describe_changes
+from fastroute.control.config_file import FixedConfig, WatchedConfig, describe_changes
 from fastroute.control.fleet.fleet import Fleet
 from fastroute.control.fleet.rates import Recent
 from fastroute.control.fleet.server_list import Roster
-from fastroute.control.keep_on import RESTART_DELAY, keep_on
-from fastroute.control.log_rotation import rotate_log
-from fastroute.control.reload import FixedConfig, WatchedConfig
+from fastroute.control.loops import RESTART_DELAY, Coalesced, keep_on
 from fastroute.control.workers.launch import Launch
 from fastroute.control.workers.process import WorkerProcess, exit_text
 from fastroute.errors import ConfigError
+from fastroute.ipc.logs import rotate_log
 from fastroute.ipc.messages import Configure, Drain, Losses, Message
 from fastroute.net.resolver import Resolver
 from fastroute.recording.recording import Recording

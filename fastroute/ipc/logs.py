@@ -1,8 +1,11 @@
-"""How our processes log: one line an event, as text or as JSON, on stderr or in a file."""
+"""Logging of supervisor and workers: text or JSON lines, on stderr or in a file that is rotated."""
 
+import contextlib
 import logging
+import os
 import sys
 from datetime import UTC, datetime
+from logging.handlers import WatchedFileHandler
 from typing import Any, Literal
 
 import msgspec
@@ -11,6 +14,8 @@ LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 TIME = "%Y-%m-%dT%H:%M:%S"
 
 LogForm = Literal["text", "json"]
+
+log = logging.getLogger("supervisor")
 
 
 class LogOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +56,24 @@ class JsonFormatter(logging.Formatter):
         return msgspec.json.encode(line).decode()
 
 
+class LogFile(WatchedFileHandler):
+    """A log file that several processes append to; one that was renamed is begun anew.
+
+    What it cannot take goes to stderr: a full disk must not hide why a server is down.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        try:
+            super().emit(record)
+        except OSError:  # it was renamed, and cannot be begun anew
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Write to stderr what could not be written."""
+        print(self.format(record), file=sys.stderr, flush=True)  # noqa: T201
+
+
 def configure_logging(options: LogOptions) -> None:
     """Log so from now on.
 
@@ -59,8 +82,6 @@ def configure_logging(options: LogOptions) -> None:
     """
     handlers: list[logging.Handler] = []
     if options.file is not None:
-        from fastroute.ipc.log_file import LogFile
-
         handlers.append(LogFile(options.file, encoding="utf-8", errors="backslashreplace"))
     if options.file is None or options.also_stderr:
         handlers.append(logging.StreamHandler(sys.stderr))
@@ -68,3 +89,35 @@ def configure_logging(options: LogOptions) -> None:
     for handler in handlers:
         handler.setFormatter(formatter)
     logging.basicConfig(level=options.level.upper(), handlers=handlers)
+
+
+def rotate_log(options: LogOptions) -> None:
+    """Put the log file aside if it is too large; each process begins the new one by itself.
+
+    A line that a process writes in that moment goes to the file that was put aside.
+    """
+    path = options.file
+    if path is None or not options.max_bytes:
+        return
+    try:
+        if os.stat(path).st_size <= options.max_bytes:
+            return
+        rename_to_backup(path, options.backups)
+    except OSError:
+        return  # it is gone, or there is no room; the next look may find it otherwise
+    log.info("the log file was put aside")
+
+
+def rename_to_backup(path: str, backups: int) -> None:
+    """Rename a file to FILE.1, the one before to FILE.2, and so on; none beyond `backups` stays.
+
+    Raises:
+        OSError: It cannot be renamed.
+    """
+    if not backups:
+        os.unlink(path)
+        return
+    for number in range(backups - 1, 0, -1):
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(f"{path}.{number}", f"{path}.{number + 1}")
+    os.replace(path, f"{path}.1")

@@ -9,6 +9,8 @@ import os
 import select
 import stat
 
+from fastroute.ipc.logs import rename_to_backup
+
 STDOUT = "-"
 
 
@@ -122,24 +124,9 @@ class RotatingFile:
         return (found.st_dev, found.st_ino) != self._inode
 
     def _rotate(self) -> None:
-        put_aside(self.path, self._backups)
+        rename_to_backup(self.path, self._backups)
         self.close()
         self._open()
-
-
-def put_aside(path: str, backups: int) -> None:
-    """Rename a file to FILE.1, the one before to FILE.2, and so on; none beyond `backups` stays.
-
-    Raises:
-        OSError: It cannot be renamed.
-    """
-    if not backups:
-        os.unlink(path)
-        return
-    for number in range(backups - 1, 0, -1):
-        with contextlib.suppress(FileNotFoundError):
-            os.replace(f"{path}.{number}", f"{path}.{number + 1}")
-    os.replace(path, f"{path}.1")
 
 
 class _Unread(OSError):

@@ -2,7 +2,8 @@ import os
 
 import pytest
 
-from fastroute.recording.rotating_file import RotatingFile, put_aside
+from fastroute.ipc.logs import rename_to_backup
+from fastroute.recording.rotating_file import RotatingFile
 
 
 def write(file: RotatingFile, line: bytes) -> None:
@@ -85,7 +86,7 @@ class TestRotation:
 
     def test_put_aside_what_is_not_there(self, path):
         with pytest.raises(FileNotFoundError):
-            put_aside(str(path), 3)
+            rename_to_backup(str(path), 3)
 
 
 class TestOthersRotate:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from fastroute.config import Config, ServerConfig
-from fastroute.control.config_diff import describe_changes
+from fastroute.control.config_file import describe_changes
 from fastroute.control.fleet.fleet import Fleet
 from fastroute.control.fleet.server import FleetServer
 from fastroute.control.watch.dns_watch import NameWatches

@@ -5,8 +5,7 @@ import logging
 from collections.abc import Callable
 
 from fastroute.config import Config, ServerConfig
-from fastroute.control.keep_on import RESTART_DELAY, keep_on
-from fastroute.control.pause import pause
+from fastroute.control.loops import RESTART_DELAY, keep_on, pause
 from fastroute.net.resolver import Resolve, Unresolved
 from fastroute.rules.discovery import UNKNOWN, Known, answered, followed, news, not_answered
 from fastroute.server_address import ServerAddress

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from fastroute.control.pause import pause
+from fastroute.control.loops import pause
 from fastroute.net.http_client import ClientError, ServerClient
 
 MODELS = "/v1/models"

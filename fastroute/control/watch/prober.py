@@ -13,7 +13,7 @@ from typing import Protocol
 
 import msgspec
 
-from fastroute.control.pause import pause
+from fastroute.control.loops import pause
 from fastroute.net.http_client import ClientError, ServerClient
 
 HEALTH = "/health"

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from fastroute.config import Config
 from fastroute.control.fleet.server import FleetServer
-from fastroute.control.keep_on import RESTART_DELAY, keep_on
+from fastroute.control.loops import RESTART_DELAY, keep_on
 from fastroute.control.watch.models import keep_listing
 from fastroute.control.watch.prober import keep_probing
 from fastroute.control.watch.scraper import keep_scraping

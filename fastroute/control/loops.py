@@ -1,7 +1,46 @@
-"""Doing once what was asked for many times."""
+"""Control loops: waiting between rounds, restarting after a failure, coalescing requests."""
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+
+RESTART_DELAY = 5.0
+"""Seconds from the failure of a loop to its next start."""
+
+log = logging.getLogger("supervisor")
+
+
+async def pause(seconds: float, wake: asyncio.Event) -> None:
+    """Wait for a time or for an event, whichever comes first; then clear the event.
+
+    Args:
+        seconds: Not below 0.
+        wake: Set it to have the next round at once.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await wake.wait()
+    wake.clear()
+
+
+async def keep_on(what: str, loop: Callable[[], Awaitable[None]], delay: float) -> None:
+    """Run a loop that never ends, again should it fail, until cancelled.
+
+    Routing goes on without it meanwhile; and what it stumbled upon, such as a strange answer of a
+    server, may not come again.
+
+    Args:
+        what: What it does, for the log.
+        loop: Starts it.
+        delay: Seconds from a failure to the next start.
+    """
+    while True:
+        try:
+            await loop()
+        except Exception:
+            log.exception("%s failed; it is tried again in %g s", what, delay)
+        await asyncio.sleep(delay)
 
 
 class Coalesced:
