@@ -7,7 +7,8 @@ import pytest
 
 from benchmarks.comparison import traffic
 from fastroute.ipc.messages import ConfigState, RoutedServer
-from fastroute.ipc.score_table import ScoreTable, ServerState
+from fastroute.ipc.score_table import ScoreTable
+from fastroute.rules.server_state import ServerState
 from fastroute.views.load_stats import load_stats
 from fastroute.views.prometheus import metrics
 from fastroute.views.view import View

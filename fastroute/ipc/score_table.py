@@ -11,7 +11,6 @@ To add a column, add a field to one of the structs below: the layout follows fro
 """
 
 import contextlib
-import enum
 import mmap
 import os
 import zlib
@@ -20,6 +19,8 @@ from operator import add
 from typing import Any, Generic, Self, TypeVar
 
 import msgspec
+
+from fastroute.rules.server_state import ServerState
 
 Cell = TypeVar("Cell")
 """`memoryview` where a struct says where the cells are, `int` where it holds their values."""
@@ -30,20 +31,6 @@ CACHE_LINE_CELLS = 8
 
 MAGIC = int.from_bytes(b"fastrt\0\0", "little")
 HEADER_CELLS = CACHE_LINE_CELLS
-
-
-class ServerState(enum.IntEnum):
-    """What the supervisor says of a row.
-
-    UP gets requests, TRIAL one at a time, COOLING only when there is no other, the rest none.
-    """
-
-    FREE = 0
-    UP = 1
-    DOWN = 2
-    DRAINING = 3
-    TRIAL = 4
-    COOLING = 5
 
 
 class ServerColumns(msgspec.Struct, Generic[Cell], kw_only=True, eq=False):

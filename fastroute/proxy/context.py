@@ -7,12 +7,13 @@ from typing import Final, Protocol
 
 from fastroute.config import Config
 from fastroute.ipc.messages import Configure, Health, Losses, Message, Observation, Observed
-from fastroute.ipc.score_table import COUNTERS, ScoreTable, ServerState, WorkerCells
+from fastroute.ipc.score_table import COUNTERS, ScoreTable, WorkerCells
 from fastroute.proxy.recorder import Recorder
 from fastroute.proxy.router import Router
 from fastroute.proxy.server import Server
 from fastroute.rules.head_match import KnownHeads
 from fastroute.rules.retry import RetryBudget
+from fastroute.rules.server_state import ServerState
 
 # One for each kind of client and key. A head and what is found in it take 2 KB, and as much for
 # each server and client address it is rendered for; 18 MB if somebody sets out to fill it.

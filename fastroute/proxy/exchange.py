@@ -17,7 +17,6 @@ from fastroute.ipc.score_table import (
     FIRST_BYTE_BOUNDS,
     MODEL_COUNTERS,
     WORKER_COLUMNS,
-    ServerState,
 )
 from fastroute.proxy import clock
 from fastroute.proxy.context import WorkerContext
@@ -28,6 +27,7 @@ from fastroute.proxy.upstream import ReplySink, UpstreamConnection
 from fastroute.rules.framing import Body, Unwrapper
 from fastroute.rules.message import ReplyHead, RequestHead
 from fastroute.rules.retry import Next, Phase, Verdict, after_failure, is_shutting_down, judge
+from fastroute.rules.server_state import ServerState
 
 log = logging.getLogger(__name__)
 

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from random import Random
 
 from fastroute.ipc.messages import Configure
-from fastroute.ipc.score_table import ScoreTable, ServerState
+from fastroute.ipc.score_table import ScoreTable
 from fastroute.net.resolver import Resolver
 from fastroute.proxy.server import Server
 from fastroute.rules.explanation import Choice, explain
 from fastroute.rules.model_name import replace_model, requested_model
 from fastroute.rules.policy import Policy, load, make_policy, usable_now, without
+from fastroute.rules.server_state import ServerState
 
 
 class UnknownModel(Exception):

@@ -8,11 +8,11 @@ from typing import Final, cast
 
 from fastroute.config import Config
 from fastroute.ipc.messages import RoutedServer
-from fastroute.ipc.score_table import ServerState
 from fastroute.net.resolver import Resolver
 from fastroute.proxy.upstream import UpstreamConnection
 from fastroute.rules.head_match import KnownHeads
 from fastroute.rules.policy import Candidate
+from fastroute.rules.server_state import ServerState
 from fastroute.server_address import ServerAddress
 
 # Heads of replies differ by the date: this is a minute of one kind.

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from fastroute.ipc.score_table import ServerState
 from fastroute.rules.policy import Candidate, Counts, Policy, Rng, make_policy, score, usable_now
+from fastroute.rules.server_state import ServerState
 
 DRAWS = 17_711
 STEP = 10_946

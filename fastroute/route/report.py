@@ -4,8 +4,8 @@ import os
 
 import msgspec
 
-from fastroute.ipc.score_table import ServerState
 from fastroute.route.explain import Explanation, Ranked
+from fastroute.rules.server_state import ServerState
 from fastroute.wording import count, percent, printable
 
 HEADS = ("SERVER", "CHANCE", "SCORE", "OWN", "OTHERS", "CAP", "")

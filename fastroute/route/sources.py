@@ -12,11 +12,11 @@ from fastroute.config import Config, ServerConfig
 from fastroute.control.watch.models import LISTING_TIMEOUT, BadModels, fetch_models
 from fastroute.control.watch.prober import probe_once
 from fastroute.control.watch.scraper import ScrapeError, Scraper
-from fastroute.ipc.score_table import ServerState
 from fastroute.monitor.poller import ask
 from fastroute.net.http_client import ClientError, ServerClient
 from fastroute.route.explain import Known, Settings
 from fastroute.rules.load import foreign_load
+from fastroute.rules.server_state import ServerState
 from fastroute.server_address import ServerAddress
 
 

@@ -3,12 +3,6 @@
 `TRANSITIONS` says for each state and event which state follows and under which condition; what is
 absent changes nothing. `Record` is what the conditions look at, `ServerHealth` applies the table.
 
-    UP        gets requests
-    COOLING   said that it is full; until its Retry-After is over it gets what nobody else takes
-    DOWN      gets none, until a probe, the clock or its own metrics give reason to try it again
-    TRIAL     gets one request at a time; the first good answer, to a request or a probe, is UP
-    DRAINING  gets none because the configuration says so, whatever its health is meanwhile
-
 The way back from DOWN depends on what is wrong (`Cause`):
 
 1. Probes took it down: the next good probe brings it on trial.
@@ -28,6 +22,8 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from fastroute.rules.server_state import ServerState
+
 DEFAULT_COOL_DOWN = 1.0
 """Seconds, for a server that is full and gives no Retry-After, as vLLM does not."""
 
@@ -39,16 +35,6 @@ DOWN_PROBE_INTERVAL = 2.0
 
 TRIAL_PROBE_INTERVAL = 1.0
 """Seconds at most between probes of a server on trial."""
-
-
-class State(enum.IntEnum):
-    """The numbers are those of the score table's ServerState."""
-
-    UP = 1
-    DOWN = 2
-    DRAINING = 3
-    TRIAL = 4
-    COOLING = 5
 
 
 class Event(enum.Enum):
@@ -126,8 +112,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 class Change(msgspec.Struct, frozen=True):
     """A server's state changed."""
 
-    before: State
-    after: State
+    before: ServerState
+    after: ServerState
     reason: str
 
 
@@ -338,41 +324,41 @@ def recovery_due(record: Record) -> float | None:
     return record.down_since + record.limits.auto_recovery_threshold
 
 
-_IN_USE: dict[Event, tuple[Condition, State]] = {
-    Event.PROBE_OK: (_probes_are_bad, State.DOWN),
-    Event.PROBE_FAILED: (_probes_are_bad, State.DOWN),
-    Event.PROBE_SLOW: (_probes_are_bad, State.DOWN),
-    Event.REQUEST_FAILED: (_requests_are_bad, State.DOWN),
-    Event.BUSY: (_always, State.COOLING),
-    Event.SHUTTING_DOWN: (_always, State.DOWN),
-    Event.ASLEEP: (_always, State.DOWN),
-    Event.STALLED: (_always, State.DOWN),
+_IN_USE: dict[Event, tuple[Condition, ServerState]] = {
+    Event.PROBE_OK: (_probes_are_bad, ServerState.DOWN),
+    Event.PROBE_FAILED: (_probes_are_bad, ServerState.DOWN),
+    Event.PROBE_SLOW: (_probes_are_bad, ServerState.DOWN),
+    Event.REQUEST_FAILED: (_requests_are_bad, ServerState.DOWN),
+    Event.BUSY: (_always, ServerState.COOLING),
+    Event.SHUTTING_DOWN: (_always, ServerState.DOWN),
+    Event.ASLEEP: (_always, ServerState.DOWN),
+    Event.STALLED: (_always, ServerState.DOWN),
 }
 
-TRANSITIONS: Mapping[State, Mapping[Event, tuple[Condition, State]]] = {
-    State.UP: _IN_USE,
-    State.COOLING: {**_IN_USE, Event.TIME: (_cool_down_is_over, State.UP)},
+TRANSITIONS: Mapping[ServerState, Mapping[Event, tuple[Condition, ServerState]]] = {
+    ServerState.UP: _IN_USE,
+    ServerState.COOLING: {**_IN_USE, Event.TIME: (_cool_down_is_over, ServerState.UP)},
     # From DOWN to DOWN only the cause changes.
-    State.DOWN: {
-        Event.PROBE_OK: (_probe_may_bring_it_back, State.TRIAL),
-        Event.PROBE_FAILED: (_is_another_cause, State.DOWN),
-        Event.ASLEEP: (_is_another_cause, State.DOWN),
-        Event.AWAKE: (_was_asleep, State.TRIAL),
-        Event.STALLED: (_is_another_cause, State.DOWN),
-        Event.MOVING: (_was_stalled, State.TRIAL),
-        Event.TIME: (_time_may_bring_it_back, State.TRIAL),
+    ServerState.DOWN: {
+        Event.PROBE_OK: (_probe_may_bring_it_back, ServerState.TRIAL),
+        Event.PROBE_FAILED: (_is_another_cause, ServerState.DOWN),
+        Event.ASLEEP: (_is_another_cause, ServerState.DOWN),
+        Event.AWAKE: (_was_asleep, ServerState.TRIAL),
+        Event.STALLED: (_is_another_cause, ServerState.DOWN),
+        Event.MOVING: (_was_stalled, ServerState.TRIAL),
+        Event.TIME: (_time_may_bring_it_back, ServerState.TRIAL),
     },
-    State.TRIAL: {
-        Event.PROBE_OK: (_probe_proves_it_well, State.UP),
-        Event.PROBE_FAILED: (_always, State.DOWN),
-        Event.PROBE_SLOW: (_always, State.DOWN),
-        Event.REQUEST_OK: (_always, State.UP),
-        Event.REQUEST_FAILED: (_always, State.DOWN),
+    ServerState.TRIAL: {
+        Event.PROBE_OK: (_probe_proves_it_well, ServerState.UP),
+        Event.PROBE_FAILED: (_always, ServerState.DOWN),
+        Event.PROBE_SLOW: (_always, ServerState.DOWN),
+        Event.REQUEST_OK: (_always, ServerState.UP),
+        Event.REQUEST_FAILED: (_always, ServerState.DOWN),
         # Full is not ill: it lives, and goes on as any other full server.
-        Event.BUSY: (_always, State.COOLING),
-        Event.SHUTTING_DOWN: (_always, State.DOWN),
-        Event.ASLEEP: (_always, State.DOWN),
-        Event.STALLED: (_always, State.DOWN),
+        Event.BUSY: (_always, ServerState.COOLING),
+        Event.SHUTTING_DOWN: (_always, ServerState.DOWN),
+        Event.ASLEEP: (_always, ServerState.DOWN),
+        Event.STALLED: (_always, ServerState.DOWN),
     },
 }
 """DRAIN and UNDRAIN are not here: draining lies over the other states and leaves them alone."""
@@ -391,14 +377,14 @@ class ServerHealth:
     def __init__(self, limits: Limits) -> None:
         self.record = Record(limits)
         self.since: float | None = None
-        self._condition = State.UP
+        self._condition = ServerState.UP
         self._draining = False
         self._reason = ""
 
     @property
-    def state(self) -> State:
+    def state(self) -> ServerState:
         """The state that counts."""
-        return State.DRAINING if self._draining else self._condition
+        return ServerState.DRAINING if self._draining else self._condition
 
     @property
     def reason(self) -> str:
@@ -408,24 +394,24 @@ class ServerHealth:
     @property
     def is_healthy(self) -> bool:
         """Whether nothing is wrong with it: a full or drained server is not ill."""
-        return self._condition is State.UP or self._condition is State.COOLING
+        return self._condition is ServerState.UP or self._condition is ServerState.COOLING
 
     @property
     def probe_interval(self) -> float:
         """How long to wait before the next probe, seconds."""
         interval = self.record.limits.health_check_interval
-        if self._condition is State.DOWN:
+        if self._condition is ServerState.DOWN:
             return min(interval, DOWN_PROBE_INTERVAL)
-        if self._condition is State.TRIAL:
+        if self._condition is ServerState.TRIAL:
             return min(interval, TRIAL_PROBE_INTERVAL)
         return interval
 
     @property
     def due(self) -> float | None:
         """When `Event.TIME` is to be observed; None while time alone changes nothing."""
-        if self._condition is State.COOLING:
+        if self._condition is ServerState.COOLING:
             return self.record.cool_until
-        return recovery_due(self.record) if self._condition is State.DOWN else None
+        return recovery_due(self.record) if self._condition is ServerState.DOWN else None
 
     def observe(self, event: Event, now: float, facts: Facts = NO_FACTS) -> Change | None:
         """Take an event.
@@ -457,7 +443,7 @@ class ServerHealth:
             return record.note_probe(event, now, facts, is_up=self.is_healthy)
         if event is Event.BUSY:
             record.note_busy(now, facts.retry_after)
-        elif self._condition is State.DOWN:
+        elif self._condition is ServerState.DOWN:
             pass  # Requests that were under way when it went down tell nothing new.
         elif event is Event.REQUEST_OK:
             # Unlike a probe, it proves that the server serves.
@@ -474,10 +460,10 @@ class ServerHealth:
             return
         before, self._condition = self._condition, after
         self._reason = f"{why}: {detail}" if detail else why
-        if after is not State.DOWN:
-            if before is State.TRIAL:
+        if after is not ServerState.DOWN:
+            if before is ServerState.TRIAL:
                 self.record.note_recovery(now)
-        elif before is State.DOWN:
+        elif before is ServerState.DOWN:
             self.record.cause = CAUSES[event]
         else:
             self.record.note_down(CAUSES[event], now)

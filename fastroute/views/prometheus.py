@@ -10,12 +10,8 @@ from typing import Any
 
 import msgspec
 
-from fastroute.ipc.score_table import (
-    DURATION_BOUNDS,
-    FIRST_BYTE_BOUNDS,
-    MODEL_COUNTERS,
-    ServerState,
-)
+from fastroute.ipc.score_table import DURATION_BOUNDS, FIRST_BYTE_BOUNDS, MODEL_COUNTERS
+from fastroute.rules.server_state import ServerState
 from fastroute.views.exposition import CONTENT_TYPE, Exposition, Kind, label
 from fastroute.views.view import Reply, ServerView, View
 

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 
 from fastroute.ipc.messages import ServerHealth
-from fastroute.ipc.score_table import ServerState
+from fastroute.rules.server_state import ServerState
 from fastroute.views.view import Reply, ServerView, View, names_report, utc
 
 # Shares of usable servers from which the whole counts as healthy, and as degraded.

@@ -7,12 +7,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from fastroute.ipc.messages import ConfigState, FollowedName, Losses, RoutedServer, ServerHealth
-from fastroute.ipc.score_table import ServerSnapshot, ServerState, TableSnapshot
+from fastroute.ipc.score_table import ServerSnapshot, TableSnapshot
 
 JSON = "application/json"
-USABLE = frozenset((ServerState.UP, ServerState.TRIAL, ServerState.COOLING))
-"""What a request may be sent to. A server that cools down said it was full, not broken, and is
-asked where there is no other; to count it out would report a busy hour as an outage."""
 
 
 class Reply(NamedTuple):
@@ -33,7 +30,7 @@ class ServerView(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def is_usable(self) -> bool:
-        return self.row.state in USABLE
+        return self.row.state.is_usable
 
     @property
     def reason(self) -> str:

@@ -20,9 +20,10 @@ from fastroute.ipc.messages import (
     RoutedServer,
     encode,
 )
-from fastroute.ipc.score_table import ScoreTable, ServerState
+from fastroute.ipc.score_table import ScoreTable
 from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.worker import Worker
+from fastroute.rules.server_state import ServerState
 from fastroute.views.endpoints import VIEWS
 from tests.support.standin_client import ask, chat, client, get, post
 from tests.support.standins import standin, until

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fastroute.ipc.score_table import ServerState
+from fastroute.rules.server_state import ServerState
 from tests.support.judge import judge_requests
 from tests.support.scripted import read_request, scripted
 from tests.support.standin_client import ask, chat, client, get, post

@@ -14,8 +14,8 @@ from fastroute.ipc.score_table import (
     SERVER_COLUMNS,
     WORKER_COLUMNS,
     ScoreTable,
-    ServerState,
 )
+from fastroute.rules.server_state import ServerState
 
 
 @pytest.fixture(name="make_table")

@@ -6,8 +6,8 @@ import logging
 import pytest
 
 from fastroute.ipc.messages import Observation
-from fastroute.ipc.score_table import ServerState
 from fastroute.proxy.exchange import MAX_HELD_BYTES
+from fastroute.rules.server_state import ServerState
 from tests.support.judge import judge_replies, judge_requests
 from tests.support.memory_router import memory_router, own_error
 

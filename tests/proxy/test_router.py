@@ -7,11 +7,12 @@ import pytest
 
 from fastroute.config import Config
 from fastroute.ipc.messages import Configure, RoutedServer
-from fastroute.ipc.score_table import ScoreTable, ServerState
+from fastroute.ipc.score_table import ScoreTable
 from fastroute.proxy.router import ModelServers, Router, UnknownModel
 from fastroute.proxy.server import Server
 from fastroute.proxy.upstream import UpstreamConnection
 from fastroute.rules.model_name import requested_model
+from fastroute.rules.server_state import ServerState
 from tests.support.memory_transport import End, MemoryTransport
 
 JSON = b"application/json"

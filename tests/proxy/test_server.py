@@ -7,9 +7,9 @@ import trustme
 
 from fastroute.config import Config
 from fastroute.ipc.messages import RoutedServer
-from fastroute.ipc.score_table import ServerState
 from fastroute.net.resolver import Resolver
 from fastroute.proxy.server import Server
+from fastroute.rules.server_state import ServerState
 from tests.support.endings import refusing_url
 from tests.support.memory_router import memory_router
 from tests.support.memory_transport import End

@@ -21,10 +21,11 @@ from fastroute.ipc.messages import (
     ServerHealth,
     encode,
 )
-from fastroute.ipc.score_table import ScoreTable, ServerState
+from fastroute.ipc.score_table import ScoreTable
 from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.own_replies import Listener, OwnReply
 from fastroute.proxy.worker import SWEEP_S, Worker
+from fastroute.rules.server_state import ServerState
 from tests.support.scripted import read_request, replies, scripted
 from tests.support.standins import until
 

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from fastroute.config import Config
 from fastroute.ipc.messages import Configure, RoutedServer
-from fastroute.ipc.score_table import ScoreTable, ServerState
+from fastroute.ipc.score_table import ScoreTable
 from fastroute.proxy.router import Router, UnknownModel
 from fastroute.route.explain import Explanation, Known, Settings, explain
 from fastroute.rules.policy import POLICIES
+from fastroute.rules.server_state import ServerState
 
 UP, DOWN, DRAINING = ServerState.UP, ServerState.DOWN, ServerState.DRAINING
 TRIAL, COOLING = ServerState.TRIAL, ServerState.COOLING

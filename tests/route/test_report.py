@@ -1,8 +1,8 @@
 import json
 
-from fastroute.ipc.score_table import ServerState
 from fastroute.route.explain import Known, Settings, explain
 from fastroute.route.report import as_json, lines
+from fastroute.rules.server_state import ServerState
 
 SERVERS = [
     Known(url="http://gpu-1:8000", models=("m",), foreign_load=2.5, in_flight=3),

@@ -3,10 +3,10 @@
 import pytest
 
 from fastroute.config import parse_config
-from fastroute.ipc.score_table import ServerState
 from fastroute.monitor.poller import NoAnswer
 from fastroute.route.explain import Settings
 from fastroute.route.sources import ask_router, ask_servers
+from fastroute.rules.server_state import ServerState
 from fastroute.server_address import ServerAddress
 from tests.support.config_file import toml_text
 from tests.support.ports import free_port

@@ -4,7 +4,6 @@ import itertools
 
 import pytest
 
-from fastroute.ipc.score_table import ServerState
 from fastroute.rules.health import (
     TRANSITIONS,
     Cause,
@@ -13,10 +12,11 @@ from fastroute.rules.health import (
     Facts,
     Limits,
     ServerHealth,
-    State,
 )
+from fastroute.rules.server_state import ServerState
 
-UP, DOWN, DRAINING, TRIAL, COOLING = State
+UP, DOWN, DRAINING = ServerState.UP, ServerState.DOWN, ServerState.DRAINING
+TRIAL, COOLING = ServerState.TRIAL, ServerState.COOLING
 OK, FAILED, SLOW = Event.PROBE_OK, Event.PROBE_FAILED, Event.PROBE_SLOW
 LIMITS = Limits(
     health_check_interval=10.0,
@@ -157,11 +157,6 @@ def test_the_histories_meet_all_of_the_table():
     # A good probe takes down by the average alone: see test_slow_on_average_is_down.
     assert listed - met == {(UP, OK, DOWN), (COOLING, OK, DOWN)}
     assert met <= listed
-
-
-def test_the_numbers_are_those_of_the_score_table():
-    shared = {state.name: state.value for state in ServerState if state.name in State.__members__}
-    assert shared == {name: State[name].value for name in shared}
 
 
 @pytest.mark.parametrize("history", HISTORIES)

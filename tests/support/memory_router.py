@@ -8,12 +8,13 @@ from collections.abc import Coroutine, Iterator
 
 from fastroute.config import Config
 from fastroute.ipc.messages import Configure, RoutedServer
-from fastroute.ipc.score_table import ScoreTable, ServerState
+from fastroute.ipc.score_table import ScoreTable
 from fastroute.proxy.client import ClientConnection
 from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.own_replies import Listener
 from fastroute.proxy.server import Server
 from fastroute.proxy.upstream import UpstreamConnection
+from fastroute.rules.server_state import ServerState
 from tests.support.judge import judge_replies
 from tests.support.memory_transport import End, MemoryTransport
 from tests.support.standins import until

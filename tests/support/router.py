@@ -12,11 +12,12 @@ from fastroute.cli.run_worker import models_endpoint, own_endpoints
 from fastroute.config import Config
 from fastroute.ipc.messages import Configure, Message, Records, RoutedServer
 from fastroute.ipc.request_record import RequestRecord
-from fastroute.ipc.score_table import MODEL_COUNTERS, ScoreTable, ServerState, WorkerCells
+from fastroute.ipc.score_table import MODEL_COUNTERS, ScoreTable, WorkerCells
 from fastroute.proxy.client import ClientConnection
 from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.own_replies import Listener
 from fastroute.proxy.worker import Worker
+from fastroute.rules.server_state import ServerState
 from tests.support.standins import until
 
 

@@ -16,10 +16,10 @@ from fastroute.ipc.score_table import (
     ModelCounters,
     RecentColumns,
     ServerSnapshot,
-    ServerState,
     TableSnapshot,
     WorkerSnapshot,
 )
+from fastroute.rules.server_state import ServerState
 from fastroute.views.view import View
 
 SECOND_NS = 1_000_000_000

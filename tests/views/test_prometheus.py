@@ -15,8 +15,8 @@ from fastroute.ipc.score_table import (
     PROCESS_CELLS,
     SERVER_COLUMNS,
     Histogram,
-    ServerState,
 )
+from fastroute.rules.server_state import ServerState
 from fastroute.views.prometheus import metrics
 from tests.support.views import (
     NOW_NS,

@@ -2,7 +2,7 @@ import orjson
 import pytest
 
 from fastroute.ipc.messages import FollowedName, ServerHealth
-from fastroute.ipc.score_table import ServerState
+from fastroute.rules.server_state import ServerState
 from fastroute.views.status import health, live, ready, server_models
 from tests.support.views import NOW_UNIX, routed, row, view, view_of_states
 

@@ -2,7 +2,7 @@ import datetime
 
 import pytest
 
-from fastroute.ipc.score_table import ServerState
+from fastroute.rules.server_state import ServerState
 from fastroute.views.view import utc
 from tests.support.views import NOW_NS, SECOND_NS, routed, row, view, view_of_states
 

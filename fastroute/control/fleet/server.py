@@ -18,11 +18,12 @@ from fastroute.control.watch.models import Models
 from fastroute.control.watch.prober import Probe
 from fastroute.ipc import messages
 from fastroute.ipc.messages import Observation, RoutedServer
-from fastroute.ipc.score_table import ScoreTable, ServerState
+from fastroute.ipc.score_table import ScoreTable
 from fastroute.rules import health
 from fastroute.rules.health import Event, Facts, Limits
 from fastroute.rules.load import LoadReport, decayed, foreign_load
 from fastroute.rules.progress import Progress
+from fastroute.rules.server_state import ServerState
 
 MILLI = 1000
 MICRO = 1_000_000
@@ -346,11 +347,11 @@ class FleetServer:
         change = self.health.observe(event, self._around.clock(), facts)
         if change is None:
             return
-        level = logging.WARNING if change.after is health.State.DOWN else logging.INFO
+        level = logging.WARNING if change.after is ServerState.DOWN else logging.INFO
         log.log(level, "server %s is %s: %s", *(self.config.url, change.after.name, change.reason))
-        if change.after in (health.State.DOWN, health.State.TRIAL):
+        if change.after in (ServerState.DOWN, ServerState.TRIAL):
             self.probe_now.set()
-        if change.before is health.State.DOWN:
+        if change.before is ServerState.DOWN:
             # It may be another process now, with other models.
             self.list_now.set()
         self._publish_state()
@@ -366,7 +367,7 @@ class FleetServer:
     def _publish_state(self) -> None:
         if self.left_at is not None:
             return
-        columns, state = self._around.table.servers, ServerState(self.health.state)
+        columns, state = self._around.table.servers, self.health.state
         if columns.state[self.row] != state:
             columns.state_since_ns[self.row] = int(self._around.clock() * NANO)
             columns.state[self.row] = state

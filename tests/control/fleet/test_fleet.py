@@ -9,8 +9,9 @@ from fastroute.control.watch.models import parse_models
 from fastroute.control.watch.prober import Probe
 from fastroute.errors import ConfigError
 from fastroute.ipc.messages import ConfigState, Observation, Observed
-from fastroute.ipc.score_table import MODEL_SLOTS, ScoreTable, ServerState
+from fastroute.ipc.score_table import MODEL_SLOTS, ScoreTable
 from fastroute.rules.load import LoadReport
+from fastroute.rules.server_state import ServerState
 
 GOOD = Probe(True, False, 0.01, "")
 REFUSED = Probe(False, False, 0.0, "cannot connect: Connection refused")
