@@ -6,15 +6,15 @@ that was only touched is no news, and one that is wrong is complained of once.
 
 import hashlib
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from fastroute.config import Config, ServerConfig, parse_config, setting_docs
+from fastroute.control.regular_file import RegularFile, Stamp
 from fastroute.errors import ConfigError
 from fastroute.ipc.messages import ConfigState
 
@@ -24,13 +24,13 @@ LOOKS_PER_INTERVAL = 2
 COARSEST_CLOCK = 2.0
 """Seconds. Two changes closer than this may leave a file with one and the same time."""
 
+if TYPE_CHECKING:
+    import asyncio
+
 SERVERS_AS_WRITTEN = "url"
 """A server is the same however its URL is written, so this is no difference."""
 
 log = logging.getLogger("supervisor")
-
-Stamp = tuple[int, int, int]
-"""What changes with a file: when it was written, which file it is, how long it is."""
 
 
 class FixedConfig:
@@ -63,7 +63,9 @@ class WatchedConfig:
         state: What became of the file, for people.
     """
 
-    __slots__ = ("_apply", "_is_young", "_override", "_seen", "_stamp", "config", "path", "state")
+    __slots__ = (
+        "_apply", "_file", "_is_young", "_override", "_seen", "_stamp", "config", "path", "state",
+    )  # fmt: skip
 
     def __init__(
         self, path: Path, override: Callable[[Config], Config] = lambda config: config
@@ -80,10 +82,13 @@ class WatchedConfig:
         self.path = path
         self._override = override
         self._apply: Callable[[Config], Config] = lambda config: config
+        self._file = RegularFile(path)
         self._is_young = True
         self._stamp: Stamp | None = None
-        data = self._read_if_changed()
-        assert data is not None, "the first time everything is new"
+        content = self._file.read()
+        data = content.data
+        assert data is not None, "the first reading knows no stamp"
+        self._take_stamp(content.stamp)
         self.config = override(parse_config(data, str(path)))
         self._seen = _digest(data)
         self.state = ConfigState(source=str(path), loaded_at=time.time(), sha256=self._seen)
@@ -96,20 +101,22 @@ class WatchedConfig:
         """
         self._apply = apply
 
-    async def watch(self, changed: Callable[[], None]) -> None:
-        """Look at the file again and again; never returns.
+    async def watch(self, changed: Callable[[], None], wake: "asyncio.Event") -> None:
+        """Check the file periodically; never returns.
 
         Args:
             changed: Called when `state` has changed.
+            wake: Set it to have the file checked now.
         """
-        import asyncio  # A router is told its servers before it has a loop.
+        # The command line reads the file before it needs an event loop: asyncio takes 20 ms.
+        from fastroute.control.loops import pause
 
         while True:
-            await asyncio.sleep(self.config.config_reload_interval / LOOKS_PER_INTERVAL)
-            if self.look():
+            await pause(self.config.config_reload_interval / LOOKS_PER_INTERVAL, wake)
+            if await self.look():
                 changed()
 
-    def look(self) -> bool:
+    async def look(self) -> bool:
         """Look at the file now, and put it in force if it has changed and can be used.
 
         Returns:
@@ -117,7 +124,7 @@ class WatchedConfig:
         """
         before = self.state
         try:
-            data = self._read_if_changed()
+            data = await self._read_if_changed()
         except ConfigError as error:
             self._vanished(str(error))
             return self.state is not before
@@ -162,24 +169,19 @@ class WatchedConfig:
             self.state, failures=self.state.failures + 1, error=error
         )
 
-    def _read_if_changed(self) -> bytes | None:
-        """Return the file's bytes if they may be others than before.
+    async def _read_if_changed(self) -> bytes | None:
+        """Return the file's bytes if they may differ from the last ones read.
 
         Raises:
             ConfigError: It cannot be read.
         """
-        try:
-            # The stamp first: what is written between the two is then seen the next time.
-            found = os.stat(self.path)
-            stamp = found.st_mtime_ns, found.st_ino, found.st_size
-            if stamp == self._stamp and not self._is_young:
-                return None
-            data = self.path.read_bytes()
-        except OSError as error:
-            raise ConfigError(f"{self.path}: cannot be read: {error.strerror}") from None
+        content = await self._file.read_if_changed(None if self._is_young else self._stamp)
+        self._take_stamp(content.stamp)
+        return content.data
+
+    def _take_stamp(self, stamp: Stamp) -> None:
         self._stamp = stamp
         self._is_young = abs(time.time() - stamp[0] / 1e9) < COARSEST_CLOCK
-        return data
 
 
 def _digest(data: bytes) -> str:

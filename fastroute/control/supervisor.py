@@ -161,14 +161,14 @@ class Supervisor:
             # SIGHUP means what it always does: the terminal was closed.
             return
         source.apply_with(self._apply)
-        self._in_background("watching the file", lambda: source.watch(changed))
+        check_now = asyncio.Event()
+        self._in_background("watching the file", lambda: source.watch(changed, check_now))
 
-        def look() -> None:
+        def reload() -> None:
             self._recording.reopen()
-            if source.look():
-                changed()
+            check_now.set()
 
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, look)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
 
     def _in_background(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
         kept = keep_on(what, work, RESTART_DELAY)

@@ -55,65 +55,65 @@ class TestFirstLook:
 
 
 class TestOverride:
-    def test_goes_before_the_file_now_and_later(self, path):
+    async def test_goes_before_the_file_now_and_later(self, path):
         def override(config):
             return msgspec.structs.replace(config, access_log="text")
 
         watched = WatchedConfig(path, override)
         assert watched.config.access_log == "text"
         path.write_text(text_of("http://b") + 'access_log = "json"\n')
-        assert watched.look()
+        assert await watched.look()
         assert (watched.config.access_log, watched.config.servers[0].url) == ("text", "http://b")
 
 
 class TestLook:
-    def test_nothing_happened(self, watched):
+    async def test_nothing_happened(self, watched):
         before = watched.state
-        assert not watched.look()
+        assert not await watched.look()
         assert watched.state is before
 
-    def test_a_change(self, watched, path):
+    async def test_a_change(self, watched, path):
         before = watched.state
         path.write_text(text_of("http://a", "http://b"))
-        assert watched.look()
+        assert await watched.look()
         assert [server.url for server in watched.config.servers] == ["http://a", "http://b"]
         assert watched.state.reloads == 1
         assert watched.state.sha256 != before.sha256
-        assert not watched.look()
+        assert not await watched.look()
 
-    def test_a_change_of_the_same_length_at_the_same_time(self, watched, path):
+    async def test_a_change_of_the_same_length_at_the_same_time(self, watched, path):
         """The clock of a file system may be coarse, so a young file's time proves nothing."""
         found = os.stat(path)
         path.write_text(text_of("http://b"))
         os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
-        assert watched.look()
+        assert await watched.look()
         assert watched.config.servers[0].url == "http://b"
 
-    def test_an_old_file_is_not_read_again(self, watched, path):
+    async def test_an_old_file_is_not_read_again(self, watched, path):
         make_old(path)
-        watched.look()
+        await watched.look()
         path.write_text(text_of("http://b"))  # Of the same length.
         make_old(path)
-        assert not watched.look()
+        assert not await watched.look()
 
-    def test_touched(self, watched, path):
+    async def test_touched(self, watched, path):
         make_old(path)
-        assert not watched.look()
+        assert not await watched.look()
         path.touch()
-        assert not watched.look()
+        assert not await watched.look()
         assert watched.state.reloads == 0
 
-    def test_replaced_by_rename(self, watched, path):
+    async def test_replaced_by_rename(self, watched, path):
         make_old(path)
-        watched.look()
+        await watched.look()
         new = path.with_suffix(".new")
         new.write_text(text_of("http://b"))
         make_old(new)  # Even the time is the same.
         new.rename(path)
-        assert watched.look()
+        assert await watched.look()
         assert watched.config.servers[0].url == "http://b"
 
-    def test_a_link_turned_elsewhere(self, tmp_path):
+    async def test_a_link_turned_elsewhere(self, tmp_path):
         """So do config maps of Kubernetes change."""
         for name in ("a", "b"):
             (tmp_path / name).write_text(text_of(f"http://{name}"))
@@ -123,102 +123,104 @@ class TestLook:
         watched = WatchedConfig(link)
         link.unlink()
         link.symlink_to("b")
-        assert watched.look()
+        assert await watched.look()
         assert watched.config.servers[0].url == "http://b"
 
 
 class TestBadFile:
-    def test_changes_nothing_and_is_said_once(self, watched, path, caplog):
+    async def test_changes_nothing_and_is_said_once(self, watched, path, caplog):
         before = watched.state
         path.write_text("[servers\n")
-        assert watched.look()
+        assert await watched.look()
         assert watched.config.servers[0].url == "http://a"
         state = watched.state
         assert state.error.startswith(f"{path}: not valid TOML: ")
         assert (state.failures, state.reloads, state.sha256) == (1, 0, before.sha256)
         path.touch()
-        assert not watched.look()
+        assert not await watched.look()
         assert errors(caplog) == [f"{state.error}; nothing is changed"]
 
     @pytest.mark.parametrize("content", ["", text_of("http://a")[:-20]], ids=["empty", "half"])
-    def test_caught_half_written(self, content, watched, path):
+    async def test_caught_half_written(self, content, watched, path):
         path.write_text(content)
-        watched.look()
+        await watched.look()
         path.write_text(text_of("http://b"))
-        assert watched.look()
+        assert await watched.look()
         assert watched.state.error is None
         assert watched.config.servers[0].url == "http://b"
 
-    def test_another_mistake_is_news(self, watched, path, caplog):
+    async def test_another_mistake_is_news(self, watched, path, caplog):
         for content in ("[servers\n", "[server]\n"):
             path.write_text(content)
-            assert watched.look()
+            assert await watched.look()
         assert watched.state.failures == len(errors(caplog)) == 2
 
-    def test_undone(self, watched, path):
+    async def test_undone(self, watched, path):
         good = path.read_text()
         path.write_text("]")
-        watched.look()
+        await watched.look()
         path.write_text(good)
-        assert watched.look()
+        assert await watched.look()
         assert (watched.state.error, watched.state.reloads) == (None, 0)
 
-    def test_one_that_cannot_be_applied(self, watched, path):
+    async def test_one_that_cannot_be_applied(self, watched, path):
         def refuse(config):
             raise ConfigError("too many servers")
 
         watched.apply_with(refuse)
         path.write_text(text_of("http://b"))
-        assert watched.look()
+        assert await watched.look()
         assert watched.state.error == "too many servers"
         assert watched.config.servers[0].url == "http://a"
 
-    def test_what_is_in_force_may_be_less_than_what_was_asked_for(self, watched, path):
+    async def test_what_is_in_force_may_be_less_than_what_was_asked_for(self, watched, path):
         in_force = config_from_urls(["http://c"], 1)
         watched.apply_with(lambda config: in_force)
         path.write_text(text_of("http://b"))
-        assert watched.look()
+        assert await watched.look()
         assert watched.config is in_force
 
 
 class TestVanished:
-    def test_is_said_once_and_changes_nothing(self, watched, path, caplog):
+    async def test_is_said_once_and_changes_nothing(self, watched, path, caplog):
         path.unlink()
-        assert watched.look()
+        assert await watched.look()
         assert watched.state.error == f"{path}: cannot be read: No such file or directory"
         assert watched.config.servers[0].url == "http://a"
-        assert not watched.look()
+        assert not await watched.look()
         assert len(errors(caplog)) == 1
 
-    def test_back_as_it_was(self, watched, path):
+    async def test_back_as_it_was(self, watched, path):
         good = path.read_text()
         path.unlink()
-        watched.look()
+        await watched.look()
         path.write_text(good)
-        assert watched.look()
+        assert await watched.look()
         assert (watched.state.error, watched.state.reloads) == (None, 0)
 
-    def test_back_with_another_content(self, watched, path):
+    async def test_back_with_another_content(self, watched, path):
         path.unlink()
-        watched.look()
+        await watched.look()
         path.write_text(text_of("http://b"))
-        assert watched.look()
+        assert await watched.look()
         assert (watched.state.error, watched.state.reloads) == (None, 1)
 
-    def test_back_with_the_mistake_it_had(self, watched, path):
+    async def test_back_with_the_mistake_it_had(self, watched, path):
         path.write_text("]")
-        watched.look()
+        await watched.look()
         path.unlink()
-        watched.look()
+        await watched.look()
         path.write_text("]")
-        assert watched.look()
+        assert await watched.look()
         assert "not valid TOML" in watched.state.error
 
-    def test_a_directory_in_its_place(self, watched, path):
+    async def test_a_directory_in_its_place(self, watched, path):
         path.unlink()
         path.mkdir()
-        assert watched.look()
-        assert watched.state.error == f"{path}: cannot be read: Is a directory"
+        assert await watched.look()
+        assert watched.state.error == (
+            f"{path}: is a directory, not a regular file; give the path of a file"
+        )
 
 
 class TestWatch:
@@ -226,7 +228,9 @@ class TestWatch:
         path.write_text(text_of("http://a") + "config_reload_interval = 0.1\n")
         watched = WatchedConfig(path)
         changes = []
-        task = asyncio.create_task(watched.watch(lambda: changes.append(watched.state.reloads)))
+        task = asyncio.create_task(
+            watched.watch(lambda: changes.append(watched.state.reloads), asyncio.Event())
+        )
         path.write_text(text_of("http://b"))
         await until(lambda: changes == [1], seconds=1)
         task.cancel()

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import os
 import random
 import signal
 import urllib.request
@@ -131,6 +132,32 @@ class TestABadFile:
             write_config(path, *(f"http://127.0.0.1:{port}" for port in range(1000, 1400)))
             wait_until(lambda: "400 servers are new" in router.stderr())
             assert set(router.statuses()) == {NOWHERE}
+
+
+class TestAFileThatBlocks:
+    @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["fifo", "directory"])
+    def test_health_checks_go_on_and_sigterm_works(self, start, path, make):
+        """Opened in the event loop, a FIFO stopped health checks, reloads and SIGTERM for ever."""
+        with standin_process() as server:
+            write_config(path, server.url, health_check_interval=0.1)
+            with start() as router:
+                wait_until(lambda: router.statuses() == {server.url: "up"})
+                path.unlink()
+                make(path)
+                wait_until(lambda: "not a regular file" in router.stderr())
+                checks = self.checks(router)
+                wait_until(lambda: self.checks(router) > checks + 2)
+                path.rmdir() if path.is_dir() else path.unlink()
+                write_config(path, server.url, NOWHERE)
+                wait_until(lambda: NOWHERE in router.statuses())
+                path.unlink()
+                make(path)
+                wait_until(lambda: router.stderr().count("not a regular file") == 2)
+                assert router.stop() == 0
+
+    def checks(self, router) -> int:
+        (server,) = (each for each in router.get("/health")["servers"] if each["total_checks"])
+        return server["total_checks"]
 
 
 class TestAdminPort:
