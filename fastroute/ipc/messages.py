@@ -4,12 +4,11 @@ A message is a 4-byte big-endian length and that many bytes of msgpack. No I/O h
 EOF means that the other side is gone.
 """
 
-import enum
-
 import msgspec
 
 from fastroute.config import Config
 from fastroute.ipc.request_record import RequestRecord
+from fastroute.rules.health import Event
 
 LENGTH_BYTES = 4
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
@@ -119,25 +118,12 @@ class Records(msgspec.Struct, frozen=True, tag=True):
     records: list[RequestRecord]
 
 
-class Observation(enum.Enum):
-    """What a worker saw of a server."""
-
-    OK = "ok"
-    """A request went well, after some that had not."""
-    FAILED = "failed"
-    """Connecting failed, no whole reply came, or it was a 5xx."""
-    BUSY = "busy"
-    """It answered 429 or 503: it is full, not broken."""
-    SHUTTING_DOWN = "shutting down"
-    """It answered that it takes no more requests."""
-
-
 class Observed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """From a worker: something that matters for a server's health."""
 
     row: int
     generation: int
-    kind: Observation
+    kind: Event
     detail: str = ""
     retry_after: float = 0.0
     """Seconds the server asked to be left alone; 0 if it named none."""

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from fastroute.config import Config
-from fastroute.ipc.messages import Configure, Health, Losses, Message, Observation, Observed
+from fastroute.ipc.messages import Configure, Health, Losses, Message, Observed
 from fastroute.ipc.score_table import COUNTERS, ScoreTable, WorkerCells
 from fastroute.proxy.recorder import Recorder
 from fastroute.proxy.router import Router
 from fastroute.proxy.server import Server
 from fastroute.rules.head_match import KnownHeads
+from fastroute.rules.health import Event
 from fastroute.rules.retry import RetryBudget
 from fastroute.rules.server_state import ServerState
 
@@ -167,18 +168,16 @@ class WorkerContext:
         """Whether the retry budget allows one more."""
         return self._budget.allows(self.requests, self.retries)
 
-    def observe(
-        self, server: Server, kind: Observation, detail: str, retry_after: float = 0.0
-    ) -> None:
+    def observe(self, server: Server, kind: Event, detail: str, retry_after: float = 0.0) -> None:
         """Tell the supervisor what matters for a server's health.
 
         A success matters after failures and of a server on trial only.
         """
-        if kind is Observation.OK:
+        if kind is Event.REQUEST_OK:
             if server.row not in self.failing and server.state is not ServerState.TRIAL:
                 return
             self.failing.discard(server.row)
-        elif kind is Observation.FAILED:
+        elif kind is Event.REQUEST_FAILED:
             self.failing.add(server.row)
         self.report(
             Observed(

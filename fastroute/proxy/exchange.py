@@ -10,7 +10,6 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from fastroute.ipc.messages import Observation
 from fastroute.ipc.score_table import (
     COUNTERS,
     DURATION_BOUNDS,
@@ -25,6 +24,7 @@ from fastroute.proxy.router import ModelServers
 from fastroute.proxy.server import Server
 from fastroute.proxy.upstream import ReplySink, UpstreamConnection
 from fastroute.rules.framing import Body, Unwrapper
+from fastroute.rules.health import Event
 from fastroute.rules.message import ReplyHead, RequestHead
 from fastroute.rules.retry import Next, Phase, Verdict, after_failure, is_shutting_down, judge
 from fastroute.rules.server_state import ServerState
@@ -457,13 +457,13 @@ class Exchange(ReplySink):
         verdict = judge(reply.status)
         detail = f"status {reply.status}"
         if self._stopping:
-            self._worker.observe(server, Observation.SHUTTING_DOWN, "it takes no more requests")
+            self._worker.observe(server, Event.SHUTTING_DOWN, "it takes no more requests")
         elif verdict is BUSY:
-            self._worker.observe(server, Observation.BUSY, detail, reply.retry_after)
+            self._worker.observe(server, Event.BUSY, detail, reply.retry_after)
         elif verdict is FINE:
-            self._worker.observe(server, Observation.OK, detail)
+            self._worker.observe(server, Event.REQUEST_OK, detail)
         else:
-            self._worker.observe(server, Observation.FAILED, detail)
+            self._worker.observe(server, Event.REQUEST_FAILED, detail)
 
     def _failed(self, reason: str, silent: bool) -> None:
         """Count and log an attempt without a whole reply, then do what the retry rules say."""
@@ -490,7 +490,7 @@ class Exchange(ReplySink):
             server.close_idle()  # they are as old or older, and as likely to be closed
             self._attempt(server)
             return
-        worker.observe(server, Observation.FAILED, f"{phase.value}: {reason}")
+        worker.observe(server, Event.REQUEST_FAILED, f"{phase.value}: {reason}")
         other = self._another(server) if follow is Next.OTHER_SERVER else None
         if other is None:
             self._release(FAILED, ended=True)

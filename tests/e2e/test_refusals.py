@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from fastroute.ipc.messages import Observation
 from fastroute.ipc.score_table import MODEL_COUNTERS
 from fastroute.proxy.exchange import MAX_HELD_BYTES
+from fastroute.rules.health import Event
 from tests.support.endings import finish, refusing_url, reset
 from tests.support.judge import judge_replies, judge_requests
 from tests.support.scripted import read_request, replies, scripted
@@ -234,7 +234,7 @@ class TestNotRetried:
                 router = await start_router(first.url, second.url)
                 in_order(router)
                 assert await router.ask(CHAT) == closing(refusal(500, body))
-        assert [o.kind for o in router.observed] == [Observation.FAILED]
+        assert [o.kind for o in router.observed] == [Event.REQUEST_FAILED]
 
     @pytest.mark.parametrize(
         ("retry_on", "reply", "retried"),
@@ -386,7 +386,7 @@ class TestLong:
             assert await reader.read() == b"x"
             writer.close()
         assert router.total("started") == 1
-        assert [o.kind for o in router.observed] == [Observation.BUSY]
+        assert [o.kind for o in router.observed] == [Event.BUSY]
 
     @pytest.mark.parametrize(
         ("size", "attempts"),
@@ -419,7 +419,7 @@ class TestHeld:
         assert judged.status in (200, 502)
         assert b"uvicorn" not in raw
         assert router.state.cells.failed[0] == 1
-        assert router.observed[0].kind is Observation.FAILED
+        assert router.observed[0].kind is Event.REQUEST_FAILED
 
     async def test_silent_in_the_middle(self, start_router):
         async def handler(reader, writer):
@@ -505,26 +505,26 @@ class TestObserved:
     @pytest.mark.parametrize(
         ("reply", "expected"),
         [
-            pytest.param(refusal(503), [(Observation.BUSY, 0)], id="503"),
-            pytest.param(refusal(429), [(Observation.BUSY, 0)], id="429"),
+            pytest.param(refusal(503), [(Event.BUSY, 0)], id="503"),
+            pytest.param(refusal(429), [(Event.BUSY, 0)], id="429"),
             pytest.param(
-                refusal(503, BUSY, b"Retry-After: 12"), [(Observation.BUSY, 12)], id="retry-after"
+                refusal(503, BUSY, b"Retry-After: 12"), [(Event.BUSY, 12)], id="retry-after"
             ),
             pytest.param(
                 refusal(429, BUSY, b"retry-after: Wed, 21 Oct 2026 07:28:00 GMT"),
-                [(Observation.BUSY, 0)],
+                [(Event.BUSY, 0)],
                 id="retry-after-date",
             ),
             pytest.param(
                 refusal(503, BUSY, b"Retry-After: -3"),
-                [(Observation.BUSY, 0)],
+                [(Event.BUSY, 0)],
                 id="retry-after-bad",
             ),
-            pytest.param(refusal(502), [(Observation.FAILED, 0)], id="502"),
-            pytest.param(refusal(504), [(Observation.FAILED, 0)], id="504"),
-            pytest.param(refusal(500), [(Observation.FAILED, 0)], id="500"),
-            pytest.param(refusal(501), [(Observation.FAILED, 0)], id="501"),
-            pytest.param(refusal(500, STOPPING), [(Observation.SHUTTING_DOWN, 0)], id="stopping"),
+            pytest.param(refusal(502), [(Event.REQUEST_FAILED, 0)], id="502"),
+            pytest.param(refusal(504), [(Event.REQUEST_FAILED, 0)], id="504"),
+            pytest.param(refusal(500), [(Event.REQUEST_FAILED, 0)], id="500"),
+            pytest.param(refusal(501), [(Event.REQUEST_FAILED, 0)], id="501"),
+            pytest.param(refusal(500, STOPPING), [(Event.SHUTTING_DOWN, 0)], id="stopping"),
             pytest.param(refusal(404), [], id="404"),
             pytest.param(refusal(400), [], id="400"),
             pytest.param(refusal(200), [], id="200"),
@@ -547,7 +547,7 @@ class TestObserved:
         async with scripted(replies(refusal(500, STOPPING))) as server:
             router = await start_router(server.url, max_retries=max_retries)
             await router.ask(CHAT)
-        assert [o.kind for o in router.observed] == [Observation.SHUTTING_DOWN]
+        assert [o.kind for o in router.observed] == [Event.SHUTTING_DOWN]
 
     async def test_success_only_after_failure(self, start_router):
         """A message for each good request would be thousands a second."""
@@ -564,7 +564,7 @@ class TestObserved:
                 for _ in range(8):
                     connection.send(post("/v1/x", {}))
                     await connection.receive()
-        failed, ok, busy = Observation.FAILED, Observation.OK, Observation.BUSY
+        failed, ok, busy = Event.REQUEST_FAILED, Event.REQUEST_OK, Event.BUSY
         assert [o.kind for o in router.observed] == [failed, failed, ok, busy]
         assert "502" in router.observed[0].detail
 
@@ -583,7 +583,7 @@ class TestObserved:
                 for _ in range(2):
                     connection.send(post("/v1/x", {}))
                     await connection.receive()
-        assert [o.kind for o in router.observed] == [Observation.FAILED, Observation.OK]
+        assert [o.kind for o in router.observed] == [Event.REQUEST_FAILED, Event.REQUEST_OK]
 
     async def test_unanswered(self, start_router):
         async with scripted(then_close(b"")) as mute:
@@ -592,8 +592,8 @@ class TestObserved:
                 in_order(router)
                 assert (await ask(router.port, CHAT)).status == 502
         assert [(o.row, o.kind) for o in router.observed] == [
-            (0, Observation.FAILED),
-            (1, Observation.FAILED),
+            (0, Event.REQUEST_FAILED),
+            (1, Event.REQUEST_FAILED),
         ]
         assert "first byte" in router.observed[0].detail
         assert "connecting" in router.observed[1].detail
@@ -605,7 +605,7 @@ class TestObserved:
             stopping.engine.accepts_work = False
             answer = await ask(router.port, chat(model="standin"))
         assert answer.status == 200
-        assert [(o.row, o.kind) for o in router.observed] == [(0, Observation.SHUTTING_DOWN)]
+        assert [(o.row, o.kind) for o in router.observed] == [(0, Event.SHUTTING_DOWN)]
 
 
 class TestCounted:

@@ -3,9 +3,10 @@ import asyncio
 import pytest
 
 from fastroute.config import Config
-from fastroute.ipc.messages import Configure, Observation, RoutedServer
+from fastroute.ipc.messages import Configure, RoutedServer
 from fastroute.ipc.score_table import COUNTERS, ScoreTable
 from fastroute.proxy.context import WorkerContext
+from fastroute.rules.health import Event
 
 
 @pytest.fixture
@@ -97,17 +98,15 @@ async def test_retry_budget_forgets(state):
 @pytest.mark.parametrize(
     ("seen", "told"),
     [
-        pytest.param([Observation.OK], [], id="success-is-no-news"),
-        pytest.param([Observation.FAILED] * 2, [Observation.FAILED] * 2, id="each-failure"),
+        pytest.param([Event.REQUEST_OK], [], id="success-is-no-news"),
+        pytest.param([Event.REQUEST_FAILED] * 2, [Event.REQUEST_FAILED] * 2, id="each-failure"),
         pytest.param(
-            [Observation.FAILED, Observation.OK, Observation.OK],
-            [Observation.FAILED, Observation.OK],
+            [Event.REQUEST_FAILED, Event.REQUEST_OK, Event.REQUEST_OK],
+            [Event.REQUEST_FAILED, Event.REQUEST_OK],
             id="first-success-after-a-failure",
         ),
-        pytest.param(
-            [Observation.BUSY, Observation.OK], [Observation.BUSY], id="busy-is-no-failure"
-        ),
-        pytest.param([Observation.SHUTTING_DOWN], [Observation.SHUTTING_DOWN], id="shutting-down"),
+        pytest.param([Event.BUSY, Event.REQUEST_OK], [Event.BUSY], id="busy-is-no-failure"),
+        pytest.param([Event.SHUTTING_DOWN], [Event.SHUTTING_DOWN], id="shutting-down"),
     ],
 )
 async def test_observe(state, seen, told):

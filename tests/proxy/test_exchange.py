@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastroute.ipc.messages import Observation
 from fastroute.ipc.score_table import DURATION_BOUNDS, WORKER_COLUMNS
 from fastroute.proxy.exchange import bucket_of, finished_column
+from fastroute.rules.health import Event
 from tests.support.judge import judge_replies, judge_requests
 from tests.support.memory_router import memory_router, own_error
 from tests.support.memory_transport import End
@@ -97,7 +97,7 @@ class TestConnecting:
         for part in ("http://server-0:8000", "connecting", "Connection refused", "POST /v1/x"):
             assert part in line
         [observed] = two.observed
-        assert (observed.row, observed.kind) == (0, Observation.FAILED)
+        assert (observed.row, observed.kind) == (0, Event.REQUEST_FAILED)
 
     async def test_none_can_be_connected_to(self, two):
         for pool in two.pools:

@@ -5,8 +5,8 @@ import logging
 
 import pytest
 
-from fastroute.ipc.messages import Observation
 from fastroute.proxy.exchange import MAX_HELD_BYTES
+from fastroute.rules.health import Event
 from fastroute.rules.server_state import ServerState
 from tests.support.judge import judge_replies, judge_requests
 from tests.support.memory_router import memory_router, own_error
@@ -48,12 +48,12 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("refusal", "kind", "counter"),
         [
-            pytest.param(reply(429), Observation.BUSY, "retries_busy", id="429"),
-            pytest.param(reply(503), Observation.BUSY, "retries_busy", id="503"),
-            pytest.param(reply(502), Observation.FAILED, "retries_failed", id="502"),
-            pytest.param(reply(504), Observation.FAILED, "retries_failed", id="504"),
+            pytest.param(reply(429), Event.BUSY, "retries_busy", id="429"),
+            pytest.param(reply(503), Event.BUSY, "retries_busy", id="503"),
+            pytest.param(reply(502), Event.REQUEST_FAILED, "retries_failed", id="502"),
+            pytest.param(reply(504), Event.REQUEST_FAILED, "retries_failed", id="504"),
             pytest.param(
-                reply(500, STOPPING), Observation.SHUTTING_DOWN, "retries_failed", id="stopping"
+                reply(500, STOPPING), Event.SHUTTING_DOWN, "retries_failed", id="stopping"
             ),
         ],
     )
@@ -198,14 +198,14 @@ class TestCounts:
             client.feed(GET)
             upstream.feed(answer)
             client.lose(None)
-        assert [o.kind for o in two.observed] == [Observation.FAILED, Observation.OK]
+        assert [o.kind for o in two.observed] == [Event.REQUEST_FAILED, Event.REQUEST_OK]
 
     @pytest.mark.parametrize(
         ("answer", "told"),
         [
-            pytest.param(CHUNKED, Observation.OK, id="head-of-a-stream"),
-            pytest.param(reply(404), Observation.OK, id="404"),
-            pytest.param(reply(501), Observation.FAILED, id="501"),
+            pytest.param(CHUNKED, Event.REQUEST_OK, id="head-of-a-stream"),
+            pytest.param(reply(404), Event.REQUEST_OK, id="404"),
+            pytest.param(reply(501), Event.REQUEST_FAILED, id="501"),
         ],
     )
     async def test_a_server_on_trial(self, two, answer, told):

@@ -15,7 +15,6 @@ from fastroute.ipc.messages import (
     Health,
     Message,
     MessageReader,
-    Observation,
     Ready,
     RoutedServer,
     ServerHealth,
@@ -25,6 +24,7 @@ from fastroute.ipc.score_table import ScoreTable
 from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.own_replies import Listener, OwnReply
 from fastroute.proxy.worker import SWEEP_S, Worker
+from fastroute.rules.health import Event
 from fastroute.rules.server_state import ServerState
 from tests.support.scripted import read_request, replies, scripted
 from tests.support.standins import until
@@ -160,7 +160,7 @@ async def test_observations_go_to_the_supervisor(worker):
         assert (await gone(reader)).startswith(b"HTTP/1.1 502 ")
         writer.close()
     await until(lambda: len(worker.told) == 2)
-    assert (worker.told[1].row, worker.told[1].kind) == (0, Observation.FAILED)
+    assert (worker.told[1].row, worker.told[1].kind) == (0, Event.REQUEST_FAILED)
 
 
 class TestDrain:

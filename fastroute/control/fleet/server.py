@@ -17,7 +17,7 @@ from fastroute.control.fleet.rates import forget
 from fastroute.control.watch.models import Models
 from fastroute.control.watch.prober import Probe
 from fastroute.ipc import messages
-from fastroute.ipc.messages import Observation, RoutedServer
+from fastroute.ipc.messages import RoutedServer
 from fastroute.ipc.score_table import ScoreTable
 from fastroute.rules import health
 from fastroute.rules.health import Event, Facts, Limits
@@ -28,13 +28,6 @@ from fastroute.rules.server_state import ServerState
 MILLI = 1000
 MICRO = 1_000_000
 NANO = 1_000_000_000
-
-OBSERVED = {
-    Observation.OK: Event.REQUEST_OK,
-    Observation.FAILED: Event.REQUEST_FAILED,
-    Observation.BUSY: Event.BUSY,
-    Observation.SHUTTING_DOWN: Event.SHUTTING_DOWN,
-}
 
 log = logging.getLogger("supervisor")
 
@@ -270,11 +263,11 @@ class FleetServer:
 
     # What workers observe, and time.
 
-    def observed(self, kind: Observation, detail: str, retry_after: float) -> None:
+    def observed(self, kind: Event, detail: str, retry_after: float) -> None:
         """Take what a worker saw of a request."""
-        if kind in (Observation.FAILED, Observation.SHUTTING_DOWN):
+        if kind in (Event.REQUEST_FAILED, Event.SHUTTING_DOWN):
             self.probe_now.set()
-        self._observe(OBSERVED[kind], Facts(detail=detail, retry_after=retry_after))
+        self._observe(kind, Facts(detail=detail, retry_after=retry_after))
 
     def tick(self, now: float) -> None:
         """Act on time that has passed; to be called several times a second."""

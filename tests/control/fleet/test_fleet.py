@@ -8,8 +8,9 @@ from fastroute.control.fleet.fleet import ROW_GRACE, SETTLING, Fleet
 from fastroute.control.watch.models import parse_models
 from fastroute.control.watch.prober import Probe
 from fastroute.errors import ConfigError
-from fastroute.ipc.messages import ConfigState, Observation, Observed
+from fastroute.ipc.messages import ConfigState, Observed
 from fastroute.ipc.score_table import MODEL_SLOTS, ScoreTable
+from fastroute.rules.health import Event
 from fastroute.rules.load import LoadReport
 from fastroute.rules.server_state import ServerState
 
@@ -64,7 +65,7 @@ class FleetUnderTest:
         fields = {"running": 0, "waiting": 0, "generation_tokens": 0, "prompt_tokens": 0, **report}
         self.server(url).scraped(LoadReport(**fields), own, int(self.now * 1e9))
 
-    def observe(self, kind: Observation, detail: str = "why", retry_after: float = 0.0) -> None:
+    def observe(self, kind: Event, detail: str = "why", retry_after: float = 0.0) -> None:
         server = self.server()
         seen = Observed(
             row=server.row,
@@ -282,7 +283,7 @@ class TestRemoved:
     def test_what_workers_say_of_it_is_no_news(self, make):
         fleet = make(a(), b(), failure_threshold=1)
         server = fleet.server()
-        seen = Observed(row=server.row, generation=1, kind=Observation.FAILED)
+        seen = Observed(row=server.row, generation=1, kind=Event.REQUEST_FAILED)
         fleet.apply(b())
         changes = fleet.changes
         fleet.fleet.observe(seen)
@@ -373,24 +374,24 @@ class TestRequests:
     def test_failures_in_a_row_of_all_workers(self, make):
         fleet = make()
         for _ in range(4):
-            fleet.observe(Observation.FAILED)
-        fleet.observe(Observation.OK)
+            fleet.observe(Event.REQUEST_FAILED)
+        fleet.observe(Event.REQUEST_OK)
         for _ in range(4):
-            fleet.observe(Observation.FAILED, "Connection refused")
+            fleet.observe(Event.REQUEST_FAILED, "Connection refused")
         assert fleet.state() == "UP"
-        fleet.observe(Observation.FAILED, "Connection refused")
+        fleet.observe(Event.REQUEST_FAILED, "Connection refused")
         assert fleet.state() == "DOWN"
         assert fleet.routed()[0].reason == "5 requests in a row failed: Connection refused"
 
     def test_a_failure_calls_for_a_probe(self, make):
         fleet = make()
-        fleet.observe(Observation.FAILED)
+        fleet.observe(Event.REQUEST_FAILED)
         assert fleet.server().probe_now.is_set()
 
     @pytest.mark.parametrize(("retry_after", "seconds"), [(0, 1), (5, 5), (600, 30)])
     def test_a_full_one_cools_down(self, retry_after, seconds, make):
         fleet = make()
-        fleet.observe(Observation.BUSY, "status 503", retry_after)
+        fleet.observe(Event.BUSY, "status 503", retry_after)
         assert fleet.state() == "COOLING"
         fleet.pass_time(seconds - 0.1)
         assert fleet.state() == "COOLING"
@@ -401,12 +402,12 @@ class TestRequests:
     def test_full_again_and_again_is_one_change(self, make):
         fleet = make()
         for _ in range(100):
-            fleet.observe(Observation.BUSY)
+            fleet.observe(Event.BUSY)
         assert fleet.changes == 1
 
     def test_one_that_shuts_down(self, make):
         fleet = make()
-        fleet.observe(Observation.SHUTTING_DOWN, "it takes no more requests")
+        fleet.observe(Event.SHUTTING_DOWN, "it takes no more requests")
         assert fleet.state() == "DOWN"
         fleet.server().probed(GOOD)
         assert fleet.state() == "DOWN", "it answers probes until it is gone"
@@ -417,12 +418,12 @@ class TestRequests:
     def test_without_probes_time_brings_it_back(self, make):
         fleet = make(enable_active_health_check=False, auto_recovery_threshold=20)
         for _ in range(5):
-            fleet.observe(Observation.FAILED)
+            fleet.observe(Event.REQUEST_FAILED)
         fleet.pass_time(19.9)
         assert fleet.state() == "DOWN"
         fleet.pass_time(0.1)
         assert fleet.state() == "TRIAL"
-        fleet.observe(Observation.OK)
+        fleet.observe(Event.REQUEST_OK)
         assert fleet.state() == "UP"
 
 

@@ -8,8 +8,9 @@ from fastroute.control.workers.launch import WorkerSpec, start_worker
 from fastroute.control.workers.listeners import open_listeners
 from fastroute.control.workers.process import WorkerProcess, exit_text
 from fastroute.ipc.logs import LogOptions
-from fastroute.ipc.messages import Configure, Drain, Observation, Observed, encode
+from fastroute.ipc.messages import Configure, Drain, Observed, encode
 from fastroute.ipc.score_table import ScoreTable
+from fastroute.rules.health import Event
 
 CONFIGURE = Configure(config=config_from_urls(["http://127.0.0.1:9"], 1), servers=())
 
@@ -62,7 +63,7 @@ def test_a_killed_worker(spec):
 
 
 def test_what_it_observes_is_passed_on(spec):
-    seen = Observed(row=3, generation=1, kind=Observation.FAILED, detail="refused")
+    seen = Observed(row=3, generation=1, kind=Event.REQUEST_FAILED, detail="refused")
 
     async def main():
         observed = []
