@@ -86,6 +86,7 @@ docs: $(DEV_INSTALLED)  ## Render anew what the docs take from the code
 	$(BIN)/python -m tests.support.docs
 	$(BIN)/python -m tests.support.monitor_page
 	$(BIN)/python -m tests.support.configuration_page
+	$(BIN)/python -m tests.support.contributing_page
 
 bench: $(DEV_INSTALLED)  ## Measure beside nginx, HAProxy, vllm-router and smg; renew the README's table
 	$(BIN)/python -m benchmarks --publish

@@ -1,4 +1,4 @@
-"""What the README and the pages of docs/ show: commands run, settings parse, links lead somewhere.
+"""The README, CONTRIBUTING and docs/: commands run, settings parse, links lead somewhere.
 
 Each command of a `console` or `sh` block is run, or stands in `NOT_RUN` with the reason.
 """
@@ -16,15 +16,17 @@ from pathlib import Path
 import pytest
 
 from fastroute.config import Config, ServerConfig, parse_config, setting_docs
+from tests.support import contributing_page
 from tests.support.command import RunningCommand, running
 from tests.support.configuration_page import PAGE, with_tables
 from tests.support.programs import require
 from tests.support.standins import StandInProcess, standin_process
 
 ROOT = Path(__file__).parents[1]
+TOP = ("README.md", "README.zh.md", "CONTRIBUTING.md")
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
-    for path in (ROOT / "README.md", ROOT / "README.zh.md", *sorted(ROOT.glob("docs/*.md")))
+    for path in (*(ROOT / name for name in TOP), *sorted(ROOT.glob("docs/*.md")))
 }
 NOT_RUN = {
     r"make [a-z-]+": "on the whole project; see test_make_knows and tests/e2e/test_demo.py",
@@ -199,6 +201,12 @@ def test_the_configuration_reference_is_up_to_date():
     """Run `make docs` to write it anew."""
     page = PAGE.read_text(encoding="utf-8")
     assert page == with_tables(page)
+
+
+def test_the_tree_of_packages_is_up_to_date():
+    """Run `make docs` to write it anew."""
+    page = PAGES["CONTRIBUTING.md"]
+    assert page == contributing_page.with_tree(page)
 
 
 @pytest.mark.parametrize("struct", [Config, ServerConfig])
