@@ -1,0 +1,16 @@
+"""servers.toml: every setting with its check and its description, and the parsing of the file."""
+
+from fastroute.config.parse import check_options, config_from_urls, load_config, parse_config
+from fastroute.config.setting import SettingDoc, setting_docs
+from fastroute.config.settings import Config, ServerConfig
+
+__all__ = [
+    "Config",
+    "ServerConfig",
+    "SettingDoc",
+    "check_options",
+    "config_from_urls",
+    "load_config",
+    "parse_config",
+    "setting_docs",
+]
