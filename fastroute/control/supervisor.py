@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from fastroute.config import Config
+from fastroute.config.expansion import expand
 from fastroute.control.config_file import FixedConfig, WatchedConfig, describe_changes
 from fastroute.control.fleet.fleet import Fleet
 from fastroute.control.fleet.rates import Recent
@@ -31,7 +32,6 @@ from fastroute.ipc.logs import rotate_log
 from fastroute.ipc.messages import Configure, Drain, Losses, Message
 from fastroute.net.resolver import Resolver
 from fastroute.recording.recording import Recording
-from fastroute.rules.discovery import expand
 
 SHORT_LIFE = 5.0
 """Seconds. A worker that dies younger is taken to be broken rather than unlucky."""

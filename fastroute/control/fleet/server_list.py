@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from fastroute.config import Config, ServerConfig
+from fastroute.config.expansion import Expansion, expand, followed
 from fastroute.control.config_file import describe_changes
 from fastroute.control.fleet.fleet import Fleet
 from fastroute.control.fleet.server import FleetServer
@@ -16,7 +17,6 @@ from fastroute.control.watch.server_watch import ServerWatch
 from fastroute.errors import ConfigError
 from fastroute.ipc.messages import FollowedName
 from fastroute.net.resolver import Resolver
-from fastroute.rules.discovery import Expansion, expand, followed
 
 log = logging.getLogger("supervisor")
 

@@ -5,9 +5,10 @@ import logging
 from collections.abc import Callable
 
 from fastroute.config import Config, ServerConfig
+from fastroute.config.expansion import followed
 from fastroute.control.loops import RESTART_DELAY, keep_on, pause
 from fastroute.net.resolver import Resolve, Unresolved
-from fastroute.rules.discovery import UNKNOWN, Known, answered, followed, news, not_answered
+from fastroute.rules.discovery import UNKNOWN, Known, answered, news, not_answered
 from fastroute.server_address import ServerAddress
 
 PATIENCE = 5.0

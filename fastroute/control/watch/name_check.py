@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import msgspec
 
 from fastroute.config import Config, ServerConfig
+from fastroute.config.expansion import Expansion, expand, followed
 from fastroute.control.watch.dns_watch import PATIENCE
 from fastroute.net.resolver import Resolve, Unresolved
-from fastroute.rules.discovery import Expansion, chosen, expand, followed
+from fastroute.rules.discovery import chosen
 
 
 class NameCheck(msgspec.Struct, frozen=True, kw_only=True):

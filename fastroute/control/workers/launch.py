@@ -12,10 +12,10 @@ import subprocess
 import msgspec
 
 from fastroute.config import Config
+from fastroute.config.expansion import followed
 from fastroute.ipc.logs import LogOptions
 from fastroute.ipc.score_table import ScoreTable
 from fastroute.ipc.worker_spec import WorkerSpec
-from fastroute.rules.discovery import followed
 
 MIN_ROWS = 256
 """Rows of the score table; spare ones are for servers that a reload adds."""

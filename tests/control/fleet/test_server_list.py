@@ -3,13 +3,13 @@ import logging
 import pytest
 
 from fastroute.config import Config, ServerConfig
+from fastroute.config.expansion import expand
 from fastroute.control.fleet.fleet import Fleet
 from fastroute.control.fleet.server_list import Roster
 from fastroute.errors import ConfigError
 from fastroute.ipc.messages import FollowedName
 from fastroute.ipc.score_table import ScoreTable
 from fastroute.net.resolver import Unresolved
-from fastroute.rules.discovery import expand
 from tests.support.names import Names
 from tests.support.standins import until
 
