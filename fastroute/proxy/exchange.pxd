@@ -9,7 +9,7 @@ from fastroute.rules.message cimport ReplyHead, RequestHead
 
 cdef object CONNECTING, WAITING, REPLYING
 cdef object FINE, BUSY, UNCLEAR
-cdef object CHUNKED, UNTIL_CLOSE, TRIAL
+cdef object CHUNKED, UNTIL_CLOSE, TRIAL, REUSABLE, SPENT
 cdef tuple FIRST_BYTE_BOUNDS, DURATION_BOUNDS
 cdef Py_ssize_t IN_FLIGHT, STARTED, FINISHED_2XX, FAILED, ABORTED
 cdef Py_ssize_t RETRIES, RETRIES_CONNECT, RETRIES_RESET, RETRIES_BUSY, RETRIES_FAILED
@@ -74,6 +74,7 @@ cdef class Exchange(ReplySink):
     cdef _failed(self, str reason, bint silent)
     cdef _give_up(self, str reason, bint silent)
     cdef _flush(self)
+    cdef _note_first_byte(self)
     cdef _drop_upstream(self)
     cdef _release(self, Py_ssize_t outcome, bint ended)
 

@@ -23,7 +23,7 @@ from fastroute.proxy.request_trace import RequestTrace
 from fastroute.proxy.router import ModelServers
 from fastroute.proxy.server import Server
 from fastroute.proxy.upstream import ReplySink, UpstreamConnection
-from fastroute.rules.framing import Body, Unwrapper
+from fastroute.rules.framing import Body, ReplyEnd, Unwrapper
 from fastroute.rules.health import Event
 from fastroute.rules.message import ReplyHead, RequestHead
 from fastroute.rules.retry import Next, Phase, Verdict, after_failure, is_shutting_down, judge
@@ -40,6 +40,8 @@ BUSY: Final = Verdict.BUSY
 UNCLEAR: Final = Verdict.UNCLEAR
 CHUNKED: Final = Body.CHUNKED
 UNTIL_CLOSE: Final = Body.UNTIL_CLOSE
+REUSABLE: Final = ReplyEnd.REUSABLE
+SPENT: Final = ReplyEnd.SPENT
 TRIAL: Final = ServerState.TRIAL
 # Columns of the score table.
 IN_FLIGHT: Final = WORKER_COLUMNS.index("in_flight")
@@ -118,7 +120,7 @@ class Exchange(ReplySink):
     _stopping: bool
     _keep_alive: bool
     _unwrapper: Unwrapper | None
-    # What is not written yet: pieces that wait for the end of a segment, or of a refusal
+    # What is not written yet: pieces of a refusal, which wait for its end
     _held: list[bytes] | None
     _held_bytes: int
     _bytes_out: int
@@ -182,7 +184,7 @@ class Exchange(ReplySink):
         if worker.follows:
             self.trace = RequestTrace(worker, client.address, head, body, group.name)
             self._write = self.trace.follow(self._request_id, client.write)
-        # Attempt; `_attempt` sets the rest of it, and `reply_head` what belongs to a reply
+        # Attempt; `_attempt` sets the rest of it, and `reply_begins` what belongs to a reply
         self._server: Server | None = None
         self._upstream: UpstreamConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
@@ -223,6 +225,7 @@ class Exchange(ReplySink):
         """Stop at once, in whatever phase: the client is gone and vLLM need not generate on."""
         if self._server is None:
             return
+        self._note_first_byte()
         when = ABORTS_REPLYING if self._phase is REPLYING else ABORTS_WAITING
         self._worker.counts[when, self._server.row] += 1
         self._drop_upstream()
@@ -237,25 +240,26 @@ class Exchange(ReplySink):
         if self._paused or self._phase is CONNECTING:
             return
         if now - self._heard_at >= self._worker.config.request_timeout:
+            self._note_first_byte()
             self._drop_upstream()
             self._failed(f"silent for {self._worker.config.request_timeout:g} s", silent=True)
 
     # From the server's connection
 
-    def reply_started(self) -> None:
-        """Note the first byte."""
+    def reply_informs(self, head: ReplyHead, raw: bytes) -> None:
+        """Pass an informational head on; HTTP/1.0 knows none."""
+        assert self._server is not None, "a reply from no server"
+        if not self._head.http_1_0:
+            self._write(head.render(raw, self._server.authority))
+
+    def reply_begins(self, head: ReplyHead, raw: bytes, first_body: bytes) -> None:
+        """Write the head and what came with it in one system call; hold a refusal to its end."""
+        server, request, upstream = self._server, self._head, self._upstream
+        assert server is not None, "a reply from no server"
+        assert upstream is not None, "a reply from no connection"
         self._phase = REPLYING
         self._heard_at = self._worker.stamp
-        self._first_byte = clock.now() - self._attempt_at
-
-    def reply_head(self, head: ReplyHead, raw: bytes) -> None:
-        """Take a head; it is written with what came together with it, or held if it refuses."""
-        server, request = self._server, self._head
-        assert server is not None, "a reply from no server"
-        if not head.is_final():
-            if not request.http_1_0:
-                self._write(head.render(raw, server.authority))
-            return
+        self._first_byte = upstream.first_byte_at - self._attempt_at
         self._reply = head
         self._reply_body = head.body
         self._keep_alive = request.keep_alive and not self._worker.draining
@@ -274,10 +278,9 @@ class Exchange(ReplySink):
             self._verdict = self._judge(head.status)
         self._held = [rendered]
         self._held_bytes = len(rendered)
-
-    def reply_head_sent(self) -> None:
-        """Write what came with the head, in one system call; but hold a refusal to its end."""
-        if self._held is not None and self._verdict is FINE:
+        if first_body:
+            self.reply_bytes(first_body)
+        if self._verdict is FINE:
             self._flush()
 
     def reply_bytes(self, data: bytes) -> None:
@@ -297,27 +300,27 @@ class Exchange(ReplySink):
         if self._held_bytes > MAX_HELD_BYTES:
             self._flush()
 
-    def reply_complete(self, reusable: bool) -> None:
-        """Give the connection back, then count the request and tell the client, or try again."""
+    def reply_ends(self, end: ReplyEnd, reason: str) -> None:
+        """Give the connection back and count the request, or see what the retry rules say."""
         server, upstream = self._server, self._upstream
         assert server is not None, "a reply from no server"
         assert upstream is not None, "a reply from no connection"
-        self._upstream = None
-        if reusable:
+        if end is REUSABLE:
             if self._paused:
                 upstream.transport.resume_reading()
             server.give_back(upstream, self._worker.stamp)
-        else:
+        elif end is SPENT:
             upstream.cancel()
+        else:
+            self._note_first_byte()
+            self._upstream = None
+            self._failed(reason, silent=False)
+            return
+        self._upstream = None
         if self._verdict is not FINE and self._refused(server):
             return
         self._flush()
         self._finish(server)
-
-    def reply_failed(self, reason: str) -> None:
-        """Try again where nothing can have been started, else tell the client."""
-        self._upstream = None
-        self._failed(reason, silent=False)
 
     # Within: an attempt
 
@@ -553,6 +556,12 @@ class Exchange(ReplySink):
         data = held[0] if len(held) == 1 else b"".join(held)
         self._bytes_out += len(data)
         self._write(data)
+
+    def _note_first_byte(self) -> None:
+        """Update the phase before it is used for an end: a part of a head may have come."""
+        upstream = self._upstream
+        if self._phase is WAITING and upstream is not None and upstream.first_byte_at:
+            self._phase = REPLYING
 
     def _drop_upstream(self) -> None:
         if self._connecting is not None:

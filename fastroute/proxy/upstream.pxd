@@ -1,28 +1,29 @@
 cimport cython
 
+from fastroute.proxy cimport clock
 from fastroute.rules.head_match cimport KnownHeads
 from fastroute.rules.message cimport ReplyHead
 
 cdef object IDLE, AWAITING_HEAD, READING_HEAD, READING_BODY, CLOSED
 cdef object CHUNKED, LENGTH, NONE, UNTIL_CLOSE
+cdef object REUSABLE, SPENT
 cdef Py_ssize_t _TAIL_BYTES, _JOIN_BYTES
 
 
 cdef class ReplySink:
     cdef public bytes method
 
-    cpdef reply_started(self)
-    cpdef reply_head(self, ReplyHead head, bytes raw)
-    cpdef reply_head_sent(self)
+    cpdef reply_informs(self, ReplyHead head, bytes raw)
+    cpdef reply_begins(self, ReplyHead head, bytes raw, bytes first_body)
     cpdef reply_bytes(self, bytes data)
-    cpdef reply_complete(self, bint reusable)
-    cpdef reply_failed(self, str reason)
+    cpdef reply_ends(self, object end, str reason)
 
 
 cdef class UpstreamConnection:
     cdef public object transport
     cdef public bint reused
     cdef public double idle_since
+    cdef public double first_byte_at
     cdef public object _owner
     cdef public Py_ssize_t _max_head_bytes
     cdef public object _parser
@@ -36,25 +37,27 @@ cdef class UpstreamConnection:
     cdef public bint _keep_alive
     cdef public bint _complete
     cdef public bint _surplus
-    cdef public bint _ended
+    cdef public object _end
+    cdef public bint _eof
     cdef public bytes _tail
 
     cpdef bint is_idle(self)
     cpdef send(self, ReplySink sink, bytes head, body)
     cpdef cancel(self)
+    @cython.locals(body=bytes, sink=ReplySink)
     cpdef data_received(self, bytes data)
     cdef _read_head(self, bytes data)
-    cdef ReplyHead _take_head(self, bytes raw)
+    cdef ReplyHead _parse_head(self, bytes raw)
     cdef _remember(self, bytes data, ReplyHead head)
     @cython.locals(
         known=KnownHeads, head=ReplyHead, start=Py_ssize_t, length=Py_ssize_t, sink=ReplySink
     )
     cdef bint _read_known_head(self, bytes data) except -1
-    cdef ReplyHead _parse_head(self, bytes raw, bytes method)
     cdef _start_reply(self)
-    cdef _start_body(self, ReplyHead head, bytes data)
-    cdef _relay(self, bytes data)
-    cdef _end_chunked(self, bytes data)
-    cdef _finish(self, Py_ssize_t surplus)
-    cdef _fail(self, str reason)
+    cdef _start_body(self, ReplyHead head, bytes raw, bytes data)
+    cdef bytes _read_body(self, bytes data)
+    cdef bytes _end_chunked(self, bytes data)
+    cdef _set_end(self, Py_ssize_t surplus)
+    cdef _finish(self)
+    cdef _fail(self, object end, str reason)
     cdef _close(self)

@@ -12,7 +12,8 @@ from typing import Final, Protocol
 import httptools
 
 from fastroute.errors import BadReply
-from fastroute.rules.framing import Body, chunked_end_is_exact, chunked_surplus
+from fastroute.proxy import clock
+from fastroute.rules.framing import Body, ReplyEnd, chunked_end_is_exact, chunked_surplus
 from fastroute.rules.head_match import KnownHeads
 from fastroute.rules.message import ReplyHead
 
@@ -44,41 +45,57 @@ CHUNKED: Final = Body.CHUNKED
 LENGTH: Final = Body.LENGTH
 NONE: Final = Body.NONE
 UNTIL_CLOSE: Final = Body.UNTIL_CLOSE
+REUSABLE: Final = ReplyEnd.REUSABLE
+SPENT: Final = ReplyEnd.SPENT
 
 
 class ReplySink:
-    """Who gets the reply: the exchange.
+    """Receives the response to one request: the exchange.
+
+    Any number of `reply_informs`, then `reply_begins`, any number of `reply_bytes` and, last,
+    `reply_ends`. A response that fails may end before it began. Each call may cancel the exchange;
+    then no other follows.
 
     Attributes:
-        method: Method of the request, which decides whether the reply has a body.
+        method: Method of the request, which decides whether the response has a body.
     """
 
     __slots__ = ("method",)
 
     method: bytes
 
-    def reply_started(self) -> None:
-        """Note that the first byte of the reply came."""
+    def reply_informs(self, head: ReplyHead, raw: bytes) -> None:
+        """Take an informational (1xx) head, parsed and as it came; the response is still to come.
+
+        It has a call of its own because it begins nothing: no body, no end and no reuse of the
+        connection belong to it.
+        """
         raise NotImplementedError
 
-    def reply_head(self, head: ReplyHead, raw: bytes) -> None:
-        """Take a head, read and as it came; informational ones (1xx) come before the answer's."""
-        raise NotImplementedError
+    def reply_begins(self, head: ReplyHead, raw: bytes, first_body: bytes) -> None:
+        """Take the response's head and the body bytes that came with it.
 
-    def reply_head_sent(self) -> None:
-        """Note that what came together with the head has been handed over."""
+        Args:
+            head: Parsed.
+            raw: As it came, with its final empty line.
+            first_body: As `reply_bytes` takes it; empty if the body's first byte is still to come.
+        """
         raise NotImplementedError
 
     def reply_bytes(self, data: bytes) -> None:
-        """Take body bytes as they came, with their chunked coding."""
+        """Take body bytes as they came, with their chunked coding; at least one."""
         raise NotImplementedError
 
-    def reply_complete(self, reusable: bool) -> None:
-        """Note the end of the reply. The caller must now pool the connection or close it."""
-        raise NotImplementedError
+    def reply_ends(self, end: ReplyEnd, reason: str) -> None:
+        """Take the end of the response.
 
-    def reply_failed(self, reason: str) -> None:
-        """Note that nothing more will come; the connection is closed already."""
+        After REUSABLE and SPENT the caller must pool the connection or close it. After all others
+        it is closed already.
+
+        Args:
+            end: How it ended.
+            reason: Why it is not complete, for people; empty if it is complete.
+        """
         raise NotImplementedError
 
 
@@ -100,7 +117,9 @@ class UpstreamConnection:
     not compiled.
 
     Attributes:
-        reused: Whether it carried another exchange before the present one.
+        reused: True if it carried another exchange before the present one.
+        first_byte_at: Time of the first byte of the response, by the clock of durations, in
+            seconds; 0 while none has come.
         idle_since: Loop time in seconds; kept by the pool.
         transport: Set once connected.
     """
@@ -109,7 +128,8 @@ class UpstreamConnection:
         "_body",
         "_body_left",
         "_complete",
-        "_ended",
+        "_end",
+        "_eof",
         "_fields",
         "_head_bytes",
         "_head_read",
@@ -121,6 +141,7 @@ class UpstreamConnection:
         "_state",
         "_surplus",
         "_tail",
+        "first_byte_at",
         "idle_since",
         "reused",
         "transport",
@@ -139,6 +160,7 @@ class UpstreamConnection:
         # Exchange
         self._sink: ReplySink | None = None
         # Reply
+        self.first_byte_at = 0.0
         self._head_bytes = b""
         self._fields: list[tuple[bytes, bytes]] = []
         self._head_read = False
@@ -147,7 +169,8 @@ class UpstreamConnection:
         self._keep_alive = False
         self._complete = False
         self._surplus = False
-        self._ended = False
+        self._end: ReplyEnd | None = None
+        self._eof = False
         self._tail = b""
 
     def __repr__(self) -> str:
@@ -162,6 +185,7 @@ class UpstreamConnection:
         assert self._state is IDLE, f"a request was sent on {self!r}"
         self._sink = sink
         self._state = AWAITING_HEAD
+        self.first_byte_at = 0.0
         # uvloop writes at once, so two writes are two system calls and wake the server twice.
         if len(body) <= _JOIN_BYTES:
             self.transport.write(head + body)
@@ -183,11 +207,15 @@ class UpstreamConnection:
         """Read a head or relay a piece of body, as the state says."""
         state = self._state
         if state is READING_BODY:
-            self._relay(data)
+            body = self._read_body(data)
+            sink = self._sink
+            if body and sink is not None:
+                sink.reply_bytes(body)
+            if self._end is not None:
+                self._finish()
         elif state is AWAITING_HEAD:
-            assert self._sink is not None, "a request without a sink"
             self._state = READING_HEAD
-            self._sink.reply_started()
+            self.first_byte_at = clock.now()
             if not self._read_known_head(data):
                 self._read_head(data)
         elif state is READING_HEAD:
@@ -205,7 +233,7 @@ class UpstreamConnection:
 
     def eof_received(self) -> None:
         """Note that the server ended the connection in order; TLS says so with close_notify."""
-        self._ended = True
+        self._eof = True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell who owns the connection now that the server ended it."""
@@ -216,10 +244,12 @@ class UpstreamConnection:
         if state is IDLE:
             self._owner.idle_lost(self)
         elif sink is not None and state is not CLOSED:
-            if state is READING_BODY and self._body is UNTIL_CLOSE and self._ended:
-                sink.reply_complete(reusable=False)
+            if state is READING_BODY and self._body is UNTIL_CLOSE and self._eof:
+                sink.reply_ends(SPENT, "")
+            elif exc is None:
+                sink.reply_ends(ReplyEnd.CLOSED, "connection closed")
             else:
-                sink.reply_failed(f"connection lost: {exc}" if exc else "connection closed")
+                sink.reply_ends(ReplyEnd.LOST, f"connection lost: {exc}")
         # The parser holds our bound methods: without this only the collector would free us.
         self._parser = None  # type: ignore[assignment]
 
@@ -246,7 +276,7 @@ class UpstreamConnection:
     # Reading
 
     def _read_head(self, data: bytes) -> None:
-        """Read heads until the answer's, then the part of its body that came with it."""
+        """Read heads up to the response's own, then the part of its body that came with it."""
         if self._head_bytes:
             data = self._head_bytes + data
             self._head_bytes = b""
@@ -256,31 +286,41 @@ class UpstreamConnection:
                 self._head_bytes = data
                 return
             if end < 4 or end > self._max_head_bytes:
-                self._fail(f"its reply's head is longer than {self._max_head_bytes} bytes")
+                reason = f"its reply's head is longer than {self._max_head_bytes} bytes"
+                self._fail(ReplyEnd.HEAD_TOO_LONG, reason)
                 return
-            head = self._take_head(data[:end])
+            raw = data[:end]
+            head = self._parse_head(raw)
             if head is None:
                 return
             if head.is_final():
                 self._remember(data, head)
                 self._body_left = head.content_length
-                self._start_body(head, data[end:])
+                self._start_body(head, raw, data[end:])
+                return
+            sink = self._sink
+            assert sink is not None, "a reply without a sink"
+            sink.reply_informs(head, raw)
+            if self._sink is not sink:
                 return
             data = data[end:]
             self._start_reply()
-        self._fail("one informational reply came after another")
+        self._fail(ReplyEnd.HEAD_TOO_LONG, "one informational reply came after another")
 
-    def _take_head(self, raw: bytes) -> ReplyHead | None:
-        """Parse a head and hand it over; None if that was the end of the exchange."""
-        sink = self._sink
-        assert sink is not None, "a reply without a sink"
+    def _parse_head(self, raw: bytes) -> ReplyHead | None:
+        """Return the head; None if it is invalid, which was the end of the exchange."""
+        assert self._sink is not None, "a reply without a sink"
         try:
-            head = self._parse_head(raw, sink.method)
+            if not raw.startswith(b"HTTP/1."):
+                # An empty line, which the parser passes over, may be the rest of another reply.
+                raise BadReply("it does not begin with HTTP/1")
+            self._parser.feed_data(raw)
+            version = self._parser.get_http_version()
+            status = self._parser.get_status_code()
+            return ReplyHead(self._sink.method, status, version, self._fields)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade, BadReply) as error:
-            self._fail(f"its reply is not valid HTTP: {error}")
+            self._fail(ReplyEnd.INVALID_HTTP, f"its reply is not valid HTTP: {error}")
             return None
-        sink.reply_head(head, raw)
-        return head if self._sink is sink else None
 
     def _remember(self, data: bytes, head: ReplyHead) -> None:
         # The same head in answer to HEAD has no body.
@@ -296,20 +336,10 @@ class UpstreamConnection:
         start, length = known.body_start, known.body_length
         if head is None or sink.method == b"HEAD" or start > self._max_head_bytes:
             return False
-        sink.reply_head(head, data[:start])
-        if self._sink is sink:
-            self._complete = True
-            self._body_left = length
-            self._start_body(head, data[start:])
+        self._complete = True
+        self._body_left = length
+        self._start_body(head, data[:start], data[start:])
         return True
-
-    def _parse_head(self, raw: bytes, method: bytes) -> ReplyHead:
-        if not raw.startswith(b"HTTP/1."):
-            # An empty line, which the parser passes over, may be the rest of another reply.
-            raise BadReply("it does not begin with HTTP/1")
-        self._parser.feed_data(raw)
-        version = self._parser.get_http_version()
-        return ReplyHead(method, self._parser.get_status_code(), version, self._fields)
 
     def _start_reply(self) -> None:
         if self._fields:
@@ -317,37 +347,41 @@ class UpstreamConnection:
         self._head_read = False
         self._complete = False
 
-    def _start_body(self, head: ReplyHead, data: bytes) -> None:
-        sink = self._sink
-        assert sink is not None, "a body without a sink"
+    def _start_body(self, head: ReplyHead, raw: bytes, data: bytes) -> None:
+        """Hand the head over, with the part of the body that came with it."""
         self._body = head.body
         self._keep_alive = head.keep_alive
+        self._state = READING_BODY
         if head.body is NONE:
             if not self._complete:
                 # A reply to HEAD: the parser waits for the body that its length speaks of.
                 self._parser = httptools.HttpResponseParser(self)
-            self._finish(surplus=len(data))
-            return
-        self._state = READING_BODY
-        if data:
-            self._relay(data)
-        if self._sink is sink:
-            sink.reply_head_sent()
+            self._set_end(surplus=len(data))
+            data = b""
+        elif data:
+            data = self._read_body(data)
+        sink = self._sink
+        if sink is None:
+            return  # the body was broken
+        sink.reply_begins(head, raw, data)
+        if self._end is not None:
+            self._finish()
 
-    def _relay(self, data: bytes) -> None:
-        assert self._sink is not None, "a body without a sink"
+    def _read_body(self, data: bytes) -> bytes:
+        """Return the part of `data` that is body, and set `_end` if the body ends in it.
+
+        It is empty if the exchange failed.
+        """
         body = self._body
         if body is CHUNKED:
             try:
                 self._parser.feed_data(data)
             except httptools.HttpParserError as error:
-                self._fail(f"its chunked coding is broken: {error}")
-                return
-            if not self._complete:
-                self._tail = data if len(data) >= _TAIL_BYTES else (self._tail + data)[-8:]
-                self._sink.reply_bytes(data)
-            else:
-                self._end_chunked(data)
+                self._fail(ReplyEnd.BROKEN_CHUNKS, f"its chunked coding is broken: {error}")
+                return b""
+            if self._complete:
+                return self._end_chunked(data)
+            self._tail = data if len(data) >= _TAIL_BYTES else (self._tail + data)[-8:]
         elif body is LENGTH:
             left = self._body_left - len(data)
             if left < 0:
@@ -355,40 +389,44 @@ class UpstreamConnection:
             self._body_left = left
             if not self._complete:  # then the parser has not seen the head either
                 self._parser.feed_data(data)
-            self._sink.reply_bytes(data)
             if left <= 0:
-                self._finish(surplus=-left)
-        else:
-            self._sink.reply_bytes(data)
+                self._set_end(surplus=-left)
+        return data
 
-    def _end_chunked(self, data: bytes) -> None:
-        assert self._sink is not None, "a body without a sink"
+    def _end_chunked(self, data: bytes) -> bytes:
         if self._surplus:
-            self._fail("another reply came unasked behind the end of this one")
-            return
+            reason = "another reply came unasked behind the end of this one"
+            self._fail(ReplyEnd.UNSOLICITED, reason)
+            return b""
         surplus = 0 if chunked_end_is_exact(data) else chunked_surplus(self._tail, data)
-        self._sink.reply_bytes(data[: len(data) - surplus] if surplus else data)
-        self._finish(surplus=surplus)
+        self._set_end(surplus=surplus)
+        return data[: len(data) - surplus] if surplus else data
 
-    def _finish(self, surplus: int) -> None:
-        """End the exchange; a connection that said more than it owed is not to be trusted."""
-        sink = self._sink
-        if sink is None:
+    def _set_end(self, surplus: int) -> None:
+        """Note that the response is complete; after more bytes than it had, trust no other."""
+        self._end = REUSABLE if self._keep_alive and not surplus else SPENT
+
+    def _finish(self) -> None:
+        """End the exchange with a complete response."""
+        sink, end = self._sink, self._end
+        self._end = None
+        if sink is None or end is None:
             return  # cancelled while its last bytes were handed over
-        # A server may answer before it has read the whole request; the rest would still be sent.
-        unsent = self.transport.get_write_buffer_size()
+        if self.transport.get_write_buffer_size():
+            # The server answered before it read the whole request; the rest would still be sent.
+            end = SPENT
         self._sink = None
         self._state = IDLE
         self._start_reply()
         self._tail = b""
-        sink.reply_complete(reusable=self._keep_alive and not surplus and not unsent)
+        sink.reply_ends(end, "")
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, end: ReplyEnd, reason: str) -> None:
         sink = self._sink
         self._sink = None
         self._close()
         if sink is not None:
-            sink.reply_failed(reason)
+            sink.reply_ends(end, reason)
 
     def _close(self) -> None:
         self._state = CLOSED

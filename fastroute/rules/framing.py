@@ -26,6 +26,19 @@ class Body(enum.Enum):
     UNTIL_CLOSE = enum.auto()
 
 
+class ReplyEnd(enum.Enum):
+    """How a response ended: the first two are complete, of the others no byte more will come."""
+
+    REUSABLE = "complete, and its connection may carry another request"
+    SPENT = "complete, but its connection must be closed"
+    CLOSED = "the server closed the connection in order"
+    LOST = "the connection broke"
+    HEAD_TOO_LONG = "the head is too long, or one informational head follows another"
+    INVALID_HTTP = "the head is not valid HTTP"
+    BROKEN_CHUNKS = "the chunked coding of the body is broken"
+    UNSOLICITED = "another response follows that nobody asked for"
+
+
 # RFC 3986 host and port as they may stand in Host: no userinfo, path, spaces or controls.
 _AUTHORITY: Final = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from fastroute.rules.framing import ReplyEnd
 from tests.support.connected import Connected
 from tests.support.memory_transport import End
 
@@ -20,17 +21,15 @@ def test_again(connected, split):
     for reply in (OK, OK, OK.replace(b": 2", b": 3") + b"!"):
         sink = connected.ask()
         connected.transport.feed(reply[:split], reply[split:])
-        body = b"".join(call[1] for call in sink.calls if call[0] == "bytes")
-        assert body == reply[reply.index(b"\r\n\r\n") + 4 :]
-        assert ("complete", "reusable") in sink.calls
+        assert sink.body == reply[reply.index(b"\r\n\r\n") + 4 :]
+        assert sink.end is ReplyEnd.REUSABLE
 
 
 def test_surplus(connected):
-    for surplus, outcome in ((b"", "reusable"), (b"x", "spent")):
+    for surplus, end in ((b"", ReplyEnd.REUSABLE), (b"x", ReplyEnd.SPENT)):
         sink = connected.ask()
         connected.transport.feed(OK + surplus)
-        assert ("bytes", b"hi") in sink.calls
-        assert ("complete", outcome) in sink.calls
+        assert sink.calls == [("begins", 200, b"hi"), ("ends", end)]
 
 
 def test_cut_off(connected):
@@ -39,7 +38,7 @@ def test_cut_off(connected):
     sink = connected.ask()
     connected.transport.feed(OK[:-1])
     connected.transport.eof()
-    assert sink.calls[-1] == ("failed", "connection closed")
+    assert sink.end is ReplyEnd.CLOSED
 
 
 @pytest.mark.parametrize("first", [b"GET", b"HEAD"])
@@ -51,9 +50,9 @@ def test_the_method_decides(connected, first):
         connected.transport.feed(head)
         if method == b"GET":
             assert connected.transport.end is End.OPEN
-            assert not [call for call in sink.calls if call[0] == "complete"]
+            assert sink.end is None
             connected.transport.feed(b"hi")
-        assert ("complete", "reusable") in sink.calls
+        assert sink.end is ReplyEnd.REUSABLE
 
 
 @pytest.mark.parametrize(
@@ -75,5 +74,5 @@ def test_other_replies_in_between(other):
             connected.owner.known_replies = owner.owner.known_replies
             sink = connected.ask()
             connected.transport.feed(reply)
-        outcomes.append([call for call in sink.calls if call != "head sent"])
+        outcomes.append(sink.calls)
     assert outcomes[0] == outcomes[1] == outcomes[2]

@@ -1,5 +1,8 @@
+import time
+
 import pytest
 
+from fastroute.rules.framing import ReplyEnd
 from tests.support.connected import Connected, Recorder
 from tests.support.memory_transport import End
 
@@ -25,12 +28,7 @@ def test_a_request_is_written_at_once(connected, body):
 def test_a_reply_in_one_segment(connected):
     sink = connected.ask()
     connected.transport.feed(OK)
-    assert sink.calls == [
-        "started",
-        ("head", 200),
-        ("bytes", b"hi"),
-        ("complete", "reusable"),
-    ]
+    assert sink.calls == [("begins", 200, b"hi"), ("ends", ReplyEnd.REUSABLE)]
     assert connected.upstream.is_idle()
 
 
@@ -38,13 +36,40 @@ def test_bytes_are_handed_on_at_once(connected):
     """One call for each segment, with the very object that came: nothing is copied or held."""
     sink = connected.ask()
     connected.transport.feed(CHUNKED)
-    assert sink.calls == ["started", ("head", 200), "head sent"]
+    assert sink.calls == [("begins", 200, b"")]
     for segment in (b"3\r\nabc\r\n", b"3\r\nde", b"f", b"\r\n0\r\n\r"):
         connected.transport.feed(segment)
         assert sink.calls[-1] == ("bytes", segment)
         assert sink.calls[-1][1] is segment
     connected.transport.feed(b"\n")
-    assert sink.calls[-2:] == [("bytes", b"\n"), ("complete", "reusable")]
+    assert sink.calls[-2:] == [("bytes", b"\n"), ("ends", ReplyEnd.REUSABLE)]
+
+
+def test_the_first_byte(connected):
+    """Its time is known before the head is whole, and the next request starts without one."""
+    connected.ask()
+    assert connected.upstream.first_byte_at == 0
+    before = time.monotonic()
+    connected.transport.feed(OK[:1])
+    assert before <= connected.upstream.first_byte_at <= time.monotonic()
+    first = connected.upstream.first_byte_at
+    connected.transport.feed(OK[1:])
+    assert connected.upstream.first_byte_at == first
+    connected.ask()
+    assert connected.upstream.first_byte_at == 0
+
+
+def test_informational_heads(connected):
+    """They come before the response, each by itself, also where all is one segment."""
+    hints = b"HTTP/1.1 103 Early Hints\r\n\r\n"
+    sink = connected.ask()
+    connected.transport.feed(hints + hints + OK)
+    assert sink.calls == [
+        ("informs", 103),
+        ("informs", 103),
+        ("begins", 200, b"hi"),
+        ("ends", ReplyEnd.REUSABLE),
+    ]
 
 
 def test_the_next_request(connected):
@@ -62,32 +87,37 @@ def test_the_next_request(connected):
     ]:
         sink = connected.ask(method)
         connected.transport.feed(reply)
-        assert ("complete", "reusable") in sink.calls, reply
-        assert [call[1] for call in sink.calls if call[0] == "bytes"] == ([body] if body else [])
+        assert sink.end is ReplyEnd.REUSABLE, reply
+        assert [call[2] for call in sink.calls if call[0] == "begins"] == [body]
+        assert not [call for call in sink.calls if call[0] == "bytes"]
 
 
 @pytest.mark.parametrize(
-    ("reply", "reusable"),
+    ("reply", "end"),
     [
-        pytest.param(OK, True, id="plain"),
-        pytest.param(OK + b"\r\n", False, id="surplus-line-end"),
-        pytest.param(OK + OK, False, id="surplus-reply"),
-        pytest.param(OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"), False, id="close"),
-        pytest.param(OK.replace(b"1.1", b"1.0"), False, id="http-1.0"),
+        pytest.param(OK, ReplyEnd.REUSABLE, id="plain"),
+        pytest.param(OK + b"\r\n", ReplyEnd.SPENT, id="surplus-line-end"),
+        pytest.param(OK + OK, ReplyEnd.SPENT, id="surplus-reply"),
+        pytest.param(
+            OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"), ReplyEnd.SPENT, id="close"
+        ),
+        pytest.param(OK.replace(b"1.1", b"1.0"), ReplyEnd.SPENT, id="http-1.0"),
         pytest.param(
             OK.replace(b"1.1", b"1.0").replace(b"\r\n\r\n", b"\r\nConnection: keep-alive\r\n\r\n"),
-            True,
+            ReplyEnd.REUSABLE,
             id="http-1.0-keep-alive",
         ),
-        pytest.param(CHUNKED + b"0\r\n\r\n", True, id="chunked"),
-        pytest.param(CHUNKED + b"0\r\n\r\n\r\n", False, id="chunked-surplus-line-end"),
-        pytest.param(CHUNKED + b"0\r\nX: y\r\n\r\n\n", False, id="trailer-surplus-line-feed"),
+        pytest.param(CHUNKED + b"0\r\n\r\n", ReplyEnd.REUSABLE, id="chunked"),
+        pytest.param(CHUNKED + b"0\r\n\r\n\r\n", ReplyEnd.SPENT, id="chunked-surplus-line-end"),
+        pytest.param(
+            CHUNKED + b"0\r\nX: y\r\n\r\n\n", ReplyEnd.SPENT, id="trailer-surplus-line-feed"
+        ),
     ],
 )
-def test_what_may_be_reused(connected, reply, reusable):
+def test_what_may_be_reused(connected, reply, end):
     sink = connected.ask()
     connected.transport.feed(reply)
-    assert ("complete", "reusable" if reusable else "spent") in sink.calls
+    assert sink.end is end
 
 
 def test_a_server_that_answers_before_it_has_read_all(connected):
@@ -95,7 +125,7 @@ def test_a_server_that_answers_before_it_has_read_all(connected):
     sink = connected.ask()
     connected.transport.unsent = 1
     connected.transport.feed(OK)
-    assert ("complete", "spent") in sink.calls
+    assert sink.end is ReplyEnd.SPENT
 
 
 @pytest.mark.parametrize(
@@ -131,20 +161,23 @@ def test_bad_heads(connected, head):
         connected = Connected()
         sink = connected.ask()
         connected.transport.feed(head[:split], head[split:])
-        assert [call for call in sink.calls if call != "started"] == [sink.calls[-1]], split
-        assert sink.calls[-1][0] == "failed"
+        end = ReplyEnd.HEAD_TOO_LONG if len(head) > 1000 else ReplyEnd.INVALID_HTTP
+        assert sink.calls == [("ends", end)], split
         assert connected.transport.end is End.ABORTED
         connected.transport.settle()
-        assert len(sink.calls) == 2
+        assert len(sink.calls) == 1
 
 
 def test_a_head_of_just_the_allowed_length():
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-    for limit, expected in ((len(head), "complete"), (len(head) - 1, "failed")):
+    for limit, expected in (
+        (len(head), ReplyEnd.REUSABLE),
+        (len(head) - 1, ReplyEnd.HEAD_TOO_LONG),
+    ):
         connected = Connected(max_head_bytes=limit)
         sink = connected.ask()
         connected.transport.feed(*(head[i : i + 1] for i in range(len(head))))
-        assert expected in [call[0] for call in sink.calls]
+        assert sink.end is expected
 
 
 @pytest.mark.parametrize(
@@ -153,7 +186,6 @@ def test_a_head_of_just_the_allowed_length():
         pytest.param(b"x\r\n", id="size"),
         pytest.param(b"3\r\nabcd", id="no-line-end-behind-data"),
         pytest.param(b"3\nabc\r\n", id="bare-line-feed"),
-        pytest.param(b"0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", id="another-reply"),
         pytest.param(b"0\r\n\r\nx", id="a-byte-too-many"),
         pytest.param(b"fffffffffffffffff\r\n", id="size-overflows"),
     ],
@@ -162,43 +194,61 @@ def test_broken_chunks(connected, body):
     sink = connected.ask()
     connected.transport.feed(CHUNKED, b"1\r\na\r\n")
     connected.transport.feed(body)
-    assert sink.calls[:4] == ["started", ("head", 200), "head sent", ("bytes", b"1\r\na\r\n")]
-    assert [call[0] for call in sink.calls[4:]] == ["failed"]
+    assert sink.calls == [
+        ("begins", 200, b""),
+        ("bytes", b"1\r\na\r\n"),
+        ("ends", ReplyEnd.BROKEN_CHUNKS),
+    ]
+    assert connected.transport.end is End.ABORTED
+
+
+def test_another_reply_behind_the_end_of_chunks(connected):
+    sink = connected.ask()
+    connected.transport.feed(CHUNKED, b"1\r\na\r\n", b"0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n")
+    assert sink.body == b"1\r\na\r\n"
+    assert sink.end is ReplyEnd.UNSOLICITED
     assert connected.transport.end is End.ABORTED
 
 
 def test_broken_in_the_segment_of_the_head(connected):
-    """After a failure nothing more is said, or the exchange would go on with a dead reply."""
+    """Nothing of it is handed on, and after a failure nothing more is said."""
     sink = connected.ask()
     connected.transport.feed(CHUNKED + b"x\r\n")
-    assert sink.calls[-1][0] == "failed"
+    assert sink.calls == [("ends", ReplyEnd.BROKEN_CHUNKS)]
 
 
 @pytest.mark.parametrize(
-    ("fed", "error", "last"),
+    ("fed", "error", "end", "reason"),
     [
-        pytest.param(b"", None, ("failed", "connection closed"), id="no-byte"),
-        pytest.param(b"HTTP", None, ("failed", "connection closed"), id="in-the-head"),
-        pytest.param(OK[:-1], None, ("failed", "connection closed"), id="in-the-body"),
-        pytest.param(CHUNKED + b"0\r\n\r", None, ("failed", "connection closed"), id="last-byte"),
+        pytest.param(b"", None, ReplyEnd.CLOSED, "connection closed", id="no-byte"),
+        pytest.param(b"HTTP", None, ReplyEnd.CLOSED, "connection closed", id="in-the-head"),
+        pytest.param(OK[:-1], None, ReplyEnd.CLOSED, "connection closed", id="in-the-body"),
         pytest.param(
-            OK[:-1], OSError("reset"), ("failed", "connection lost: reset"), id="reset-in-the-body"
+            CHUNKED + b"0\r\n\r", None, ReplyEnd.CLOSED, "connection closed", id="last-byte"
         ),
-        pytest.param(UNTIL_CLOSE + b"a", None, ("complete", "spent"), id="until-close"),
-        pytest.param(UNTIL_CLOSE, None, ("complete", "spent"), id="until-close-empty"),
+        pytest.param(
+            OK[:-1],
+            OSError("reset"),
+            ReplyEnd.LOST,
+            "connection lost: reset",
+            id="reset-in-the-body",
+        ),
+        pytest.param(UNTIL_CLOSE + b"a", None, ReplyEnd.SPENT, "", id="until-close"),
+        pytest.param(UNTIL_CLOSE, None, ReplyEnd.SPENT, "", id="until-close-empty"),
         pytest.param(
             UNTIL_CLOSE + b"a",
             OSError("reset"),
-            ("failed", "connection lost: reset"),
+            ReplyEnd.LOST,
+            "connection lost: reset",
             id="reset-is-no-end",
         ),
     ],
 )
-def test_the_server_ends_the_connection(connected, fed, error, last):
+def test_the_server_ends_the_connection(connected, fed, error, end, reason):
     sink = connected.ask()
     connected.transport.feed(fed)
     connected.transport.lose(error) if error else connected.transport.eof()
-    assert sink.calls[-1] == last
+    assert (sink.end, sink.reason) == (end, reason)
     assert not connected.upstream.is_idle()
     assert not connected.owner.lost, "it was not in the pool's hands"
 
@@ -208,7 +258,7 @@ def test_lost_without_an_end(connected):
     sink = connected.ask()
     connected.transport.feed(UNTIL_CLOSE + b"a")
     connected.transport.lose(None)
-    assert sink.calls[-1] == ("failed", "connection closed")
+    assert (sink.end, sink.reason) == (ReplyEnd.CLOSED, "connection closed")
 
 
 @pytest.mark.parametrize("byte", [b"H", b"\r", b"\n", b"\0"])
@@ -247,11 +297,11 @@ def test_cancel(connected, fed):
 
 
 @pytest.mark.parametrize("reply", [OK, CHUNKED + b"1\r\na\r\n0\r\n\r\n"], ids=["length", "chunked"])
-@pytest.mark.parametrize("call", ["head", "bytes"])
+@pytest.mark.parametrize("call", ["informs", "begins", "bytes"])
 def test_cancelled_by_who_takes_the_reply(connected, reply, call):
     """Whatever it is told, the exchange may drop the connection there and then."""
     sink = connected.ask(cancel_at=call)
-    connected.transport.feed(reply)
+    connected.transport.feed(b"HTTP/1.1 103 Early Hints\r\n\r\n" + reply[:-1], reply[-1:])
     assert sink.calls[-1][0] == call
     assert connected.transport.end is End.ABORTED
 
@@ -260,14 +310,15 @@ def test_many_informational_replies(connected):
     """A server can send them without end, in one segment: that must neither recurse nor last."""
     sink = connected.ask()
     connected.transport.feed(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 5000)
-    assert sink.calls[-1][0] in ("head", "failed")
+    assert sink.end is ReplyEnd.HEAD_TOO_LONG
+    assert len(sink.calls) < 200
 
 
 def test_proxy_connection_close(connected):
     """The parser takes this old field for Connection: so the connection cannot be used again."""
     sink = connected.ask()
     connected.transport.feed(OK.replace(b"\r\n\r\n", b"\r\nProxy-Connection: close\r\n\r\n"))
-    assert ("complete", "spent") in sink.calls
+    assert sink.end is ReplyEnd.SPENT
 
 
 def test_repr(connected):

@@ -1,9 +1,12 @@
 """A connection to a server without an exchange or a pool: what it says of a reply is recorded."""
 
 from fastroute.proxy.upstream import ReplySink, UpstreamConnection
+from fastroute.rules.framing import ReplyEnd
 from fastroute.rules.head_match import KnownHeads
 from fastroute.rules.message import ReplyHead
 from tests.support.memory_transport import MemoryTransport
+
+COMPLETE = (ReplyEnd.REUSABLE, ReplyEnd.SPENT)
 
 
 class Recorder(ReplySink):
@@ -11,34 +14,45 @@ class Recorder(ReplySink):
 
     def __init__(self, method: bytes = b"GET") -> None:
         self.method = method
-        self.calls: list[object] = []
+        self.calls: list[tuple[object, ...]] = []
+        self.reason = ""
         self.cancel_at: str | None = None
         self.upstream: UpstreamConnection | None = None
 
     def _note(self, call: str, *rest: object) -> None:
-        self.calls.append((call, *rest) if rest else call)
+        self.calls.append((call, *rest))
         if call == self.cancel_at:
             self.upstream.cancel()
 
-    def reply_started(self) -> None:
-        self._note("started")
+    def reply_informs(self, head: ReplyHead, raw: bytes) -> None:
+        self._note_head("informs", head, raw)
 
-    def reply_head(self, head: ReplyHead, raw: bytes) -> None:
-        assert raw.startswith(b"HTTP/1.")
-        assert raw.endswith(b"\r\n\r\n")
-        self._note("head", head.status)
-
-    def reply_head_sent(self) -> None:
-        self._note("head sent")
+    def reply_begins(self, head: ReplyHead, raw: bytes, first_body: bytes) -> None:
+        self._note_head("begins", head, raw, first_body)
 
     def reply_bytes(self, data: bytes) -> None:
+        assert data
         self._note("bytes", data)
 
-    def reply_complete(self, reusable: bool) -> None:
-        self._note("complete", "reusable" if reusable else "spent")
+    def reply_ends(self, end: ReplyEnd, reason: str) -> None:
+        assert bool(reason) == (end not in COMPLETE)
+        self._note("ends", end)
+        self.reason = reason
 
-    def reply_failed(self, reason: str) -> None:
-        self._note("failed", reason)
+    def _note_head(self, call: str, head: ReplyHead, raw: bytes, *rest: bytes) -> None:
+        assert raw.startswith(b"HTTP/1.")
+        assert raw.endswith(b"\r\n\r\n")
+        self._note(call, head.status, *rest)
+
+    @property
+    def body(self) -> bytes:
+        """All body bytes so far."""
+        return b"".join(call[-1] for call in self.calls if call[0] in ("begins", "bytes"))
+
+    @property
+    def end(self) -> ReplyEnd | None:
+        """How the response ended; None if it has not."""
+        return self.calls[-1][1] if self.calls and self.calls[-1][0] == "ends" else None
 
 
 class Owner:
