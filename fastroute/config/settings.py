@@ -196,6 +196,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Seconds,
         about("How long connecting to a server may take, TLS included."),
     ] = 2.0
+    tcp_timeout: Annotated[
+        SecondsOrZero,
+        about(
+            "Time without a sign of life from the network after which a connection to a client or "
+            "a server is closed (TCP keepalive, TCP_USER_TIMEOUT); 0 for the system's default."
+        ),
+    ] = 60.0
     pool_idle_timeout: Annotated[
         SecondsOrZero,
         about("How long an idle connection to a server is kept for reuse; vLLM ends them at 5."),

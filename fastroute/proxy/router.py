@@ -126,7 +126,7 @@ class Router:
         for server in configured.servers:
             pool = before.pop((server.row, server.generation), None)
             if pool is None:
-                pool = Server(server, configured.config, self._loop, self._tls, self._resolver)
+                pool = Server(server, configured.config, self._tls, self._resolver)
             else:
                 pool.configure(server, configured.config)
             pools.append(pool)

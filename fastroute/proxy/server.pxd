@@ -23,7 +23,9 @@ cdef class Server(Candidate):
     cdef public object _tls_name
     cdef public list _idle
     cdef public double _idle_timeout
-    cdef public object _loop
+    cdef public object _connects
+    cdef public str _last_address
+    cdef public double _tcp_timeout
     cdef public Py_ssize_t _max_head_bytes
     cdef public object _tls
 

@@ -1,13 +1,13 @@
 """The connections to one vLLM server: a stack of idle ones, and how a new one is made."""
 
 import asyncio
-import contextlib
 import ssl
 from collections.abc import Callable
 from typing import Final, cast
 
 from fastroute.config import Config
 from fastroute.ipc.messages import RoutedServer
+from fastroute.net.connecting import Endpoint, connect
 from fastroute.net.resolver import Resolver
 from fastroute.proxy.upstream import UpstreamConnection
 from fastroute.rules.head_match import KnownHeads
@@ -17,6 +17,9 @@ from fastroute.server_address import ServerAddress
 
 # Heads of replies differ by the date: this is a minute of one kind.
 KNOWN_REPLIES: Final = 64
+# Connections in the making, per worker: an accept queue is often 128 long (somaxconn of older
+# systems, backlog of many servers), and what does not fit into it is dropped or reset.
+MAX_CONNECTS: Final = 64
 # Through the class it costs 60 ns on Python 3.11.
 FREE: Final = ServerState.FREE
 
@@ -42,13 +45,15 @@ class Server(Candidate):
 
     __slots__ = (
         "_address",
+        "_connects",
         "_discovered_from",
         "_idle",
         "_idle_timeout",
         "_is_ip",
-        "_loop",
+        "_last_address",
         "_max_head_bytes",
         "_resolver",
+        "_tcp_timeout",
         "_tls",
         "_tls_name",
         "authority",
@@ -64,13 +69,13 @@ class Server(Candidate):
         self,
         server: RoutedServer,
         config: Config,
-        loop: asyncio.AbstractEventLoop,
         tls: Callable[[], ssl.SSLContext],
         resolver: Resolver,
     ) -> None:
-        self._loop = loop
         self._resolver = resolver
         self._idle: list[UpstreamConnection] = []
+        self._connects = asyncio.Semaphore(MAX_CONNECTS)
+        self._last_address = ""
         self.known_replies: KnownHeads = KnownHeads(KNOWN_REPLIES)
         self.url = server.url
         self._address = ServerAddress.from_url(server.url)
@@ -94,6 +99,7 @@ class Server(Candidate):
             self._call_it(server)
         self._idle_timeout = config.pool_idle_timeout
         self._max_head_bytes = config.max_header_bytes
+        self._tcp_timeout = config.tcp_timeout
 
     def _call_it(self, server: RoutedServer) -> None:
         self._discovered_from = server.discovered_from
@@ -110,29 +116,28 @@ class Server(Candidate):
             self._resolver.begin(self._address.host)
 
     async def connect(self) -> UpstreamConnection:
-        """Open a connection, to the first address of its name that takes it.
+        """Open a connection, to the address of its name that accepts it first.
 
         Raises:
             OSError: No address, refused, unreachable, or TLS failed.
         """
         host = self._address.host
-        if self._is_ip:
-            return await self._connect(host)
-        *others, last = await self._resolver.locate(host)
-        for address in others:
-            with contextlib.suppress(OSError):
-                return await self._connect(address)
-        return await self._connect(last)
-
-    async def _connect(self, host: str) -> UpstreamConnection:
-        _, upstream = await self._loop.create_connection(
-            lambda: cast(asyncio.Protocol, UpstreamConnection(self, self._max_head_bytes)),
-            host,
-            self._address.port,
-            ssl=self._tls,
-            server_hostname=self._tls_name,
-        )
-        return cast(UpstreamConnection, upstream)
+        addresses = (host,) if self._is_ip else await self._resolver.locate(host)
+        if self._last_address in addresses:
+            # Else an address that drops packets would cost each connection the delay of the race.
+            addresses = (
+                self._last_address,
+                *(each for each in addresses if each != self._last_address),
+            )
+        to = Endpoint(addresses, self._address.port, self._tls, self._tls_name, self._tcp_timeout)
+        async with self._connects:
+            upstream = await connect(
+                lambda: cast(asyncio.Protocol, UpstreamConnection(self, self._max_head_bytes)), to
+            )
+        connection = cast(UpstreamConnection, upstream)
+        if len(addresses) > 1:
+            self._last_address = connection.transport.get_extra_info("peername")[0]
+        return connection
 
     def take_idle(self, now: float) -> UpstreamConnection | None:
         """Take the newest idle connection that the server will not have closed yet, or None."""

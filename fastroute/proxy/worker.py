@@ -21,6 +21,7 @@ from fastroute.ipc.messages import (
     Ready,
     encode,
 )
+from fastroute.net.connecting import limit_silence
 from fastroute.proxy.client import ClientConnection
 from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.own_replies import Listener
@@ -130,6 +131,8 @@ class Worker:
         """Act on a message from the supervisor."""
         if isinstance(message, Configure):
             self._state.configure(message)
+            for sock, _ in self._listening:
+                limit_silence(sock, message.config.tcp_timeout)  # accepted connections inherit it
             for server in self._state.router.servers:
                 server.look_up()
             if self._starting is None:

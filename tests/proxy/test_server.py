@@ -7,13 +7,15 @@ import trustme
 
 from fastroute.config import Config
 from fastroute.ipc.messages import RoutedServer
+from fastroute.net.connecting import ATTEMPT_DELAY
 from fastroute.net.resolver import Resolver
-from fastroute.proxy.server import Server
+from fastroute.proxy.server import MAX_CONNECTS, Server
 from fastroute.rules.server_state import ServerState
 from tests.support.endings import refusing_url
 from tests.support.memory_router import memory_router
 from tests.support.memory_transport import End
 from tests.support.names import Names
+from tests.support.ports import dropping, free_port
 from tests.support.scripted import scripted
 from tests.support.standins import until
 
@@ -33,10 +35,9 @@ def pool_for(
     **server,
 ) -> Server:
     routed = RoutedServer(row=3, generation=7, url=url, max_concurrent_requests=8, **server)
-    loop = asyncio.get_running_loop()
     resolver = resolver or Resolver()
     made = ssl.create_default_context if tls is None else lambda: tls
-    return Server(routed, Config(servers=()), loop, made, resolver)
+    return Server(routed, Config(servers=()), made, resolver)
 
 
 class TestIdle:
@@ -195,6 +196,28 @@ class TestConnect:
             for upstream in upstreams:
                 upstream.cancel()
 
+    async def test_more_at_once_than_the_accept_queue_of_the_server_holds(self):
+        """Of 1,000 connections at once, 666 were lost where the queue was 128 long."""
+        async with scripted(wait_for_end, backlog=128) as server:
+            pool = pool_for(server.url)
+            async with asyncio.timeout(20):
+                upstreams = await asyncio.gather(*(pool.connect() for _ in range(1000)))
+            for upstream in upstreams:
+                upstream.cancel()
+
+    async def test_connecting_that_is_given_up_makes_way_for_others(self):
+        port = free_port()
+        pool = pool_for(f"http://127.0.0.1:{port}")
+        with dropping("127.0.0.1", port):
+            waiting = [asyncio.ensure_future(pool.connect()) for _ in range(MAX_CONNECTS)]
+            await asyncio.sleep(0)
+            for each in waiting:
+                each.cancel()
+            await asyncio.wait(waiting)
+        async with asyncio.timeout(5):
+            with pytest.raises(ConnectionRefusedError):
+                await pool.connect()
+
     async def test_refused(self):
         with refusing_url() as url:
             pool = pool_for(url)
@@ -211,6 +234,18 @@ class TestConnectByName:
             upstream = await pool_for(url, resolver=names.resolver).connect()
             assert upstream.transport.get_extra_info("peername")[0] == "127.0.0.1"
             upstream.cancel()
+
+    async def test_past_an_address_that_drops_packets(self):
+        """A timeout of connecting was the answer, and the good address was never tried."""
+        async with scripted(wait_for_end) as server:
+            port = int(server.url.rpartition(":")[2])
+            names = Names(vllm=("127.0.0.9", "127.0.0.1"))
+            pool = pool_for(f"http://vllm:{port}", resolver=names.resolver)
+            with dropping("127.0.0.9", port):
+                async with asyncio.timeout(4 * ATTEMPT_DELAY):
+                    (await pool.connect()).cancel()
+                async with asyncio.timeout(ATTEMPT_DELAY - 0.05):
+                    (await pool.connect()).cancel()  # the good address is remembered
 
     async def test_none_takes_it(self):
         names = Names(vllm=("127.0.0.8", "127.0.0.9"))

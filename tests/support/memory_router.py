@@ -53,11 +53,12 @@ class MemoryPool(Server):
         ends_at_once: Whether connections are ended by the server as soon as they are made.
     """
 
-    __slots__ = ("ends_at_once", "failures", "hold", "upstreams")
+    __slots__ = ("_loop", "ends_at_once", "failures", "hold", "upstreams")
 
     def __init__(self, server: RoutedServer, state: WorkerContext) -> None:
         router = state.router
-        super().__init__(server, state.config, state.loop, router._tls, router._resolver)
+        super().__init__(server, state.config, router._tls, router._resolver)
+        self._loop = state.loop
         self.upstreams: list[MemoryTransport] = []
         self.failures: deque[OSError | None] = deque()
         self.hold = False

@@ -1,5 +1,6 @@
 """Ports for what is to listen later, or a second time, or never."""
 
+import contextlib
 import random
 import socket
 from pathlib import Path
@@ -20,3 +21,17 @@ def free_port() -> int:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)):
                 return port
+
+
+@contextlib.contextmanager
+def dropping(address: str, port: int):
+    """Make an address answer no SYN: its accept queue is full, as that of a hung server."""
+    with contextlib.ExitStack() as opened:
+        listener = opened.enter_context(socket.socket())
+        listener.bind((address, port))
+        listener.listen(0)
+        for _ in range(4):
+            client = opened.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex((address, port))
+        yield

@@ -23,7 +23,7 @@ class Scripted:
 
 @contextlib.asynccontextmanager
 async def scripted(
-    handler: Handler, *, tls: ssl.SSLContext | None = None
+    handler: Handler, *, tls: ssl.SSLContext | None = None, backlog: int = 100
 ) -> AsyncIterator[Scripted]:
     """Run `handler` for each connection; the connection closes when it returns.
 
@@ -47,7 +47,9 @@ async def scripted(
             tasks.discard(task)
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=2**27, ssl=tls)
+    server = await asyncio.start_server(
+        serve, "127.0.0.1", 0, limit=2**27, ssl=tls, backlog=backlog
+    )
     scheme = "http" if tls is None else "https"
     script = Scripted(f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}")
     try:
