@@ -68,6 +68,7 @@ cdef class Exchange(ReplySink):
     cdef _send(self, UpstreamConnection upstream)
     cdef object _judge(self, int status)
     cdef bint _refused(self, Server server) except -1
+    cdef Server _choose(self)
     cdef Server _another(self, Server server)
     cdef _finish(self, Server server)
     cdef _observe_reply(self, Server server, ReplyHead reply)

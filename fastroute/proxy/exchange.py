@@ -199,7 +199,7 @@ class Exchange(ReplySink):
         """Choose a server and send the request; the client hears of the outcome."""
         worker = self._worker
         worker.requests += 1
-        server = worker.router.choose(self._group, self._tried)
+        server = self._choose()
         if server is None:
             worker.cells.process.unrouted_503[0] += 1
             self._client.exchange_refused(503, "no server is usable now; try again shortly")
@@ -327,7 +327,7 @@ class Exchange(ReplySink):
     def _attempt(self, server: Server) -> None:
         worker = self._worker
         if self.trace is not None:
-            self.trace.attempt(server, self._group, self._tried)
+            self.trace.attempt(server)
         self._server = server
         self._reply = None
         self._verdict = FINE
@@ -434,12 +434,18 @@ class Exchange(ReplySink):
         if not self._retries_left or not worker.may_retry():
             return None
         self._tried.append(server)
-        other = worker.router.choose(self._group, self._tried)
+        other = self._choose()
         if other is not None:
             self._retries_left -= 1
             worker.retries += 1
             worker.counts[RETRIES, other.row] += 1
         return other
+
+    def _choose(self) -> Server | None:
+        """Choose a server that has not been tried yet."""
+        if self.trace is not None:
+            return self.trace.choose(self._group, self._tried)
+        return self._worker.router.choose(self._group, self._tried)
 
     def _finish(self, server: Server) -> None:
         """Count a request that was answered."""

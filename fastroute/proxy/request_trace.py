@@ -98,12 +98,21 @@ class RequestTrace:
         self._events += 1
         self._write(data)
 
-    def attempt(self, server: Server, group: ModelServers, tried: Sequence[Server]) -> None:
-        """Note the server that is asked next, before it is counted there."""
+    def choose(self, group: ModelServers, tried: Sequence[Server]) -> Server | None:
+        """Choose a server as the router does, and note why if the client is to be told."""
+        router = self._worker.router
+        if not self._is_explained:
+            return router.choose(group, tried)
+        choice = router.choose_and_explain(group, tried)
+        if choice is None:
+            return None
+        self._score, self._reason = choice.score, choice.reason
+        return choice.server
+
+    def attempt(self, server: Server) -> None:
+        """Note the server that is asked next."""
         self._server = server
         self._attempts += 1
-        if self._is_explained:
-            self._score, self._reason = self._worker.router.explain(server, group, tried)
 
     def failed(self, how: str) -> None:
         """Note why the attempt is over that may be followed by another."""

@@ -1,5 +1,6 @@
 from fastroute.proxy.server cimport Server
 from fastroute.rules.model_name cimport requested_model
+from fastroute.rules.policy cimport Loads, Policy
 
 
 cdef class ModelServers:
@@ -15,12 +16,12 @@ cdef class Router:
     cdef public dict _aliases
     cdef public ModelServers _all
     cdef public dict _groups
+    cdef public Loads _loads
     cdef public object _loop
     cdef public tuple _names
     cdef public bint _names_matter
-    cdef public object _policy
+    cdef public Policy _policy
     cdef public object _resolver
-    cdef public tuple _policy_named
     cdef public object _rng
     cdef public object _foreign
     cdef public list _in_flight
@@ -30,5 +31,5 @@ cdef class Router:
 
     cpdef tuple find(self, bytes target, bytes content_type, body)
     cdef object _candidates(self, ModelServers group, tried, list in_flight)
-    cdef list _in_flight_now(self)
+    cdef Loads _loads_now(self)
     cpdef Server choose(self, ModelServers group, tried)

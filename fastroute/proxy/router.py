@@ -5,14 +5,14 @@ import functools
 import ssl
 from collections.abc import Sequence
 from random import Random
+from typing import NamedTuple
 
 from fastroute.ipc.messages import Configure
 from fastroute.ipc.score_table import ScoreTable
 from fastroute.net.resolver import Resolver
 from fastroute.proxy.server import Server
-from fastroute.rules.explanation import Choice, explain
 from fastroute.rules.model_name import replace_model, requested_model
-from fastroute.rules.policy import Policy, load, make_policy, usable_now, without
+from fastroute.rules.policy import Load, Loads, Policy, make_policy, score, usable_now, without
 from fastroute.rules.server_state import ServerState
 
 
@@ -60,6 +60,14 @@ class ModelServers:
         self.cooling = tuple(s for s in servers if s.state == ServerState.COOLING)
 
 
+class Choice(NamedTuple):
+    """A server that was chosen, its score at that moment, and why it was taken."""
+
+    server: Server
+    score: float
+    reason: str
+
+
 class Router:
     """The servers as one worker knows them, grouped by model.
 
@@ -73,11 +81,11 @@ class Router:
         "_foreign",
         "_groups",
         "_in_flight",
+        "_loads",
         "_loop",
         "_names",
         "_names_matter",
         "_policy",
-        "_policy_named",
         "_resolver",
         "_rng",
         "_table",
@@ -93,8 +101,8 @@ class Router:
         self._tls = functools.cache(ssl.create_default_context)
         self._resolver = Resolver()
         self._rng = Random().random
-        self._policy: Policy[Server] = load
-        self._policy_named = ("load", 0.0)
+        self._policy: Policy = Load()
+        self._loads = Loads([], [])
         self._aliases: dict[str, str] = {}
         self._groups: dict[str, ModelServers] = {}
         self._all = ModelServers()
@@ -113,10 +121,10 @@ class Router:
         rows = max((pool.row + 1 for pool in self.servers), default=0)
         self._foreign = self._table.servers.foreign_milli[:rows]
         self._in_flight = [column[:rows] for column in self._table.in_flight_columns]
-        named = (config.policy, config.busy_threshold)
-        if named != self._policy_named:
-            self._policy_named = named
-            self._policy = make_policy(*named)
+        if config.policy == self._policy.name:
+            self._policy.configure(config)
+        else:
+            self._policy = make_policy(config)
         self._aliases = dict(config.aliases)
         self._take_models(configured.model_slots)
 
@@ -185,24 +193,31 @@ class Router:
 
     def choose(self, group: ModelServers, tried: Sequence[Server]) -> Server | None:
         """Choose a server that has not been tried yet for this request, or None."""
-        in_flight = self._in_flight_now()
-        candidates = self._candidates(group, tried, in_flight)
+        loads = self._loads_now()
+        candidates = self._candidates(group, tried, loads.in_flight)
         if not candidates:
             return None
-        return self._policy(candidates, self._foreign.tolist(), in_flight, self._rng)
+        return self._policy.choose(candidates, loads, self._rng)
 
-    def explain(self, chosen: Server, group: ModelServers, tried: Sequence[Server]) -> Choice:
-        """Say why `choose` has just returned a server."""
-        in_flight, foreign = self._in_flight_now(), self._foreign.tolist()
-        candidates = self._candidates(group, tried, in_flight)
-        choice = explain(self._policy_named[0], chosen, candidates, foreign, in_flight)
+    def choose_and_explain(self, group: ModelServers, tried: Sequence[Server]) -> Choice | None:
+        """Choose as `choose` does, and say why."""
+        loads = self._loads_now()
+        candidates = self._candidates(group, tried, loads.in_flight)
+        if not candidates:
+            return None
+        chosen = self._policy.choose(candidates, loads, self._rng)
+        return Choice(chosen, score(chosen, loads), self._reason(chosen, group, candidates, loads))
+
+    def _reason(
+        self, chosen: Server, group: ModelServers, candidates: Sequence[Server], loads: Loads
+    ) -> str:
+        """Say why a server was chosen: its state goes before the policy."""
         if chosen.state is ServerState.TRIAL:
-            return Choice(choice.score, "trial")
+            return "trial"
         if chosen.state is ServerState.COOLING:
-            return Choice(choice.score, "cooling down, but there is no other")
-        if len(candidates) == 1 and group.name:
-            return Choice(choice.score, f"{choice.reason} with the model")
-        return choice
+            return "cooling down, but there is no other"
+        reason = self._policy.explain(chosen, candidates, loads)
+        return f"{reason} with the model" if len(candidates) == 1 and group.name else reason
 
     def _candidates(
         self, group: ModelServers, tried: Sequence[Server], in_flight: list[int]
@@ -213,9 +228,14 @@ class Router:
         others = without(group.on_trial, tried), without(group.cooling, tried)
         return usable_now(up, *others, in_flight)
 
-    def _in_flight_now(self) -> list[int]:
-        """Return our requests in flight by row, over all workers."""
+    def _loads_now(self) -> Loads:
+        """Return the load of all servers now: the same object each time, with other numbers."""
+        loads = self._loads
+        loads.foreign_milli = self._foreign.tolist()
         if len(self._in_flight) == 1:
-            return self._in_flight[0].tolist()
-        columns = [column.tolist() for column in self._in_flight]
-        return list(map(sum, zip(*columns, strict=True)))
+            loads.in_flight = self._in_flight[0].tolist()
+        else:
+            # Over all workers.
+            columns = [column.tolist() for column in self._in_flight]
+            loads.in_flight = list(map(sum, zip(*columns, strict=True)))
+        return loads

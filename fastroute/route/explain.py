@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from fastroute.rules.policy import Candidate, Counts, Policy, Rng, make_policy, score, usable_now
+from fastroute.rules.policy import Candidate, Loads, Policy, Rng, make_policy, usable_now
 from fastroute.rules.server_state import ServerState
 
 DRAWS = 17_711
@@ -21,20 +21,6 @@ LEAST_CHANCE = 0.001
 """Of those that may be chosen at all; less is not told apart."""
 
 MILLI = 1000
-
-RULES = {
-    "load": "the lowest score is taken",
-    "least_inflight": "the lowest score by our own requests alone is taken",
-    "power_of_two": "the lower score of two drawn at random is taken, those below busy_threshold "
-    "first",
-    "round_robin": "servers are taken in turn, larger ones more often; each worker has a turn of "
-    "its own",
-    "random": "servers are taken at random, larger ones more often",
-}
-"""How each policy chooses, in a few words."""
-
-BY_OWN_REQUESTS = ("least_inflight",)
-"""Policies to which others' load does not count."""
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +50,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What of the configuration decides."""
+    """The settings that decide."""
 
     policy: str = "load"
     busy_threshold: float = 0.5
@@ -123,29 +109,33 @@ def explain(servers: Sequence[Known], model: str | None, settings: Settings) -> 
         Candidate(row, server.max_concurrent_requests * server.weight)
         for row, server in enumerate(servers)
     ]
-    in_flight = [server.in_flight for server in servers]
-    foreign = [round(server.foreign_load * MILLI) for server in servers]
-    if settings.policy in BY_OWN_REQUESTS:
-        foreign = [0] * len(servers)
+    loads = Loads(
+        foreign_milli=[round(server.foreign_load * MILLI) for server in servers],
+        in_flight=[server.in_flight for server in servers],
+    )
 
     def in_state(state: ServerState) -> list[Candidate]:
         return [rows[row] for row in having if servers[row].state is state]
 
     up, trial, cooling = map(in_state, (ServerState.UP, ServerState.TRIAL, ServerState.COOLING))
-    candidates = usable_now(up, trial, cooling, in_flight)
-    policy: Policy[Candidate] = make_policy(settings.policy, settings.busy_threshold)
-    chances = _chances(policy, candidates, foreign, in_flight)
+    candidates = usable_now(up, trial, cooling, loads.in_flight)
+    policy = make_policy(settings)
+    chances = _chances(policy, candidates, loads)
     usable = {candidate.row for candidate in candidates}
     ranked = tuple(
         Ranked(
             server=server,
-            score=score(rows[row], foreign, in_flight),
+            score=policy.cost(rows[row], loads),
             chance=chances.get(row, 0.0),
             left_out="" if row in usable else _left_out(server, model, row in having),
         )
         for row, server in enumerate(servers)
     )
-    words = _words(ranked, model, settings, known=bool(having))
+    if having:
+        words = _words(ranked, model, policy)
+    else:
+        names = dict.fromkeys(name for server in servers for name in server.models or ())
+        words = f"no server: none has {model}; known: {', '.join((*names, *settings.aliases))}"
     return Explanation(model=model, settings=settings, ranked=ranked, words=words)
 
 
@@ -160,18 +150,11 @@ def _having(servers: Sequence[Known], model: str | None, settings: Settings) -> 
     return having or [row for row in rows if servers[row].models is None]
 
 
-def _chances(
-    policy: Policy[Candidate],
-    candidates: Sequence[Candidate],
-    foreign: Counts,
-    in_flight: Counts,
-) -> dict[int, float]:
+def _chances(policy: Policy, candidates: Sequence[Candidate], loads: Loads) -> dict[int, float]:
     """Return by row how often a policy chooses, over evenly spread dice."""
     if not candidates:
         return {}
-    chosen = Counter(
-        policy(candidates, foreign, in_flight, _dice(draw)).row for draw in range(DRAWS)
-    )
+    chosen = Counter(policy.choose(candidates, loads, _dice(draw)).row for draw in range(DRAWS))
     # Equals are to be equal, though one has a draw more than another.
     return {row: max(LEAST_CHANCE, round(n / DRAWS, 3)) for row, n in chosen.items()}
 
@@ -196,25 +179,20 @@ def _left_out(server: Known, model: str | None, has_model: bool) -> str:
     }.get(server.state, server.state.name.lower())
 
 
-def _words(ranked: Sequence[Ranked], model: str | None, settings: Settings, *, known: bool) -> str:
+def _words(ranked: Sequence[Ranked], model: str | None, policy: Policy) -> str:
     likely = [each for each in ranked if each.chance]
     usable = [each for each in ranked if not each.left_out]
-    if not known:
-        names = dict.fromkeys(name for each in ranked for name in each.server.models or ())
-        return f"no server: none has {model}; known: {', '.join((*names, *settings.aliases))}"
     if not likely:
         which = "can be asked now" if model is None else f"that may have {model} can be asked now"
         return f"no server: none {which}"
-    rule = f"{RULES[settings.policy]} (policy {settings.policy})"
+    rule = f"{policy.rule} (policy {policy.name})"
     last_resort = _last_resort(usable[0].server.state)
     if len(usable) == 1:
         return f"{usable[0].server.url}: the only one that can be asked{last_resort}"
     if len(likely) == 1:
         return f"{likely[0].server.url}: {rule}{last_resort}"
     urls = ", ".join(each.server.url for each in likely)
-    if len({each.score for each in likely}) == 1 and settings.policy in ("load", "least_inflight"):
-        return f"tie, at random among {urls}: {rule}{last_resort}"
-    return f"one of {urls}: {rule}{last_resort}"
+    return f"{policy.among} {urls}: {rule}{last_resort}"
 
 
 def _last_resort(state: ServerState) -> str:

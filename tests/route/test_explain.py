@@ -242,7 +242,7 @@ SERVERS = st.lists(
 @given(
     servers=SERVERS,
     model=st.sampled_from(["x", "z", "gpt", "nobody", None]),
-    policy=st.sampled_from(POLICIES),
+    policy=st.sampled_from(list(POLICIES)),
     aliases=st.sampled_from([{}, {"gpt": "x"}]),
 )
 def test_the_router_chooses_the_same(servers, model, policy, aliases):

@@ -1,20 +1,22 @@
+import random
 from collections import Counter
 from itertools import cycle, pairwise
-from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastroute.config import Config
 from fastroute.rules.policy import (
     POLICIES,
     Candidate,
-    least_inflight,
-    load,
+    LeastInflight,
+    Load,
+    Loads,
+    Policy,
+    Random,
+    RoundRobin,
     make_policy,
-    power_of_two,
-    random,
-    round_robin,
     score,
     usable_now,
     without,
@@ -34,7 +36,20 @@ def throws(*numbers: float):
     return cycle(numbers).__next__
 
 
+def loads(foreign_milli: list[int], in_flight: list[int]) -> Loads:
+    return Loads(foreign_milli, in_flight)
+
+
+def named(policy: str, busy_threshold: float = 0.5) -> Policy:
+    return make_policy(Config(servers=(), policy=policy, busy_threshold=busy_threshold))
+
+
+def power_of_two(busy_threshold: float) -> Policy:
+    return named("power_of_two", busy_threshold)
+
+
 NONE = [0] * 8
+IDLE = loads(NONE, NONE)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +64,7 @@ NONE = [0] * 8
     ],
 )
 def test_score(capacity, foreign_milli, in_flight, expected):
-    assert score(Candidate(1, capacity), [999, foreign_milli], [999, in_flight]) == expected
+    assert score(Candidate(1, capacity), loads([999, foreign_milli], [999, in_flight])) == expected
 
 
 @pytest.mark.parametrize(
@@ -68,7 +83,10 @@ def test_score(capacity, foreign_milli, in_flight, expected):
     ],
 )
 def test_load(capacities, foreign_milli, in_flight, expected):
-    assert load(servers(*capacities), foreign_milli, in_flight, no_dice).row == expected
+    assert (
+        Load().choose(servers(*capacities), loads(foreign_milli, in_flight), no_dice).row
+        == expected
+    )
 
 
 @pytest.mark.parametrize(
@@ -83,59 +101,65 @@ def test_load(capacities, foreign_milli, in_flight, expected):
 def test_ties_are_broken_by_dice(dice, expected):
     """Rows 1, 2 and 4 have half their capacity in use, though not the same numbers."""
     candidates = servers(8, 8, 2, 8, 4)
-    assert load(candidates, NONE, [5, 4, 1, 8, 2], throws(dice)).row == expected
+    assert Load().choose(candidates, loads(NONE, [5, 4, 1, 8, 2]), throws(dice)).row == expected
 
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_the_row_finds_the_counts_not_the_position(name):
     """Candidates are some of the table's rows, in any order."""
     candidates = [Candidate(row=3, capacity=8), Candidate(row=1, capacity=8)]
-    policy = make_policy(name, busy_threshold=0.5)
+    policy = named(name)
     foreign_milli = [0, 7000, 0, 0]
-    chosen = [policy(candidates, foreign_milli, [0, 2, 0, 0], throws(0.1)).row for _ in range(4)]
+    chosen = [
+        policy.choose(candidates, loads(foreign_milli, [0, 2, 0, 0]), throws(0.1)).row
+        for _ in range(4)
+    ]
     assert set(chosen) == ({3, 1} if name == "round_robin" else {3})
 
 
 def test_ties_are_spread_evenly():
     """With no load at all every server gets its share, whatever its place in the list."""
-    rng = Random(7).random
-    rows = Counter(load(servers(8, 8, 8, 8), NONE, NONE, rng).row for _ in range(4000))
+    rng = random.Random(7).random
+    rows = Counter(Load().choose(servers(8, 8, 8, 8), IDLE, rng).row for _ in range(4000))
     assert all(abs(rows[row] - 1000) < 150 for row in range(4)), rows
 
 
 def test_own_requests_are_seen_at_once():
     """A burst inside one scrape interval: the scraped load stands still, our own does not."""
-    rng, candidates = Random(3).random, servers(8, 8, 8, 8)
+    rng, candidates = random.Random(3).random, servers(8, 8, 8, 8)
     in_flight, foreign_milli = [0] * 4, [0, 0, 0, 8000]
     for _ in range(200):
-        in_flight[load(candidates, foreign_milli, in_flight, rng).row] += 1
+        in_flight[Load().choose(candidates, loads(foreign_milli, in_flight), rng).row] += 1
     assert in_flight == [52, 52, 52, 44], "all are as full: the fourth has 8 from elsewhere"
 
 
 @pytest.mark.parametrize("name", ["load", "least_inflight"])
 def test_a_burst_is_shared_by_capacity(name):
     """Capacity is max_concurrent_requests times weight."""
-    policy, rng = make_policy(name, 0.5), Random(4).random
-    in_flight = [0] * 3
+    policy, rng = named(name), random.Random(4).random
+    in_flight, candidates = [0] * 3, servers(8 * 1.0, 8 * 0.5, 4 * 2.0)
     for _ in range(160):
-        in_flight[policy(servers(8 * 1.0, 8 * 0.5, 4 * 2.0), NONE, in_flight, rng).row] += 1
+        in_flight[policy.choose(candidates, loads(NONE, in_flight), rng).row] += 1
     assert in_flight == [64, 32, 64]
 
 
 def test_least_inflight_does_not_look_at_foreign_load():
-    assert least_inflight(servers(8, 8), [9000, 0], [1, 2], no_dice).row == 0
+    assert LeastInflight().choose(servers(8, 8), loads([9000, 0], [1, 2]), no_dice).row == 0
 
 
 @pytest.mark.parametrize(
     ("dice", "expected"), [(0.0, 0), (0.249, 0), (0.25, 1), (0.749, 1), (0.751, 2), (0.9999, 2)]
 )
 def test_random_goes_by_capacity(dice, expected):
-    assert random(servers(2, 4, 2), [9000, 0, 0], [9, 0, 0], throws(dice)).row == expected
+    assert (
+        Random().choose(servers(2, 4, 2), loads([9000, 0, 0], [9, 0, 0]), throws(dice)).row
+        == expected
+    )
 
 
 def test_random_by_capacity_in_the_long_run():
-    rng = Random(11).random
-    rows = Counter(random(servers(1, 2, 5), NONE, NONE, rng).row for _ in range(8000))
+    rng = random.Random(11).random
+    rows = Counter(Random().choose(servers(1, 2, 5), IDLE, rng).row for _ in range(8000))
     for row, share in enumerate((1000, 2000, 5000)):
         assert abs(rows[row] - share) < 200, rows
 
@@ -143,7 +167,7 @@ def test_random_by_capacity_in_the_long_run():
 def test_random_survives_rounding():
     """The sum of the parts may fall short of the whole: the last one is taken then."""
     candidates = servers(0.1, 0.2, 0.3)
-    assert random(candidates, NONE, NONE, throws(1.0)).row == 2
+    assert Random().choose(candidates, IDLE, throws(1.0)).row == 2
 
 
 class TestPowerOfTwo:
@@ -162,29 +186,33 @@ class TestPowerOfTwo:
         """Scores fall from row 0 to row 3; none is busy."""
         policy = power_of_two(0.5)
         in_flight = [3, 2, 1, 0]
-        assert policy(servers(8, 8, 8, 8), NONE, in_flight, throws(first, second)).row == expected
+        assert (
+            policy.choose(servers(8, 8, 8, 8), loads(NONE, in_flight), throws(first, second)).row
+            == expected
+        )
 
     def test_busy_ones_are_left_out(self):
         policy = power_of_two(0.5)
         for seed in range(50):
-            rng = Random(seed).random
-            assert policy(servers(8, 8, 8), NONE, [4, 3, 8], rng).row == 1
+            rng = random.Random(seed).random
+            assert policy.choose(servers(8, 8, 8), loads(NONE, [4, 3, 8]), rng).row == 1
 
     def test_all_are_busy(self):
         policy = power_of_two(0.5)
         chosen = {
-            policy(servers(8, 8, 8), NONE, [8, 8, 9], Random(seed).random).row for seed in range(50)
+            policy.choose(servers(8, 8, 8), loads(NONE, [8, 8, 9]), random.Random(seed).random).row
+            for seed in range(50)
         }
         assert chosen == {0, 1}, "the fullest never is the emptier of two"
 
     def test_foreign_load_makes_busy(self):
-        assert power_of_two(0.5)(servers(8, 8), [4000, 0], [0, 3], no_dice).row == 1
+        assert power_of_two(0.5).choose(servers(8, 8), loads([4000, 0], [0, 3]), no_dice).row == 1
 
     def test_a_burst_is_shared(self):
         """200 requests that stay: of four equal servers none gets more than 30 %."""
-        policy, rng, in_flight = power_of_two(0.5), Random(6).random, [0] * 4
+        policy, rng, in_flight = power_of_two(0.5), random.Random(6).random, [0] * 4
         for _ in range(200):
-            in_flight[policy(servers(8, 8, 8, 8), NONE, in_flight, rng).row] += 1
+            in_flight[policy.choose(servers(8, 8, 8, 8), loads(NONE, in_flight), rng).row] += 1
         assert max(in_flight) <= 60
 
     @settings(deadline=None)
@@ -192,13 +220,13 @@ class TestPowerOfTwo:
     def test_stays_among_those_that_are_not_busy(self, data):
         candidates = servers(*data.draw(st.lists(st.floats(0.5, 64), min_size=1, max_size=8)))
         foreign = [data.draw(st.integers(0, 20_000)) for _ in candidates]
-        in_flight = [data.draw(st.integers(0, 20)) for _ in candidates]
+        now = loads(foreign, [data.draw(st.integers(0, 20)) for _ in candidates])
         threshold = data.draw(st.floats(0, 2))
-        rng = Random(data.draw(st.integers(0, 1000))).random
-        chosen = power_of_two(threshold)(candidates, foreign, in_flight, rng)
-        scores = [score(candidate, foreign, in_flight) for candidate in candidates]
+        rng = random.Random(data.draw(st.integers(0, 1000))).random
+        chosen = power_of_two(threshold).choose(candidates, now, rng)
+        scores = [score(candidate, now) for candidate in candidates]
         if min(scores) < threshold:
-            assert score(chosen, foreign, in_flight) < threshold
+            assert score(chosen, now) < threshold
 
 
 class TestRoundRobin:
@@ -208,18 +236,18 @@ class TestRoundRobin:
         ids=str,
     )
     def test_ratios_are_exact_over_a_round(self, capacities):
-        policy = round_robin()
+        policy = RoundRobin()
         unit = min(capacities) if min(capacities) < 1 else 1
         round_ = round(sum(capacities) / unit)
-        rows = [policy(servers(*capacities), NONE, NONE, no_dice).row for _ in range(3 * round_)]
+        rows = [policy.choose(servers(*capacities), IDLE, no_dice).row for _ in range(3 * round_)]
         assert Counter(rows) == {
             row: 3 * round(capacity / unit) for row, capacity in enumerate(capacities)
         }
 
     @pytest.mark.parametrize("capacities", [(4, 2, 2), (8, 8, 8), (16, 8, 4)], ids=str)
     def test_nobody_waits_long_for_a_turn(self, capacities):
-        policy = round_robin()
-        rows = [policy(servers(*capacities), NONE, NONE, no_dice).row for _ in range(100)]
+        policy = RoundRobin()
+        rows = [policy.choose(servers(*capacities), IDLE, no_dice).row for _ in range(100)]
         for row, capacity in enumerate(capacities):
             turns = [turn for turn, chosen in enumerate(rows) if chosen == row]
             gaps = [after - before for before, after in pairwise(turns)]
@@ -227,37 +255,38 @@ class TestRoundRobin:
 
     def test_weights_change_on_the_way(self):
         """A reload makes the second server twice as large: from then on it gets two thirds."""
-        policy = round_robin()
+        policy = RoundRobin()
         for _ in range(7):
-            policy(servers(1, 1), NONE, NONE, no_dice)
-        rows = Counter(policy(servers(1, 2), NONE, NONE, no_dice).row for _ in range(300))
+            policy.choose(servers(1, 1), IDLE, no_dice)
+        rows = Counter(policy.choose(servers(1, 2), IDLE, no_dice).row for _ in range(300))
         assert abs(rows[1] - 200) <= 2
 
     def test_in_turn(self):
-        policy = round_robin()
-        rows = [policy(servers(8, 8, 8), NONE, NONE, no_dice).row for _ in range(6)]
+        policy = RoundRobin()
+        rows = [policy.choose(servers(8, 8, 8), IDLE, no_dice).row for _ in range(6)]
         assert sorted(rows[:3]) == [0, 1, 2]
         assert rows[3:] == rows[:3]
 
     def test_by_capacity_and_spread(self):
         """As nginx does it: 5, 1, 1 gives a a b a c a a, not five times a first."""
-        policy = round_robin()
-        rows = [policy(servers(5, 1, 1), NONE, NONE, no_dice).row for _ in range(14)]
+        policy = RoundRobin()
+        rows = [policy.choose(servers(5, 1, 1), IDLE, no_dice).row for _ in range(14)]
         assert rows == [0, 0, 1, 0, 2, 0, 0] * 2
 
     def test_some_are_missing_now_and_then(self):
         """A server that was away does not get all requests when it is back."""
-        policy = round_robin()
+        policy = RoundRobin()
         a, b = servers(1, 1)
         for _ in range(100):
-            policy([a], NONE, NONE, no_dice)
-        rows = [policy([a, b], NONE, NONE, no_dice).row for _ in range(10)]
+            policy.choose([a], IDLE, no_dice)
+        rows = [policy.choose([a, b], IDLE, no_dice).row for _ in range(10)]
         assert Counter(rows) == {0: 5, 1: 5}
 
     def test_each_worker_has_its_own(self):
-        first, second = make_policy("round_robin", 0.5), make_policy("round_robin", 0.5)
+        first, second = RoundRobin(), RoundRobin()
         candidates = servers(1, 1)
-        assert first(candidates, NONE, NONE, no_dice) == second(candidates, NONE, NONE, no_dice)
+        chosen = [policy.choose(candidates, IDLE, no_dice) for policy in (first, second)]
+        assert chosen[0] == chosen[1]
 
 
 @pytest.mark.parametrize(
@@ -287,17 +316,73 @@ def test_without():
 
 
 @settings(deadline=None)  # the machine may be busy
-@given(st.sampled_from(POLICIES), st.data())
+@given(st.sampled_from(list(POLICIES)), st.data())
 def test_every_policy_chooses_a_candidate(name, data):
     capacities = data.draw(st.lists(st.floats(0.01, 1000), min_size=1, max_size=8))
     candidates = servers(*capacities)
     foreign = [data.draw(st.integers(0, 100_000)) for _ in candidates]
-    in_flight = [data.draw(st.integers(0, 128)) for _ in candidates]
-    policy = make_policy(name, data.draw(st.floats(0, 2)))
-    rng = Random(data.draw(st.integers(0, 1000))).random
+    now = loads(foreign, [data.draw(st.integers(0, 128)) for _ in candidates])
+    policy = named(name, data.draw(st.floats(0, 2)))
+    rng = random.Random(data.draw(st.integers(0, 1000))).random
     for _ in range(3):
-        chosen = policy(candidates, foreign, in_flight, rng)
+        chosen = policy.choose(candidates, now, rng)
         assert chosen in candidates
         if name == "load":
-            scores = [score(candidate, foreign, in_flight) for candidate in candidates]
-            assert score(chosen, foreign, in_flight) == min(scores)
+            scores = [score(candidate, now) for candidate in candidates]
+            assert score(chosen, now) == min(scores)
+
+
+FOUR = [Candidate(row, 2.0) for row in range(4)]
+TWO = FOUR[:2]
+BUSY = [0, 4000, 4000, 4000]
+"""Foreign load in thousandths."""
+NOBODY = [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("policy", "candidates", "foreign", "in_flight", "expected"),
+    [
+        pytest.param("load", FOUR[:1], NOBODY, [3], (1.5, "only usable server"), id="one"),
+        pytest.param("random", FOUR[:1], NOBODY, [3], (1.5, "only usable server"), id="one-random"),
+        pytest.param("load", FOUR, BUSY, [1, 0, 0, 0], (0.5, "lowest of 4"), id="lowest"),
+        pytest.param("load", FOUR, NOBODY, [0, 0, 1, 0], (0.0, "tie of 3 at random"), id="tie"),
+        pytest.param(
+            "least_inflight",
+            *(FOUR, [9000, 0, 0, 0], [1, 2, 2, 2]),
+            (5.0, "lowest of 4"),
+            id="lowest-of-ours",
+        ),
+        pytest.param(
+            "least_inflight", TWO, [9000, 0], [1, 1], (5.0, "tie of 2 at random"), id="tie-of-ours"
+        ),
+        pytest.param(
+            "power_of_two",
+            FOUR,
+            NOBODY,
+            NOBODY,
+            (0.0, "lower of 2 drawn from 4"),
+            id="power-of-two",
+        ),
+        pytest.param("round_robin", TWO, NOBODY, [7, 0], (3.5, "in turn among 2"), id="in-turn"),
+        pytest.param("random", TWO, NOBODY, [7, 0], (3.5, "random of 2"), id="random"),
+    ],
+)
+def test_explains(policy, candidates, foreign, in_flight, expected):
+    now = loads(foreign, in_flight)
+    reason = named(policy).explain(FOUR[0], candidates, now)
+    assert (score(FOUR[0], now), reason) == expected
+
+
+def test_new_settings_reach_a_policy_that_goes_on():
+    policy, now = named("power_of_two", 0.5), loads(NONE, [4, 6])
+    assert policy.choose(servers(8, 8), now, throws(0.9)).row == 0, "none is below the threshold"
+    policy.configure(Config(servers=(), policy="power_of_two", busy_threshold=0.75))
+    assert policy.choose(servers(8, 8), now, no_dice).row == 0, "one is, so nothing is drawn"
+
+
+@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
+def test_every_policy_documents_itself(policy):
+    assert POLICIES[policy.name] is policy
+    for text in (policy.chooses, policy.rule, policy.among):
+        assert text
+        assert not text.endswith(".")
