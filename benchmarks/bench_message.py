@@ -43,7 +43,7 @@ def parsed_request() -> RequestHead:
 
 def test_request_head_parse(benchmark):
     head = benchmark(parsed_request)
-    assert head.content_length == len(BODY)
+    assert head.body is Body.LENGTH
     assert head.target == traffic.CHAT_PATH.encode()
 
 

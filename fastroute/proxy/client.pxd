@@ -3,6 +3,7 @@ cimport cython
 from fastroute.proxy.exchange cimport Client, Exchange
 from fastroute.proxy.request_reader cimport Request, RequestReader
 from fastroute.proxy.context cimport WorkerContext
+from fastroute.rules.head_match cimport MatchedHead
 from fastroute.rules.message cimport RequestHead
 
 cdef object BETWEEN, HEAD, BODY, REFUSED
@@ -25,7 +26,7 @@ cdef class ClientConnection(Client):
     cdef public bint _advancing
     cdef public object _transport
 
-    @cython.locals(reader=RequestReader, head=RequestHead)
+    @cython.locals(reader=RequestReader, match=MatchedHead)
     cpdef data_received(self, bytes data)
     cpdef sweep(self, double now)
     @cython.locals(request=Request)

@@ -115,9 +115,9 @@ class ClientConnection(Client):
         if before is REFUSED:
             return
         if self._exchange is None and not self._write_paused:
-            head = reader.known_request(data, self._worker.config)
-            if head is not None:
-                self._serve(head, data[reader.body_start :])
+            match = reader.known_request(data, self._worker.config)
+            if match is not None:
+                self._serve(match.head, data[match.body_start :])
                 return
         reader.feed(data, self._worker.config)
         if reader.state is not before or before is BODY:

@@ -1,6 +1,6 @@
 from fastroute.proxy.server cimport Server
 from fastroute.proxy.router cimport Router
-from fastroute.rules.head_match cimport KnownHeads
+from fastroute.rules.head_match cimport HeadMatcher
 
 
 cdef class WorkerContext:
@@ -18,7 +18,7 @@ cdef class WorkerContext:
     cdef public set failing
     cdef public bint follows
     cdef public object health
-    cdef public KnownHeads known_requests
+    cdef public HeadMatcher known_requests
     cdef public object loop
     cdef public object losses
     cdef public long long[:, ::1] model_counts

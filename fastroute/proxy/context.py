@@ -11,7 +11,7 @@ from fastroute.ipc.score_table import COUNTERS, ScoreTable, WorkerCells
 from fastroute.proxy.recorder import Recorder
 from fastroute.proxy.router import Router
 from fastroute.proxy.server import Server
-from fastroute.rules.head_match import KnownHeads
+from fastroute.rules.head_match import HeadMatcher
 from fastroute.rules.health import Event
 from fastroute.rules.retry import RetryBudget
 from fastroute.rules.server_state import ServerState
@@ -114,7 +114,7 @@ class WorkerContext:
         self._put_in_force(self.configured.config)
         self.health = Health(servers={})
         self.draining = False
-        self.known_requests: KnownHeads = KnownHeads(KNOWN_REQUESTS)
+        self.known_requests: HeadMatcher = HeadMatcher(KNOWN_REQUESTS)
         self.clients: set[Sweepable] = set()
         self.uncounted = 0
         self.requests = 0

@@ -1,6 +1,6 @@
 cimport cython
 
-from fastroute.rules.head_match cimport KnownHeads
+from fastroute.rules.head_match cimport HeadMatcher, MatchedHead
 from fastroute.rules.message cimport RequestHead
 
 
@@ -20,11 +20,10 @@ cdef class RequestReader:
     cdef public Request request
     cdef public object state
     cdef public list _fields
-    cdef public KnownHeads _known
+    cdef public HeadMatcher _known
     cdef public object _parser
     cdef public Py_ssize_t _unproductive
-    cdef public Py_ssize_t body_start
 
-    @cython.locals(known=KnownHeads, head=RequestHead)
-    cpdef RequestHead known_request(self, bytes data, config)
+    @cython.locals(match=MatchedHead)
+    cpdef MatchedHead known_request(self, bytes data, config)
     cpdef feed(self, bytes data, config)

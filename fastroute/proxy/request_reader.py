@@ -12,7 +12,8 @@ import httptools
 
 from fastroute.config import Config
 from fastroute.errors import BadRequest
-from fastroute.rules.head_match import KnownHeads
+from fastroute.rules.framing import content_length
+from fastroute.rules.head_match import HeadMatcher, MatchedHead
 from fastroute.rules.message import RequestHead, without_upgrade
 
 # Requests read ahead of the one being answered. Who sends more is refused: to stop reading would
@@ -67,7 +68,7 @@ class Request:
             if suspect:
                 self._check_head_size(config.max_header_bytes)
             self.head = RequestHead(self.method, self.target, self.version, self.fields)
-            length = max(length, self.head.content_length)
+            length = max(length, content_length(self.fields))
         if length > limit:
             raise BadRequest(413, f"the body is longer than {limit} bytes (max_body_bytes)")
         return self.head
@@ -85,7 +86,6 @@ class RequestReader:
         state: What the next byte means.
         ready: Whole requests, checked, oldest first. The caller takes them out.
         request: The request being read, where `state` is HEAD or BODY.
-        body_start: Where the body begins in what `known_request` saw last.
         refusal: What is wrong with the bytes behind those in `ready`, or None. It is to be
             answered after them, and then the connection closed.
     """
@@ -95,14 +95,13 @@ class RequestReader:
         "_known",
         "_parser",
         "_unproductive",
-        "body_start",
         "ready",
         "refusal",
         "request",
         "state",
     )
 
-    def __init__(self, known: KnownHeads) -> None:
+    def __init__(self, known: HeadMatcher) -> None:
         """Begin to read.
 
         Args:
@@ -115,30 +114,27 @@ class RequestReader:
         self.refusal: BadRequest | None = None
         self._parser = httptools.HttpRequestParser(self)
         self._fields = self.request.fields
-        self.body_start = 0
         self._unproductive = 0  # bytes since the last that completed something or were body
 
-    def known_request(self, data: bytes, config: Config) -> RequestHead | None:
-        """See whether bytes are one whole request, with a head that was read before.
+    def known_request(self, data: bytes, config: Config) -> MatchedHead | None:
+        """Return the head of bytes that are one whole request, if it was read before.
 
         Args:
             data: As they came.
             config: Has the limits.
 
         Returns:
-            The head; the body is then `data` from `body_start` on, and nothing needs to be fed.
-            None where it takes the parser to say what the bytes are.
+            The RequestHead; all of `data` behind it is the body, and nothing needs to be fed.
+            None if it takes the parser to say what the bytes are.
         """
         if self.state is not BETWEEN or self.ready:
             return None
-        known = self._known
-        head: RequestHead | None = known.find(data)
-        if head is None or len(data) - known.body_start != known.body_length:
+        match = self._known.find(data)
+        if match is None or len(data) - match.body_start != match.body_length:
             return None
-        if known.body_length > config.max_body_bytes or known.body_start > config.max_header_bytes:
+        if match.body_length > config.max_body_bytes or match.body_start > config.max_header_bytes:
             return None
-        self.body_start = known.body_start
-        return head
+        return match
 
     def feed(self, data: bytes, config: Config) -> None:
         """Take bytes; then look at `ready`, `refusal` and `state`.
@@ -156,9 +152,10 @@ class RequestReader:
             self.refusal = error
         self._read_heads(config, suspect=suspect)
         if is_first and len(self.ready) == 1 and self.state is BETWEEN and self.refusal is None:
-            head = self.ready[0].head
+            request = self.ready[0]
+            head = request.head
             if head is not None and head.is_ordinary() and data[:1].isalpha():
-                self._known.remember(data, head)
+                self._known.remember(data, head, len(request.body))
 
     def stop(self) -> None:
         """Read no more, and forget what was not taken out."""

@@ -1,7 +1,7 @@
 cimport cython
 
 from fastroute.proxy.upstream cimport UpstreamConnection
-from fastroute.rules.head_match cimport KnownHeads
+from fastroute.rules.head_match cimport HeadMatcher
 from fastroute.rules.policy cimport Candidate
 
 
@@ -12,7 +12,7 @@ cdef class Server(Candidate):
     cdef public bytes authority
     cdef public bytes authorization
     cdef public object generation
-    cdef public KnownHeads known_replies
+    cdef public HeadMatcher known_replies
     cdef public object models
     cdef public object state
     cdef public str url

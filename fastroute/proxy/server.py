@@ -10,7 +10,7 @@ from fastroute.ipc.messages import RoutedServer
 from fastroute.net.connecting import Endpoint, connect
 from fastroute.net.resolver import Resolver
 from fastroute.proxy.upstream import UpstreamConnection
-from fastroute.rules.head_match import KnownHeads
+from fastroute.rules.head_match import HeadMatcher
 from fastroute.rules.policy import Candidate
 from fastroute.rules.server_state import ServerState
 from fastroute.server_address import ServerAddress
@@ -76,7 +76,7 @@ class Server(Candidate):
         self._idle: list[UpstreamConnection] = []
         self._connects = asyncio.Semaphore(MAX_CONNECTS)
         self._last_address = ""
-        self.known_replies: KnownHeads = KnownHeads(KNOWN_REPLIES)
+        self.known_replies: HeadMatcher = HeadMatcher(KNOWN_REPLIES)
         self.url = server.url
         self._address = ServerAddress.from_url(server.url)
         self._is_ip = self._address.is_ip

@@ -1,7 +1,7 @@
 cimport cython
 
 from fastroute.proxy cimport clock
-from fastroute.rules.head_match cimport KnownHeads
+from fastroute.rules.head_match cimport HeadMatcher, MatchedHead
 from fastroute.rules.message cimport ReplyHead
 
 cdef object IDLE, AWAITING_HEAD, READING_HEAD, READING_BODY, CLOSED
@@ -49,9 +49,7 @@ cdef class UpstreamConnection:
     cdef _read_head(self, bytes data)
     cdef ReplyHead _parse_head(self, bytes raw)
     cdef _remember(self, bytes data, ReplyHead head)
-    @cython.locals(
-        known=KnownHeads, head=ReplyHead, start=Py_ssize_t, length=Py_ssize_t, sink=ReplySink
-    )
+    @cython.locals(known=HeadMatcher, match=MatchedHead, sink=ReplySink)
     cdef bint _read_known_head(self, bytes data) except -1
     cdef _start_reply(self)
     cdef _start_body(self, ReplyHead head, bytes raw, bytes data)

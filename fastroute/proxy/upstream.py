@@ -13,8 +13,14 @@ import httptools
 
 from fastroute.errors import BadReply
 from fastroute.proxy import clock
-from fastroute.rules.framing import Body, ReplyEnd, chunked_end_is_exact, chunked_surplus
-from fastroute.rules.head_match import KnownHeads
+from fastroute.rules.framing import (
+    Body,
+    ReplyEnd,
+    chunked_end_is_exact,
+    chunked_surplus,
+    content_length,
+)
+from fastroute.rules.head_match import HeadMatcher
 from fastroute.rules.message import ReplyHead
 
 # Enough to see the end of a chunked body in: its last byte that is no line end, and 2 line ends.
@@ -103,7 +109,7 @@ class IdleOwner(Protocol):
     """Who keeps the connection while it is idle: the pool."""
 
     @property
-    def known_replies(self) -> KnownHeads:
+    def known_replies(self) -> HeadMatcher:
         """Heads of this server's replies."""
 
     def idle_lost(self, upstream: "UpstreamConnection") -> None:
@@ -294,8 +300,8 @@ class UpstreamConnection:
             if head is None:
                 return
             if head.is_final():
+                self._body_left = content_length(self._fields)
                 self._remember(data, head)
-                self._body_left = head.content_length
                 self._start_body(head, raw, data[end:])
                 return
             sink = self._sink
@@ -325,20 +331,19 @@ class UpstreamConnection:
     def _remember(self, data: bytes, head: ReplyHead) -> None:
         # The same head in answer to HEAD has no body.
         if head.is_ordinary() and self._sink is not None and self._sink.method != b"HEAD":
-            self._owner.known_replies.remember(data, head)
+            self._owner.known_replies.remember(data, head, self._body_left)
 
     def _read_known_head(self, data: bytes) -> bool:
         """Read a head that came before, without the parser; whether it was one."""
         sink = self._sink
         assert sink is not None, "a reply without a sink"
-        known = self._owner.known_replies
-        head: ReplyHead | None = known.find(data)
-        start, length = known.body_start, known.body_length
-        if head is None or sink.method == b"HEAD" or start > self._max_head_bytes:
+        known: HeadMatcher = self._owner.known_replies
+        match = known.find(data)
+        if match is None or sink.method == b"HEAD" or match.body_start > self._max_head_bytes:
             return False
         self._complete = True
-        self._body_left = length
-        self._start_body(head, data[:start], data[start:])
+        self._body_left = match.body_length
+        self._start_body(match.head, data[: match.body_start], data[match.body_start :])
         return True
 
     def _start_reply(self) -> None:

@@ -8,6 +8,7 @@ lines and control characters; what it lets through and a proxy must not, is deci
 
 import enum
 import re
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from typing import Final
@@ -51,16 +52,13 @@ def is_authority(value: bytes) -> bool:
 
 def request_body(
     version: str, transfer_encoding: bytes | None, content_length: bytes | None
-) -> tuple[Body, int]:
+) -> Body:
     """Find how a request's body ends.
 
     Args:
         version: `1.0` or `1.1`.
         transfer_encoding: The field's value, or None.
         content_length: The field's value (digits, checked by the parser), or None.
-
-    Returns:
-        The kind, and the length in bytes where that is known (else 0).
 
     Raises:
         BadRequest: The framing is not one that every recipient understands alike.
@@ -73,15 +71,15 @@ def request_body(
             raise BadRequest(400, "Content-Length and Transfer-Encoding exclude each other")
         if transfer_encoding.strip().lower() != b"chunked":
             raise BadRequest(400, "Transfer-Encoding must be chunked and nothing else")
-        return Body.CHUNKED, 0
+        return Body.CHUNKED
     if content_length is not None:
-        return Body.LENGTH, int(content_length)
-    return Body.NONE, 0
+        return Body.LENGTH
+    return Body.NONE
 
 
 def reply_body(
     method: bytes, status: int, transfer_encoding: bytes | None, content_length: bytes | None
-) -> tuple[Body, int]:
+) -> Body:
     """Find how a reply's body ends, by the ordered list of RFC 9112 section 6.3.
 
     Args:
@@ -90,24 +88,34 @@ def reply_body(
         transfer_encoding: The field's value, or None.
         content_length: The field's value (digits, checked by the parser), or None.
 
-    Returns:
-        The kind, and the length in bytes where that is known (else 0).
-
     Raises:
         BadReply: Both kinds of length are given.
     """
     if method == b"HEAD" or status < 200 or status == 204 or status == 304:
-        return Body.NONE, 0
+        return Body.NONE
     if transfer_encoding is not None:
         if content_length is not None:
             raise BadReply("Content-Length and Transfer-Encoding in one reply")
         if transfer_encoding.rpartition(b",")[2].strip().lower() == b"chunked":
-            return Body.CHUNKED, 0
-        return Body.UNTIL_CLOSE, 0
+            return Body.CHUNKED
+        return Body.UNTIL_CLOSE
     if content_length is not None:
-        length = int(content_length)
-        return (Body.LENGTH, length) if length else (Body.NONE, 0)
-    return Body.UNTIL_CLOSE, 0
+        return Body.LENGTH if int(content_length) else Body.NONE
+    return Body.UNTIL_CLOSE
+
+
+def content_length(fields: Sequence[tuple[bytes, bytes]]) -> int:
+    """Return the length in bytes that a message's headers name; 0 if they name none.
+
+    It belongs to one message: a head that was remembered is that of others, too.
+
+    Args:
+        fields: Names and values as the parser gave them; it has checked the value.
+    """
+    for name, value in fields:
+        if name.lower() == b"content-length":
+            return int(value)
+    return 0
 
 
 def keeps_alive(version: str, connection_tokens: AbstractSet[bytes]) -> bool:

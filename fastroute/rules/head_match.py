@@ -1,6 +1,6 @@
 """Heads that were read before: the same bytes need not be parsed and checked again.
 
-A client sends nearly the same head with each request, and a server with each reply: only the
+A client sends nearly the same head with each request, and a server with each response: only the
 Content-Length differs, and once a second a date. So heads are remembered without the digits of
 their length. The rest of the bytes being the same, so is all that was found in them.
 """
@@ -17,110 +17,108 @@ MAX_HEAD_BYTES: Final = 4096
 """Longer heads are not remembered, so that the memory this takes is bounded."""
 
 
-class Head:
-    """A checked head.
+class MatchedHead:
+    """A remembered head in front of one message. It is shared: do not change it.
 
     Attributes:
-        content_length: Of the body in bytes; 0 where there is none.
+        head: The head, as it was remembered; it is that of other messages too.
+        body_start: Index of the first byte behind the head.
+        body_length: Number of bytes in this message's body.
     """
 
-    __slots__ = ("content_length",)
+    __slots__ = ("body_length", "body_start", "head")
 
-    content_length: int
+    def __init__(self, head: Any, body_start: int, body_length: int) -> None:
+        self.head = head
+        self.body_start = body_start
+        self.body_length = body_length
 
 
-class KnownHeads:
-    """A bounded memory of heads by their bytes; those of one kind, which `find` returns again.
+class HeadMatcher:
+    """A bounded memory of heads by their bytes; those of one kind, which `find` returns again."""
 
-    Attributes:
-        body_start: Where the body of what `find` found last begins.
-        body_length: And how many bytes it has, or will have; the head's own `content_length` is
-            that of the first of its kind.
-    """
-
-    __slots__ = ("_after", "_any_length", "_before", "_exact", "_latest", "_limit",
-                 "body_length", "body_start")  # fmt: skip
+    __slots__ = ("_after", "_any_length", "_before", "_exact", "_latest", "_limit")
 
     def __init__(self, limit: int) -> None:
         """Remember nothing yet.
 
         Args:
-            limit: How many heads are remembered at the most; then it starts anew.
+            limit: Number of heads that are remembered at most; then all are forgotten.
         """
         self._limit = limit
-        self.body_start = 0
-        self.body_length = 0
-        self._any_length: dict[bytes, Head] = {}
-        self._exact: dict[bytes, Head] = {}
-        # The one found last, which mostly comes again: its bytes before and after the digits.
-        self._latest: Head | None = None
+        self._any_length: dict[bytes, Any] = {}
+        self._exact: dict[bytes, MatchedHead] = {}
+        # The latest match, which mostly comes again: its bytes before and after the digits.
+        self._latest: MatchedHead | None = None
         self._before = b""
         self._after = b""
 
-    def find(self, data: bytes) -> Any:
-        """Return the head that `data` begins with, or None if it is not known."""
-        if data.startswith(self._before) and self._is_latest(data):
-            return self._latest
+    def find(self, data: bytes) -> MatchedHead | None:
+        """Return the head that `data` starts with, or None if it is not known."""
+        if self._latest is not None and data.startswith(self._before):
+            match = self._find_latest(data, self._latest)
+            if match is not None:
+                return match
         end = data.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)
         if end < 0:
             return None
-        match = _LENGTH.search(data, 0, end + 2)
-        if match is None:
-            head = self._exact.get(data[:end])
-            if head is None:
-                return None
-            self._latest, self._before, self._after = head, data[: end + 4], b""
-            return self._found(end + 4, head.content_length)
-        start, stop = match.span(1)
+        digits = _LENGTH.search(data, 0, end + 2)
+        if digits is None:
+            match = self._exact.get(data[:end])
+            if match is not None:
+                self._latest, self._before, self._after = match, data[: end + 4], b""
+            return match
+        start, stop = digits.span(1)
         head = self._any_length.get(data[:start] + data[stop:end])
-        length = int(match[1])
+        length = int(digits[1])
         # Without a body a message can be of another kind.
         if head is None or not length:
             return None
-        self._latest, self._before, self._after = head, data[:start], data[stop : end + 4]
-        return self._found(end + 4, length)
-
-    def _found(self, body_start: int, body_length: int) -> Head | None:
-        self.body_start = body_start
-        self.body_length = body_length
+        self._before, self._after = data[:start], data[stop : end + 4]
+        self._latest = MatchedHead(head, end + 4, length)
         return self._latest
 
-    def _is_latest(self, data: bytes) -> bool:
-        """Whether all of `data`'s head but the digits is as it was; the beginning is."""
-        if self._latest is None:
-            return False
-        start = len(self._before)
+    def _find_latest(self, data: bytes, latest: MatchedHead) -> MatchedHead | None:
+        """Return the latest head if `data` has it with any digits; it starts as that did."""
         if not self._after:
-            self._found(start, self._latest.content_length)
-            return True
+            return latest
         length = 0
-        stop = start
-        end = min(len(data), start + _MAX_DIGITS)
+        stop = len(self._before)
+        end = min(len(data), stop + _MAX_DIGITS)
         while stop < end and _ZERO <= data[stop] <= _NINE:
             length = length * 10 + data[stop] - _ZERO
             stop += 1
         if not length or not data.startswith(self._after, stop):
-            return False
-        self._found(stop + len(self._after), length)
-        return True
+            return None
+        stop += len(self._after)
+        if stop == latest.body_start and length == latest.body_length:
+            return latest
+        self._latest = MatchedHead(latest.head, stop, length)
+        return self._latest
 
-    def remember(self, data: bytes, head: Head) -> None:
-        """Remember the head that `data` begins with.
+    def remember(self, data: bytes, head: object, body_length: int) -> None:
+        """Remember the head that `data` starts with.
 
         The caller vouches that it is whole, that all that matters is in its bytes, and that its
         body is of the length it names, or none.
+
+        Args:
+            data: From the head's first byte on.
+            head: Found in it.
+            body_length: Number of bytes in the body of this message.
         """
         end = data.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)
         if end < 0:
             return
-        match = _LENGTH.search(data, 0, end + 2)
-        if match is None:
-            known, key = self._exact, data[:end]
-        elif int(match[1]):
-            start, stop = match.span(1)
-            known, key = self._any_length, data[:start] + data[stop:end]
-        else:
-            return
+        digits = _LENGTH.search(data, 0, end + 2)
+        if digits is None:
+            self._make_room(self._exact)
+            self._exact[data[:end]] = MatchedHead(head, end + 4, body_length)
+        elif int(digits[1]):
+            start, stop = digits.span(1)
+            self._make_room(self._any_length)
+            self._any_length[data[:start] + data[stop:end]] = head
+
+    def _make_room(self, known: dict[bytes, Any]) -> None:
         if len(known) >= self._limit:
             known.clear()
-        known[key] = head

@@ -1,7 +1,4 @@
-from fastroute.rules.head_match cimport Head
-
-
-cdef class RequestHead(Head):
+cdef class RequestHead:
     cdef readonly object body
     cdef readonly bytes content_type
     cdef readonly bint expects_continue
@@ -31,7 +28,7 @@ cdef class RequestHead(Head):
     cdef bytes _render_prefix(self, bytes authority, bytes authorization, bytes client)
 
 
-cdef class ReplyHead(Head):
+cdef class ReplyHead:
     cdef readonly object body
     cdef readonly bint is_event_stream
     cdef readonly bint keep_alive

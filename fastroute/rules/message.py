@@ -13,7 +13,6 @@ from typing import Final
 
 from fastroute.errors import BadReply, BadRequest
 from fastroute.rules.framing import Body, is_authority, keeps_alive, reply_body, request_body
-from fastroute.rules.head_match import Head
 
 Fields = Sequence[tuple[bytes, bytes]]
 
@@ -61,7 +60,7 @@ _MAX_PREFIXES: Final = 16
 _STATUS_LINES: Final = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 
 
-class RequestHead(Head):
+class RequestHead:
     """A client's request head, checked, with what the proxy needs to know of it.
 
     Attributes:
@@ -71,7 +70,6 @@ class RequestHead(Head):
         keep_alive: Whether the client's connection may carry another request.
         http_1_0: Whether the client speaks HTTP/1.0, which knows no chunked coding.
         body: How the body ends.
-        content_length: Of the body in bytes, where the head says so; else 0.
         content_type: The field's value, or None.
         expects_continue: Whether the client waits for 100 Continue before its body.
         request_id: The client's X-Request-Id, or None.
@@ -128,7 +126,7 @@ class RequestHead(Head):
         self.path = self.target.partition(b"?")[0]
         self.http_1_0 = version == "1.0"
         self.keep_alive = keeps_alive(version, tokens)
-        self.body, self.content_length = request_body(
+        self.body = request_body(
             version, special.get(b"transfer-encoding"), special.get(b"content-length")
         )
         self.expects_continue = (
@@ -212,13 +210,12 @@ class RequestHead(Head):
         )
 
 
-class ReplyHead(Head):
+class ReplyHead:
     """A server's reply head, checked, with what the proxy needs to know of it.
 
     Attributes:
         status: HTTP status.
         body: How the body ends.
-        content_length: Of the body in bytes, where the head says so; else 0.
         keep_alive: Whether the server's connection may carry another request.
         is_event_stream: Whether the body is a stream of server-sent events.
         retry_after: In seconds; 0 where the server names none, or a date.
@@ -271,7 +268,7 @@ class ReplyHead(Head):
         self._coded = b"transfer-encoding" in special or b"trailer" in special
         self._location = special.get(b"location")
         self.status = status
-        self.body, self.content_length = reply_body(
+        self.body = reply_body(
             method, status, special.get(b"transfer-encoding"), special.get(b"content-length")
         )
         self.keep_alive = self.body is not _UNTIL_CLOSE and keeps_alive(version, tokens)

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from fastroute.rules.head_match import KnownHeads
+from fastroute.rules.head_match import HeadMatcher
 from tests.support.captures import Capture, expected, load_captures
 from tests.support.judge import judge_replies, judge_requests
 from tests.support.memory_router import MemoryRouter, memory_router
@@ -51,7 +51,7 @@ class Replay:
             known: Whether heads that came before may be taken without parsing them.
         """
         if not known:
-            self.router.pool.known_replies = KnownHeads(10)
+            self.router.pool.known_replies = HeadMatcher(10)
         if self.upstream is None or self.upstream.end is not End.OPEN:
             self.upstream = self.router.pool.ready()
         self.client.feed(self.requests[number])

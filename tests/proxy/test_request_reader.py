@@ -3,7 +3,7 @@ import pytest
 from fastroute.config import Config
 from fastroute.proxy.request_reader import MAX_PIPELINED, Reading, Request, RequestReader
 from fastroute.rules.framing import Body
-from fastroute.rules.head_match import KnownHeads
+from fastroute.rules.head_match import HeadMatcher
 
 CONFIG = Config(servers=(), max_header_bytes=1024, max_body_bytes=5000)
 GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -16,8 +16,8 @@ CLOSE = b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 BAD = b"GET /x HTTP/1.1\r\nX: y\r\n\r\n"
 
 
-def read(*segments: bytes, known: KnownHeads | None = None) -> RequestReader:
-    reader = RequestReader(known or KnownHeads(10))
+def read(*segments: bytes, known: HeadMatcher | None = None) -> RequestReader:
+    reader = RequestReader(known or HeadMatcher(10))
     for segment in segments:
         take(reader, segment)
     return reader
@@ -25,12 +25,13 @@ def read(*segments: bytes, known: KnownHeads | None = None) -> RequestReader:
 
 def take(reader: RequestReader, data: bytes) -> None:
     """Do as a client's connection does, and put what need not be fed where the reader would."""
-    head = reader.known_request(data, CONFIG)
-    if head is None:
+    match = reader.known_request(data, CONFIG)
+    if match is None:
         reader.feed(data, CONFIG)
         return
     request = Request()
-    request.head, request.method, request.body = head, head.method, data[reader.body_start :]
+    request.head, request.method = match.head, match.head.method
+    request.body = data[match.body_start :]
     reader.ready.append(request)
 
 
@@ -123,7 +124,7 @@ def test_longest_head(size, piece):
         assert reader.refusal is None or piece < 1024, "cut finely it may count the first line"
 
 
-class TestKnownHeads:
+class TestKnownRequests:
     """A head that was read before is taken as it was, but only where that is all there is."""
 
     @pytest.mark.parametrize(
@@ -150,7 +151,7 @@ class TestKnownHeads:
     )
     def test_no_difference(self, data):
         fresh = read(data)
-        known: KnownHeads = KnownHeads(10)
+        known: HeadMatcher = HeadMatcher(10)
         for before in (GET, POST, CLOSE, CHUNKED, b"\r\n\r\n" + GET, data, data):
             read(before, known=known)
         again = read(data, known=known)
@@ -162,13 +163,13 @@ class TestKnownHeads:
 
     def test_it_is_the_same_object(self):
         """Else it would not pay."""
-        known: KnownHeads = KnownHeads(10)
+        known: HeadMatcher = HeadMatcher(10)
         first, second = read(POST, known=known), read(POST, known=known)
         assert second.ready[0].head is first.ready[0].head
 
     def test_between_others_on_a_connection(self):
         """The parser goes on where it was, though it did not see what was known."""
-        known: KnownHeads = KnownHeads(10)
+        known: HeadMatcher = HeadMatcher(10)
         read(GET, POST, known=known)
         reader = RequestReader(known)
         for data in (CHUNKED, GET, POST, CHUNKED[:9], CHUNKED[9:], POST, b"\r\n", GET, BAD):

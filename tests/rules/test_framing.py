@@ -7,6 +7,7 @@ from fastroute.rules.framing import (
     Unwrapper,
     chunked_end_is_exact,
     chunked_surplus,
+    content_length,
     is_authority,
     keeps_alive,
     reply_body,
@@ -57,18 +58,32 @@ def test_no_authority(value):
 @pytest.mark.parametrize(
     ("version", "transfer_encoding", "content_length", "expected"),
     [
-        pytest.param("1.1", None, None, (Body.NONE, 0), id="neither"),
-        pytest.param("1.1", None, b"12", (Body.LENGTH, 12), id="length"),
-        pytest.param("1.1", None, b"0", (Body.LENGTH, 0), id="length-zero"),
-        pytest.param("1.1", None, b"007", (Body.LENGTH, 7), id="leading-zeros"),
-        pytest.param("1.0", None, b"12", (Body.LENGTH, 12), id="length-http-1.0"),
-        pytest.param("1.0", None, None, (Body.NONE, 0), id="neither-http-1.0"),
-        pytest.param("1.1", b"chunked", None, (Body.CHUNKED, 0), id="chunked"),
-        pytest.param("1.1", b"Chunked \t", None, (Body.CHUNKED, 0), id="chunked-any-case"),
+        pytest.param("1.1", None, None, Body.NONE, id="neither"),
+        pytest.param("1.1", None, b"12", Body.LENGTH, id="length"),
+        pytest.param("1.1", None, b"0", Body.LENGTH, id="length-zero"),
+        pytest.param("1.1", None, b"007", Body.LENGTH, id="leading-zeros"),
+        pytest.param("1.0", None, b"12", Body.LENGTH, id="length-http-1.0"),
+        pytest.param("1.0", None, None, Body.NONE, id="neither-http-1.0"),
+        pytest.param("1.1", b"chunked", None, Body.CHUNKED, id="chunked"),
+        pytest.param("1.1", b"Chunked \t", None, Body.CHUNKED, id="chunked-any-case"),
     ],
 )
 def test_request_body(version, transfer_encoding, content_length, expected):
     assert request_body(version, transfer_encoding, content_length) == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "length"),
+    [
+        pytest.param([], 0, id="none"),
+        pytest.param([(b"Host", b"a")], 0, id="others-only"),
+        pytest.param([(b"Host", b"a"), (b"Content-Length", b"12")], 12, id="length"),
+        pytest.param([(b"content-length", b"0")], 0, id="zero"),
+        pytest.param([(b"CONTENT-LENGTH", b"007")], 7, id="leading-zeros"),
+    ],
+)
+def test_content_length(fields, length):
+    assert content_length(fields) == length
 
 
 @pytest.mark.parametrize(
@@ -95,24 +110,24 @@ def test_request_body_refused(version, transfer_encoding, content_length, messag
 @pytest.mark.parametrize(
     ("method", "status", "transfer_encoding", "content_length", "expected"),
     [
-        pytest.param(b"GET", 200, None, b"5", (Body.LENGTH, 5), id="length"),
-        pytest.param(b"GET", 200, None, b"0", (Body.NONE, 0), id="length-zero"),
-        pytest.param(b"GET", 200, b"chunked", None, (Body.CHUNKED, 0), id="chunked"),
-        pytest.param(b"GET", 200, b"gzip, Chunked ", None, (Body.CHUNKED, 0), id="chunked-last"),
-        pytest.param(b"GET", 200, b"gzip", None, (Body.UNTIL_CLOSE, 0), id="not-chunked"),
-        pytest.param(b"GET", 200, b"chunked, gzip", None, (Body.UNTIL_CLOSE, 0), id="not-last"),
-        pytest.param(b"GET", 200, None, None, (Body.UNTIL_CLOSE, 0), id="neither"),
-        pytest.param(b"GET", 500, None, None, (Body.UNTIL_CLOSE, 0), id="neither-500"),
-        pytest.param(b"HEAD", 200, None, b"5", (Body.NONE, 0), id="head-length"),
-        pytest.param(b"HEAD", 200, b"chunked", None, (Body.NONE, 0), id="head-chunked"),
-        pytest.param(b"HEAD", 200, None, None, (Body.NONE, 0), id="head-neither"),
-        pytest.param(b"GET", 204, None, None, (Body.NONE, 0), id="204"),
-        pytest.param(b"GET", 204, None, b"5", (Body.NONE, 0), id="204-length"),
-        pytest.param(b"GET", 304, None, b"5", (Body.NONE, 0), id="304-length"),
-        pytest.param(b"GET", 304, b"chunked", None, (Body.NONE, 0), id="304-chunked"),
-        pytest.param(b"GET", 103, None, None, (Body.NONE, 0), id="103"),
-        pytest.param(b"GET", 199, None, b"5", (Body.NONE, 0), id="199-length"),
-        pytest.param(b"GET", 205, None, b"5", (Body.LENGTH, 5), id="205-length"),
+        pytest.param(b"GET", 200, None, b"5", Body.LENGTH, id="length"),
+        pytest.param(b"GET", 200, None, b"0", Body.NONE, id="length-zero"),
+        pytest.param(b"GET", 200, b"chunked", None, Body.CHUNKED, id="chunked"),
+        pytest.param(b"GET", 200, b"gzip, Chunked ", None, Body.CHUNKED, id="chunked-last"),
+        pytest.param(b"GET", 200, b"gzip", None, Body.UNTIL_CLOSE, id="not-chunked"),
+        pytest.param(b"GET", 200, b"chunked, gzip", None, Body.UNTIL_CLOSE, id="not-last"),
+        pytest.param(b"GET", 200, None, None, Body.UNTIL_CLOSE, id="neither"),
+        pytest.param(b"GET", 500, None, None, Body.UNTIL_CLOSE, id="neither-500"),
+        pytest.param(b"HEAD", 200, None, b"5", Body.NONE, id="head-length"),
+        pytest.param(b"HEAD", 200, b"chunked", None, Body.NONE, id="head-chunked"),
+        pytest.param(b"HEAD", 200, None, None, Body.NONE, id="head-neither"),
+        pytest.param(b"GET", 204, None, None, Body.NONE, id="204"),
+        pytest.param(b"GET", 204, None, b"5", Body.NONE, id="204-length"),
+        pytest.param(b"GET", 304, None, b"5", Body.NONE, id="304-length"),
+        pytest.param(b"GET", 304, b"chunked", None, Body.NONE, id="304-chunked"),
+        pytest.param(b"GET", 103, None, None, Body.NONE, id="103"),
+        pytest.param(b"GET", 199, None, b"5", Body.NONE, id="199-length"),
+        pytest.param(b"GET", 205, None, b"5", Body.LENGTH, id="205-length"),
     ],
 )
 def test_reply_body(method, status, transfer_encoding, content_length, expected):

@@ -1,31 +1,24 @@
 import pytest
 
-from fastroute.rules import head_match
-from fastroute.rules.head_match import MAX_HEAD_BYTES, KnownHeads
-
-
-class Head(head_match.Head):
-    def __init__(self, content_length: int) -> None:
-        self.content_length = content_length
-
+from fastroute.rules.head_match import MAX_HEAD_BYTES, HeadMatcher
 
 GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\nX: y\r\n\r\n"
 
 
-def knowing(data: bytes, length: int, limit: int = 10) -> tuple[KnownHeads, Head]:
-    known: KnownHeads = KnownHeads(limit)
-    head = Head(length)
-    known.remember(data, head)
+def knowing(data: bytes, length: int, limit: int = 10) -> tuple[HeadMatcher, object]:
+    known, head = HeadMatcher(limit), object()
+    known.remember(data, head, length)
     return known, head
 
 
-def found(known: KnownHeads, data: bytes) -> tuple[object, int, int]:
-    return known.find(data), known.body_start, known.body_length
+def found(known: HeadMatcher, data: bytes) -> tuple[object, int, int]:
+    match = known.find(data)
+    return match.head, match.body_start, match.body_length
 
 
 def test_nothing_is_known_at_first():
-    assert KnownHeads(10).find(GET) is None
+    assert HeadMatcher(10).find(GET) is None
 
 
 def test_without_a_length():
@@ -39,6 +32,22 @@ def test_another_length_is_the_same_head():
     for length in (5, 6, 12345, 999_999_999_999_999):
         data = POST % length
         assert found(known, data + b"hello") == (head, len(data), length)
+
+
+def test_a_match_is_one_messages():
+    """Its length stays as it was when the same head is found in front of another message."""
+    known, head = knowing(POST % 5, 5)
+    first, again, other = (known.find(POST % length) for length in (5, 5, 17))
+    assert first is again, "mostly the same message comes again: then there is nothing to make"
+    assert (first.head, first.body_length) == (head, 5)
+    assert (other.head, other.body_length) == (head, 17)
+
+
+def test_leading_zeros_move_the_body():
+    known, head = knowing(POST % 5, 5)
+    longer = (POST % 5).replace(b": 5", b": 005")
+    for data in (POST % 5, longer, POST % 5):
+        assert found(known, data) == (head, len(data), 5)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +76,7 @@ def test_another_length_is_the_same_head():
 )
 def test_not_the_same(data):
     known, _ = knowing(POST % 5, 5)
-    known.remember(GET, Head(0))
+    known.remember(GET, object(), 0)
     assert known.find(data) is None
 
 
@@ -101,8 +110,8 @@ def test_longest(size):
 
 def test_bounded():
     """It starts anew when it is full: who comes often is soon known again."""
-    known: KnownHeads = KnownHeads(3)
+    known = HeadMatcher(3)
     heads = [GET.replace(b"/x", b"/%d" % index) for index in range(4)]
     for data in heads:
-        known.remember(data, Head(0))
+        known.remember(data, object(), 0)
     assert [known.find(data) is not None for data in heads] == [False, False, False, True]

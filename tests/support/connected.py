@@ -2,7 +2,7 @@
 
 from fastroute.proxy.upstream import ReplySink, UpstreamConnection
 from fastroute.rules.framing import ReplyEnd
-from fastroute.rules.head_match import KnownHeads
+from fastroute.rules.head_match import HeadMatcher
 from fastroute.rules.message import ReplyHead
 from tests.support.memory_transport import MemoryTransport
 
@@ -60,7 +60,7 @@ class Owner:
 
     def __init__(self) -> None:
         self.lost: list[UpstreamConnection] = []
-        self.known_replies: KnownHeads = KnownHeads(10)
+        self.known_replies: HeadMatcher = HeadMatcher(10)
 
     def idle_lost(self, upstream: UpstreamConnection) -> None:
         self.lost.append(upstream)
