@@ -1,4 +1,4 @@
-# The image of fastroute: a virtual environment on a slim Python, nothing to build with, no root.
+# The image of fastroute: a virtual environment on a slim Python, no build tools, no root.
 #
 #   docker build -t fastroute .
 #   docker run -p 8888:8888 -v ./my-servers:/app:ro fastroute
@@ -7,20 +7,20 @@
 ARG PYTHON_IMAGE=docker.io/library/python:3.13-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
-# The hot path is compiled; Python's own headers come with the base.
+# The hot path is compiled; the base image has Python's headers.
 RUN ["sh", "-c", "apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev"]
 WORKDIR /src
-# One environment with what builds, one that is shipped; pip is only in the first.
+# One environment for the build, one that is shipped; pip is only in the first.
 RUN ["python3", "-m", "venv", "/opt/build"]
 RUN ["python3", "-m", "venv", "--without-pip", "/opt/fastroute"]
 COPY deploy/image/build.lock deploy/image/requirements.lock ./
-# What rarely changes comes first, so that a change of the code does not fetch it again.
+# Dependencies first: a change of the code does not download them again.
 RUN ["/opt/build/bin/pip", "install", "--no-cache-dir", "--require-hashes", "--requirement", "build.lock"]
 RUN ["/opt/build/bin/pip", "--python", "/opt/fastroute/bin/python", "install", "--no-cache-dir", \
      "--require-hashes", "--only-binary", ":all:", "--requirement", "requirements.lock"]
 COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY fastroute fastroute
-# Without a compiler that works this fails: an image that is slow is not built by accident.
+# This fails without a working compiler: a slow image is not built by accident.
 RUN ["env", "FASTROUTE_COMPILED=1", "/opt/build/bin/hatchling", "build", "--target", "wheel"]
 RUN ["/opt/build/bin/pip", "--python", "/opt/fastroute/bin/python", "install", "--no-cache-dir", \
      "--no-deps", "--no-index", "--find-links", "dist", "fastroute"]
@@ -30,12 +30,12 @@ LABEL org.opencontainers.image.title="fastroute" \
       org.opencontainers.image.description="One OpenAI-compatible address for many vLLM servers" \
       org.opencontainers.image.licenses="MIT"
 COPY --from=build /opt/fastroute /opt/fastroute
-# FASTROUTE_LIVEZ: where the health check asks; change it with admin_port or --port.
+# FASTROUTE_LIVEZ: URL of the health check; change it together with admin_port or --port.
 ENV PATH=/opt/fastroute/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     FASTROUTE_LIVEZ=http://127.0.0.1:8888/livez
-# The folder of servers.toml, as a whole, so that a file put in the place of the old one is seen.
+# The whole folder of servers.toml, so that a replaced file is seen.
 WORKDIR /app
 # A number, because Kubernetes cannot tell from a name that it is not root.
 USER 10001:10001
