@@ -42,6 +42,11 @@ NOT_RUN = {
     r"promtool .+": "tests/deploy/test_prometheus.py runs it",
 }
 MODEL = "llama3.1:8b"
+TERMS = (
+    *("graceful shutdown", "backpressure", "circuit breaker", "outlier", "fallback", "hop-by-hop"),
+    *("rotate", "heartbeat", "timeout", "throttle", "ejected", "overloaded", "truncated"),
+)
+"""The words that engineers search for."""
 
 
 def blocks(page: str, *languages: str) -> list[str]:
@@ -191,20 +196,32 @@ def test_files_that_are_named_are_there(page):
         assert (ROOT / path).exists(), path
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_metrics_that_are_named_exist(page):
+    named = set(re.findall(r"`(fastroute_[a-z_]+[a-z])`", PAGES[page]))
+    table = PAGES["docs/endpoints.md"]
+    assert not {name for name in named if f"| `{name}` |" not in table}
+
+
 def test_the_index_has_every_page():
     listed = set(re.findall(r"\]\(([\w-]+\.md)\)", PAGES["docs/README.md"]))
     there = {path.name for path in ROOT.glob("docs/*.md")}
     assert listed == there - {"README.md"}
 
 
+@pytest.mark.parametrize("term", TERMS)
+def test_the_standard_terms_are_found(term):
+    assert any(term in PAGES[page].lower() for page in PAGES if page.startswith("docs/"))
+
+
 def test_the_configuration_reference_is_up_to_date():
-    """Run `make docs` to write it anew."""
+    """Run `make docs` to render it again."""
     page = PAGE.read_text(encoding="utf-8")
     assert page == with_tables(page)
 
 
 def test_the_tree_of_packages_is_up_to_date():
-    """Run `make docs` to write it anew."""
+    """Run `make docs` to render it again."""
     page = PAGES["CONTRIBUTING.md"]
     assert page == contributing_page.with_tree(page)
 
