@@ -19,6 +19,7 @@ from fastroute.config.setting import (
     limits,
     listed,
 )
+from fastroute.rules.health_check import DEFAULT_PATH, HealthCheck
 from fastroute.server_address import URL_FORM, ServerAddress
 
 PolicyName = Literal["load", "least_inflight", "power_of_two", "round_robin", "random"]
@@ -30,6 +31,10 @@ ModelName = Annotated[str, Meta(min_length=1, max_length=1000)]
 # What a field of a head may hold, and no more.
 SecretText = Annotated[str, Meta(pattern=r"\A[!-~]{1,8192}\Z")]
 KEY_FORM = "must be text of 1 to 8192 printable ASCII characters, without spaces"
+HealthPath = Annotated[str, Meta(pattern=r"\A/[!-~]{0,999}\Z")]
+HEALTH_PATH_FORM = 'must be a path such as "/health", of printable ASCII characters'
+Statuses = tuple[Annotated[int, Meta(ge=200, le=599)], ...]
+STATUSES_FORM = "must be a list of statuses from 200 to 599, such as [ 200, 204 ]"
 FilePath = Annotated[str, Meta(pattern=r"\A[^\0]{1,4096}\Z")]
 # Without user name and password, which would be logged: OTEL_EXPORTER_OTLP_HEADERS is for keys.
 OtlpEndpoint = Annotated[str, Meta(pattern=r"\A(https?://[!-?A-~]{1,2000})?\Z")]
@@ -75,6 +80,16 @@ class ServerConfig(
         form("must be true or false"),
         about("Whether it gets no new requests and only finishes those it has."),
     ] = False
+    health_path: Annotated[
+        HealthPath | None,
+        form(HEALTH_PATH_FORM),
+        about("Path of its health check, in place of the one in [config]."),
+    ] = None
+    health_statuses: Annotated[
+        Statuses | None,
+        form(STATUSES_FORM),
+        about("Statuses that a healthy server answers with, in place of those in [config]."),
+    ] = None
     discovered_from: str | None = None
     """The URL, with +dns, of the entry it was made from; no key of the file."""
 
@@ -146,6 +161,19 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         form("must be true or false"),
         about("Whether health is checked; without, only failing requests take a server out."),
     ] = True
+    health_path: Annotated[
+        HealthPath,
+        form(HEALTH_PATH_FORM),
+        about(
+            "Path of a health check. A server that answers 404, 405 or 501 to /health is asked for "
+            "/v1/models."
+        ),
+    ] = DEFAULT_PATH
+    health_statuses: Annotated[
+        Statuses,
+        form(STATUSES_FORM),
+        about("Statuses that a healthy server answers with; none for any 2xx."),
+    ] = ()
     health_check_consecutive_failures: Annotated[
         int,
         limits("checks", 1, 1000),
@@ -282,3 +310,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         limits("", 0, 1),
         about("The share of the requests without a traceparent of which there are spans."),
     ] = 1.0
+
+    def health_check_of(self, server: ServerConfig) -> HealthCheck:
+        """Return how a server's health is checked: as its entry says, else as these settings."""
+        path = self.health_path if server.health_path is None else server.health_path
+        statuses = (
+            self.health_statuses if server.health_statuses is None else server.health_statuses
+        )
+        return HealthCheck(path, statuses)

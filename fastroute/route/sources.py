@@ -59,7 +59,9 @@ async def _ask_server(server: ServerConfig, config: Config, client: ServerClient
     if server.drain:
         return replace(known, state=ServerState.DRAINING, reason="drain = true")
     if config.enable_active_health_check:
-        probe = await probe_once(client, config.health_check_timeout)
+        probe = await probe_once(
+            client, config.health_check_of(server), config.health_check_timeout
+        )
         if not probe.ok:
             return replace(known, state=ServerState.DOWN, reason=probe.reason)
     if server.models is None:

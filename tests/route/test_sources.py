@@ -6,6 +6,7 @@ from fastroute.config import parse_config
 from fastroute.monitor.poller import NoAnswer
 from fastroute.route.explain import Settings
 from fastroute.route.sources import ask_router, ask_servers
+from fastroute.rules.health_check import HealthCheck
 from fastroute.rules.server_state import ServerState
 from fastroute.server_address import ServerAddress
 from tests.support.config_file import toml_text
@@ -52,7 +53,7 @@ async def test_servers_that_are_out():
         )
     assert [(known.state.name, known.reason) for known in found] == [
         ("DOWN", "cannot connect: Connection refused"),
-        ("DOWN", "/health answered 503"),
+        ("DOWN", HealthCheck().complaint("/health", 503)),
         ("DRAINING", "drain = true"),
         ("DOWN", "its engine is asleep"),
     ]

@@ -21,6 +21,7 @@ from fastroute.ipc.messages import RoutedServer
 from fastroute.ipc.score_table import ScoreTable
 from fastroute.rules import health
 from fastroute.rules.health import Event, Facts, Limits
+from fastroute.rules.health_check import HealthCheck
 from fastroute.rules.load import LoadReport, decayed, foreign_load
 from fastroute.rules.progress import Progress
 from fastroute.rules.server_state import ServerState
@@ -200,6 +201,10 @@ class FleetServer:
         log.log(level, "server %s: its metrics cannot be read: %s", self.config.url, reason)
 
     # What the prober asks and tells.
+
+    @property
+    def health_check(self) -> HealthCheck:
+        return self._around.config.health_check_of(self.config)
 
     @property
     def health_check_timeout(self) -> float:

@@ -1,4 +1,4 @@
-"""Asks each server's /health, again and again, and says how it answered.
+"""Health checks: a request to each server at an interval, and how it was answered.
 
 What follows from that is decided elsewhere (`rules.health`), as is the time until the next probe.
 A probe mostly opens a new connection, as the last one was closed for being idle: so it also shows
@@ -6,6 +6,7 @@ whether the server still takes connections.
 """
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Callable
@@ -15,8 +16,9 @@ import msgspec
 
 from fastroute.control.loops import pause
 from fastroute.net.http_client import ClientError, ServerClient
+from fastroute.rules.health_check import HealthCheck
 
-HEALTH = "/health"
+log = logging.getLogger("supervisor")
 
 JITTER = 0.1
 """Part of the interval by which a probe may come earlier."""
@@ -30,12 +32,14 @@ class Probe(msgspec.Struct, frozen=True):
         slow: Not in time; nothing else is known to be wrong.
         response_time: Seconds until the whole answer, or until it was given up.
         reason: Why it is not ok; "" if it is.
+        path: The path that was asked last.
     """
 
     ok: bool
     slow: bool
     response_time: float
     reason: str
+    path: str
 
 
 MIN_INTERVAL = 0.25
@@ -45,6 +49,10 @@ must not set the rate of them."""
 
 class Probed(Protocol):
     """A server whose health is checked; what it says is asked anew in each round."""
+
+    @property
+    def health_check(self) -> HealthCheck:
+        """How it is checked."""
 
     @property
     def health_check_timeout(self) -> float:
@@ -58,22 +66,30 @@ class Probed(Protocol):
         """Take the outcome of a probe."""
 
 
-async def probe_once(client: ServerClient, within: float) -> Probe:
+async def probe_once(
+    client: ServerClient, check: HealthCheck, within: float, path: str | None = None
+) -> Probe:
     """Check a server's health once.
 
     Args:
         client: For the server.
-        within: Seconds that it has to answer.
+        check: The request, and what a good response is.
+        within: Seconds that each response may take.
+        path: The path that the server is known to have, or None for that of the check.
     """
-    began = time.monotonic()  # A loop's own time may lag behind.
-    try:
-        reply = await client.get(HEALTH, within)
-    except ClientError as error:
-        return Probe(False, error.timed_out, time.monotonic() - began, str(error))
-    response_time = time.monotonic() - began
-    if 200 <= reply.status < 300:
-        return Probe(True, False, response_time, "")
-    return Probe(False, False, response_time, f"{HEALTH} answered {reply.status}")
+    began = time.monotonic()  # The time of an event loop may lag behind.
+    asked = path or check.path
+    while True:
+        try:
+            status = (await client.get(asked, within)).status
+        except ClientError as error:
+            return Probe(False, error.timed_out, time.monotonic() - began, str(error), asked)
+        instead = check.path_after(asked, status)
+        if instead is None:
+            ok = check.accepts(status)
+            reason = "" if ok else check.complaint(asked, status)
+            return Probe(ok, False, time.monotonic() - began, reason, asked)
+        asked = instead
 
 
 async def keep_probing(
@@ -90,9 +106,18 @@ async def keep_probing(
         wake: Set it when `probe_interval` has become shorter, or to have a probe now.
         rng: Returns a number from 0 up to 1.
     """
+    path: str | None = None
     try:
         while True:
-            server.probed(await probe_once(client, server.health_check_timeout))
+            check = server.health_check
+            try:
+                probe = await probe_once(client, check, server.health_check_timeout, path)
+            except Exception as error:  # an unexpected error is an outcome as well: a failed check
+                log.exception("the health check of %s failed unexpectedly", client)
+                probe = Probe(False, False, 0.0, f"unexpected: {error!r}", check.path)
+            server.probed(probe)
+            # Remembered while it is good: a restarted server may have the other path.
+            path = probe.path if probe.ok else None
             interval = server.probe_interval * (1 - JITTER * rng())
             at_least = min(MIN_INTERVAL, interval)
             await asyncio.sleep(at_least)

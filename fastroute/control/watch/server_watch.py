@@ -87,5 +87,6 @@ def _settings(server: FleetServer, config: Config) -> tuple[object, ...]:
         config.scrape_interval,
         config.models_refresh_interval,
         config.health_check_interval,
+        config.health_check_of(server.config),
         config.enable_active_health_check,
     )

@@ -4,10 +4,10 @@ import asyncio
 import contextlib
 import time
 
-from fastroute.control.watch.prober import HEALTH
 from fastroute.doctor.facts import Facts, KeepAlive
 from fastroute.doctor.measure.bench import ANSWER_TIMEOUT, Bench
 from fastroute.net.http_client import ClientError
+from fastroute.rules.health_check import DEFAULT_PATH
 
 VLLM_KEEP_ALIVE = 5.0
 """Seconds; the default of VLLM_HTTP_TIMEOUT_KEEP_ALIVE."""
@@ -30,7 +30,7 @@ async def measure_keep_alive(bench: Bench, facts: Facts) -> None:
     try:
         with contextlib.closing(await bench.open_wire()) as wire:
             async with asyncio.timeout(ANSWER_TIMEOUT):
-                await wire.ask("GET", HEALTH, bench.fields)
+                await wire.ask("GET", DEFAULT_PATH, bench.fields)
                 async for _ in wire.body():
                     pass
             idle_since = time.monotonic()

@@ -11,11 +11,11 @@ from typing import Any
 
 import h11
 
-from fastroute.control.watch.prober import HEALTH
 from fastroute.doctor.facts import Certificate, Facts, Reach, Step
 from fastroute.doctor.measure.bench import ANSWER_TIMEOUT, Bench
 from fastroute.doctor.measure.wire import Wire
 from fastroute.net.http_client import ClientError, in_few_words
+from fastroute.rules.health_check import DEFAULT_PATH
 from fastroute.server_address import ServerAddress
 
 HANDSHAKE_TIMEOUT = 1.0
@@ -77,7 +77,7 @@ async def _answered(
     asked_at, asked = time.time(), time.monotonic()
     with _failing(Step.ANSWER, f"no answer within {ANSWER_TIMEOUT:g} s"):
         async with asyncio.timeout(ANSWER_TIMEOUT):
-            head = await wire.ask("GET", HEALTH, bench.fields)
+            head = await wire.ask("GET", DEFAULT_PATH, bench.fields)
             head_after = time.monotonic() - asked
             async for _ in wire.body():
                 pass

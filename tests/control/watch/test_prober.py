@@ -7,6 +7,7 @@ import pytest
 
 from fastroute.control.watch.prober import keep_probing, probe_once
 from fastroute.net.http_client import ServerClient
+from fastroute.rules.health_check import HealthCheck
 from fastroute.server_address import ServerAddress
 from fastroute.standin.engine import Mode
 from tests.support.ports import free_port
@@ -18,9 +19,9 @@ def client_of(url):
     return ServerClient(ServerAddress.from_url(url))
 
 
-async def probe(url, within=5.0):
+async def probe(url, within=5.0, **check):
     with contextlib.closing(client_of(url)) as client:
-        return await probe_once(client, within)
+        return await probe_once(client, HealthCheck(**check), within)
 
 
 async def hang(reader, writer):
@@ -34,6 +35,7 @@ class Server:
     def __init__(self, interval=60.0, timeout=5.0):
         self.probe_interval = interval
         self.health_check_timeout = timeout
+        self.health_check = HealthCheck()
         self.probes = []
 
     def probed(self, probe):
@@ -69,7 +71,9 @@ async def test_a_hung_engine_looks_healthy():
 async def test_unhealthy():
     async with standin(healthy=False) as server:
         seen = await probe(server.url)
-    assert (seen.ok, seen.slow, seen.reason) == (False, False, "/health answered 503")
+    assert (seen.ok, seen.slow) == (False, False)
+    assert seen.reason.startswith("/health answered 503, not 2xx; ")
+    assert "health_path or health_statuses" in seen.reason
 
 
 @pytest.mark.parametrize(
@@ -85,6 +89,69 @@ async def test_statuses(status, ok):
     reply = b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status
     async with scripted(replies(reply)) as server:
         assert (await probe(server.url)).ok is ok
+
+
+def answering(statuses):
+    """A handler that answers each path with its status; 500 to those it does not name."""
+
+    async def handler(reader, writer):
+        with contextlib.suppress(asyncio.IncompleteReadError):  # the end of the connection
+            while True:
+                head, _ = await read_request(reader)
+                status = statuses.get(head.split(b" ", 2)[1].decode(), 500)
+                writer.write(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status)
+
+    return handler
+
+
+@pytest.mark.parametrize(
+    ("statuses", "check", "ok", "path"),
+    [
+        pytest.param({"/health": 404, "/v1/models": 200}, {}, True, "/v1/models", id="404"),
+        pytest.param({"/health": 405, "/v1/models": 200}, {}, True, "/v1/models", id="405"),
+        pytest.param({"/health": 404, "/v1/models": 401}, {}, False, "/v1/models", id="no-key"),
+        pytest.param({"/health": 403, "/v1/models": 200}, {}, False, "/health", id="403"),
+        pytest.param({"/ping": 200}, {"path": "/ping"}, True, "/ping", id="path-is-set"),
+        pytest.param(
+            {"/ping": 404, "/v1/models": 200}, {"path": "/ping"}, False, "/ping", id="only"
+        ),
+        pytest.param({"/health": 401}, {"statuses": (401,)}, True, "/health", id="status-is-set"),
+    ],
+)
+async def test_servers_without_health(statuses, check, ok, path):
+    async with scripted(answering(statuses)) as server:
+        seen = await probe(server.url, **check)
+    assert (seen.ok, seen.path) == (ok, path)
+
+
+async def test_the_path_that_a_server_has_is_remembered_while_it_is_good():
+    asked, statuses = [], {"/health": 404, "/v1/models": 200}
+
+    class Statuses(dict):
+        def get(self, path, default):
+            asked.append(path)
+            return statuses.get(path, default)
+
+    server = Server(interval=0.001)
+    async with scripted(answering(Statuses())) as script, probing(script.url, server):
+        await until(lambda: len(server.probes) >= 3)
+        assert asked[:4] == ["/health", "/v1/models", "/v1/models", "/v1/models"]
+        statuses["/v1/models"] = 500
+        statuses["/health"] = 200  # another server was started in its place
+        await until(lambda: server.probes[-1].path == "/health")
+        assert server.probes[-1].ok
+
+
+async def test_a_server_that_accepts_and_closes_at_once_fails_its_checks():
+    """A TCP proxy whose server is gone does that; each check ended with an AssertionError."""
+
+    async def close(reader, writer):
+        writer.transport.abort()
+
+    server = Server(interval=0.001)
+    async with scripted(close) as script, probing(script.url, server):
+        await until(lambda: len(server.probes) >= 3)
+    assert not any(probe.ok or "unexpected" in probe.reason for probe in server.probes)
 
 
 async def test_no_answer_in_time_is_slow():
