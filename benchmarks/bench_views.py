@@ -1,4 +1,4 @@
-"""Answering /load-stats and /metrics, which share a loop with the streams of a worker."""
+"""Answering /load-stats, which shares a loop with the streams of a worker."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,6 @@ from fastroute.ipc.messages import ConfigState, RoutedServer
 from fastroute.ipc.score_table import ScoreTable
 from fastroute.rules.server_state import ServerState
 from fastroute.views.load_stats import load_stats
-from fastroute.views.prometheus import metrics
 from fastroute.views.view import View
 
 NOW_NS = 5_000_000_000_000
@@ -67,10 +66,3 @@ def test_load_stats_render(benchmark, table, servers):
     assert [each["in_flight"] for each in orjson.loads(reply.body)["servers"]] == [
         row % 7 for row in range(servers)
     ]
-
-
-@pytest.mark.parametrize("servers", [8, 200])
-def test_metrics_render(benchmark, table, servers):
-    routed = fill(table, servers)
-    reply = benchmark(lambda: metrics(view_of(table, routed)))
-    assert reply.body.count(b"\nfastroute_in_flight{") == servers

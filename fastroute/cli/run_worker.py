@@ -9,21 +9,20 @@ import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 
 import uvloop
 
-from fastroute import __version__
 from fastroute.ipc.logs import configure_logging
 from fastroute.ipc.score_table import ScoreTable
 from fastroute.ipc.worker_spec import WorkerSpec
 from fastroute.proxy.context import WorkerContext
+from fastroute.proxy.metrics_relay import MetricsRelay
 from fastroute.proxy.own_replies import Listener, LocalEndpoint, LocalReply, OwnReply
 from fastroute.proxy.worker import Worker
-from fastroute.views.endpoints import VIEWS
-from fastroute.views.view import Reply, View
+from fastroute.views.endpoints import METRICS, VIEWS
+from fastroute.views.view import Reply, View, view_of
 
 
 def main() -> None:
@@ -59,7 +58,8 @@ async def serve(
     cells.process.pid[0] = os.getpid()
     cells.process.draining[0] = 0
     state = WorkerContext(loop, table, cells)
-    worker = Worker(state, listeners(state, listening, admin))
+    metrics = MetricsRelay(state)
+    worker = Worker(state, listeners(state, metrics, listening, admin), metrics)
     # A service manager signals all processes: to drain is right then, too. The others are the
     # supervisor's to act on.
     loop.add_signal_handler(signal.SIGTERM, worker.drain)
@@ -69,10 +69,13 @@ async def serve(
 
 
 def listeners(
-    state: WorkerContext, listening: socket.socket, admin: socket.socket | None
+    state: WorkerContext,
+    metrics: MetricsRelay,
+    listening: socket.socket,
+    admin: socket.socket | None,
 ) -> list[tuple[socket.socket, Listener]]:
     """Return what is served at which socket."""
-    own, models = own_endpoints(state), models_endpoint(state)
+    own, models = own_endpoints(state, metrics), models_endpoint(state)
     if admin is None:
         return [(listening, Listener(own | models))]
     return [(listening, Listener(models)), (admin, Listener(own | models, forwards=False))]
@@ -88,32 +91,22 @@ def models_endpoint(state: WorkerContext) -> dict[bytes, LocalEndpoint]:
     return {b"/v1/models": models}
 
 
-def own_endpoints(state: WorkerContext) -> dict[bytes, LocalEndpoint]:
+def own_endpoints(state: WorkerContext, metrics: MetricsRelay) -> dict[bytes, LocalEndpoint]:
     """Return the endpoints for those who run fastroute, by path."""
 
     def answer(render: Callable[[View], Reply]) -> Reply:
         return render(current_view(state))
 
-    return {path: partial(answer, render) for path, render in VIEWS.items()}
+    rendered = {path: partial(answer, render) for path, render in VIEWS.items()}
+    return {**rendered, METRICS: metrics.request}
 
 
 def current_view(state: WorkerContext) -> View:
     """Return what there is to show now."""
-    configured = state.configured
-    return View(
-        table=state.table.snapshot(),
-        servers=configured.servers,
+    return view_of(
+        state.table.snapshot(),
+        state.configured,
+        state.losses,
         health=state.health.servers,
-        config_state=configured.config_state,
-        names=configured.names,
-        model_slots=configured.model_slots,
-        aliases=configured.config.aliases,
-        policy=configured.config.policy,
-        busy_threshold=configured.config.busy_threshold,
-        losses=state.losses,
         draining=state.draining,
-        now_ns=time.monotonic_ns(),
-        now_unix=time.time(),
-        started_at_unix=configured.started_at,
-        version=__version__,
     )

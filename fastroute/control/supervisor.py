@@ -25,11 +25,19 @@ from fastroute.control.fleet.fleet import Fleet
 from fastroute.control.fleet.rates import Recent
 from fastroute.control.fleet.server_list import Roster
 from fastroute.control.loops import RESTART_DELAY, Coalesced, keep_on
+from fastroute.control.metrics import MetricsRenderer, Numbers
 from fastroute.control.workers.launch import Launch
-from fastroute.control.workers.process import WorkerProcess, exit_text
+from fastroute.control.workers.process import Reports, WorkerProcess, exit_text
 from fastroute.errors import ConfigError
 from fastroute.ipc.logs import rotate_log
-from fastroute.ipc.messages import Configure, Drain, Losses, Message
+from fastroute.ipc.messages import (
+    Configure,
+    Drain,
+    Losses,
+    Message,
+    MetricsReply,
+    MetricsRequest,
+)
 from fastroute.net.resolver import Resolver
 from fastroute.recording.recording import Recording
 
@@ -85,13 +93,14 @@ class Supervisor:
         stopping: Set when nobody new is accepted any more.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  it is made in one place
         self,
         source: WatchedConfig | FixedConfig,
         launch: Launch,
         *,
         resolver: Resolver,
         recording: Recording,
+        render_metrics: Callable[[Numbers, MetricsRequest], MetricsReply],
         announce: Callable[[], None],
     ) -> None:
         """Prepare to run, without starting anything.
@@ -101,6 +110,7 @@ class Supervisor:
             launch: Starts workers, and has started the first; ours to close from now on.
             resolver: Looks up the names of servers.
             recording: Tells of requests; ours to close from now on.
+            render_metrics: Answers a request for /metrics; it is called in a thread.
             announce: Called once, when all workers accept clients.
         """
         self._source = source
@@ -117,6 +127,10 @@ class Supervisor:
         self._fleet = Fleet(self._table, expand(source.config, {}).config)
         self._roster = Roster(self._fleet, source.config, resolver)
         self._recent = Recent(self._table)
+        self._metrics = MetricsRenderer(self._numbers, render_metrics)
+        self._reports = Reports(
+            self._worker_ready, self._fleet.observe, recording.take, self._metrics.ask
+        )
         self._background: list[asyncio.Task[None]] = []
         self._workers: dict[int, WorkerProcess] = {}
         self._were_ready: set[int] = set()
@@ -145,6 +159,7 @@ class Supervisor:
             configure.cancel()
             tell_health.cancel()
             self._stop_watching()
+            self._metrics.close()
             self._kill_workers()
             self._recording.close()
             self._launch.close()
@@ -228,6 +243,9 @@ class Supervisor:
 
     # What workers are told.
 
+    def _numbers(self) -> Numbers:
+        return Numbers(self._table.snapshot(), self._configure(), self._recording.losses())
+
     def _configure(self) -> Configure:
         return self._fleet.configure(self._source.state, self._roster.names)
 
@@ -272,9 +290,7 @@ class Supervisor:
         except OSError as error:
             log.error("worker %d cannot be started: %s", index, error.strerror)
             return
-        worker = await WorkerProcess.attend(
-            index, started, self._worker_ready, self._fleet.observe, self._recording.take
-        )
+        worker = await WorkerProcess.attend(index, started, self._reports)
         self._workers[index] = worker
         worker.send(self._configure())
         worker.send(self._fleet.health())

@@ -129,6 +129,27 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Seconds the server asked to be left alone; 0 if it named none."""
 
 
+class MetricsRequest(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """From a worker: a client asks for /metrics, which the supervisor renders."""
+
+    id: int
+    """Given back in the reply; a worker uses each once."""
+    accept: str = ""
+    """The client's header, as is the next."""
+    accept_encoding: str = ""
+
+
+class MetricsReply(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """To the worker that asked: what its client gets."""
+
+    id: int
+    status: int
+    body: bytes
+    content_type: str
+    fields: tuple[tuple[bytes, bytes], ...] = ()
+    """Other headers, names in lower case."""
+
+
 class Drain(msgspec.Struct, frozen=True, tag=True):
     """To a worker: accept no more, finish what is in flight, then exit with 0."""
 
@@ -141,7 +162,10 @@ class Drained(msgspec.Struct, frozen=True, tag=True):
     """From a worker, the last message: the process ends once the channel is closed."""
 
 
-Message = Configure | Health | Losses | Drain | Ready | Drained | Observed | Records
+Message = (
+    Configure | Health | Losses | Drain | Ready | Drained | Observed | Records
+    | MetricsRequest | MetricsReply
+)  # fmt: skip
 
 # Neither holds anything between two calls, so both can be shared.
 _ENCODER = msgspec.msgpack.Encoder()

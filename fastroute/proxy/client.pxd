@@ -21,7 +21,7 @@ cdef class ClientConnection(Client):
     cdef public double _deadline
     cdef public Py_ssize_t _unsent
     cdef public bint _is_uncounted
-    cdef public Exchange _exchange
+    cdef public object _exchange
     cdef public RequestHead _head_in_hand
     cdef public bint _advancing
     cdef public object _transport
@@ -32,5 +32,6 @@ cdef class ClientConnection(Client):
     @cython.locals(request=Request)
     cdef _advance(self)
     cdef object _answer(self, RequestHead head)
+    @cython.locals(exchange=Exchange)
     cdef _serve(self, RequestHead head, body)
     cdef _set_deadline(self)

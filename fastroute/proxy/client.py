@@ -14,6 +14,7 @@ from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.exchange import Client, Exchange
 from fastroute.proxy.own_replies import (
     OWN_PREFIX,
+    LateReply,
     Listener,
     LocalReply,
     own_error,
@@ -76,7 +77,7 @@ class ClientConnection(Client):
         self._is_uncounted = False
         self.address = b""
         # Request
-        self._exchange: Exchange | None = None
+        self._exchange: Exchange | LateReply | None = None
         self._head_in_hand: RequestHead | None = None
         self._advancing = False
 
@@ -212,7 +213,7 @@ class ClientConnection(Client):
         local = self._answer(head)
         if local is not None:
             worker.cells.process.requests_local[0] += 1
-            self._reply(local)
+            self._reply_locally(local, head)
             return
         try:
             group, body = worker.router.find(head.target, head.content_type, body)
@@ -224,16 +225,30 @@ class ClientConnection(Client):
             self._reply(unknown_model(unknown.model, unknown.known), "no server has it", trace)
             return
         self._deadline = _NEVER
-        self._exchange = Exchange(worker, self, head, body, group)
-        self._exchange.start()
+        self._exchange = exchange = Exchange(worker, self, head, body, group)
+        exchange.start()
 
-    def _answer(self, head: RequestHead) -> LocalReply | None:
+    def _answer(self, head: RequestHead) -> LocalReply | LateReply | None:
         """Return fastroute's own answer, or None where it is a server's to answer."""
         # Nearly all requests are for servers: see that with little ado.
         path = head.path
         if self._forwards and path not in self._endpoints and not path.startswith(OWN_PREFIX):
             return None
         return self._listener.answer(head.method, head.target)
+
+    def _reply_locally(self, local: LocalReply | LateReply, head: RequestHead) -> None:
+        if isinstance(local, LateReply):
+            self._deadline = _NEVER
+            self._exchange = local
+            local.start(self, head)
+        else:
+            self._reply(local)
+
+    def late_reply(self, reply: LocalReply, reason: str | None = None) -> None:
+        """Send fastroute's own reply that had to be waited for, then go on."""
+        self._exchange = None
+        self._reply(reply, reason)
+        self._advance()
 
     def _invite_body(self) -> None:
         """Send 100 Continue where the client waits for it and no other reply is due."""

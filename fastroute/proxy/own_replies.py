@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 from fastroute.errors import error_body
-from fastroute.rules.message import render_reply
+from fastroute.rules.message import RequestHead, render_reply
 
 
 class LocalReply(Protocol):
@@ -30,7 +30,59 @@ class LocalReply(Protocol):
         """Other fields, names in lower case."""
 
 
-LocalEndpoint = Callable[[], LocalReply | None]
+class LateClient(Protocol):
+    """The connection of a client that waits for a reply of fastroute's own.
+
+    Attributes:
+        address: IP address.
+    """
+
+    address: bytes
+
+    def late_reply(self, reply: LocalReply, reason: str | None = None) -> None:
+        """Send the reply. The reason, if it is an error, is for the access log."""
+
+
+class LateReply:
+    """A reply of fastroute's own that is not there yet; to its connection it is like an exchange.
+
+    It ends by exactly one call of the client's `late_reply`, or by `cancel`.
+    """
+
+    __slots__ = ()
+
+    trace: None = None
+    """Such requests have no spans."""
+
+    def start(self, client: LateClient, head: RequestHead) -> None:
+        """Ask for the reply.
+
+        Args:
+            client: Is given it.
+            head: The client's request.
+        """
+        raise NotImplementedError
+
+    def cancel(self) -> None:
+        """Stop: the client is gone."""
+        raise NotImplementedError
+
+    def cut(self) -> None:
+        """Stop, and answer with an error: this worker stops now."""
+        raise NotImplementedError
+
+    def sweep(self, now: float) -> None:
+        """Answer with an error if it takes too long."""
+        raise NotImplementedError
+
+    def pause_reply(self) -> None:
+        """Do nothing: there is no part of the reply yet."""
+
+    def resume_reply(self) -> None:
+        """Do nothing."""
+
+
+LocalEndpoint = Callable[[], LocalReply | LateReply | None]
 """Answers a GET, quickly and without I/O; None leaves the answer to a server."""
 
 OWN_PREFIX = b"/fastroute"
@@ -70,7 +122,7 @@ class Listener(msgspec.Struct, frozen=True):
     endpoints: Mapping[bytes, LocalEndpoint]
     forwards: bool = True
 
-    def answer(self, method: bytes, target: bytes) -> LocalReply | None:
+    def answer(self, method: bytes, target: bytes) -> LocalReply | LateReply | None:
         """Answer a request, or return None where it is a server's to answer."""
         path = target.partition(b"?")[0]
         endpoint = self.endpoints.get(path)

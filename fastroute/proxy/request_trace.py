@@ -224,14 +224,18 @@ def path_of(head: RequestHead) -> str:
 
 
 def told(
-    client: bytes, head: RequestHead | None, status: int, bytes_out: int, reason: str | None
+    client: bytes,
+    head: RequestHead | None,
+    status: int | None,
+    bytes_out: int,
+    reason: str | None,
 ) -> RequestRecord:
     """Make the record of a request that never had a trace: a local or a refused one.
 
     Args:
         client: IP address.
         head: The request's, or None where it could not be read.
-        status: Of the answer.
+        status: Of the answer; None where the client went away before it.
         bytes_out: Length of the answer.
         reason: Why it was refused, or None.
     """
@@ -240,7 +244,7 @@ def told(
         started_at=time(),
         client=client.decode("latin-1"),
         status=status,
-        ended_by="fastroute",
+        ended_by="client" if status is None else "fastroute",
         id=None if request_id is None else shortened(request_id.decode("latin-1")),
         method=None if head is None else head.method.decode("latin-1"),
         path=None if head is None else path_of(head),

@@ -18,12 +18,14 @@ from fastroute.ipc.messages import (
     Losses,
     Message,
     MessageReader,
+    MetricsReply,
     Ready,
     encode,
 )
 from fastroute.net.connecting import limit_silence
 from fastroute.proxy.client import ClientConnection
 from fastroute.proxy.context import WorkerContext
+from fastroute.proxy.metrics_relay import MetricsRelay
 from fastroute.proxy.own_replies import Listener
 
 log = logging.getLogger(__name__)
@@ -85,15 +87,20 @@ class Worker:
     """Runs the data plane in one process until it has drained."""
 
     def __init__(
-        self, state: WorkerContext, listening: Sequence[tuple[socket.socket, Listener]]
+        self,
+        state: WorkerContext,
+        listening: Sequence[tuple[socket.socket, Listener]],
+        metrics: MetricsRelay,
     ) -> None:
         """Prepare to run.
 
         Args:
             state: What the connections share.
             listening: Sockets to accept clients at, and what is served there.
+            metrics: Is given the supervisor's replies.
         """
         self._state = state
+        self._metrics = metrics
         self._listening = listening
         self._stopped = asyncio.Event()
         self._channel = Channel(self)
@@ -129,20 +136,29 @@ class Worker:
 
     def take(self, message: Message) -> None:
         """Act on a message from the supervisor."""
-        if isinstance(message, Configure):
-            self._state.configure(message)
-            for sock, _ in self._listening:
-                limit_silence(sock, message.config.tcp_timeout)  # accepted connections inherit it
-            for server in self._state.router.servers:
-                server.look_up()
-            if self._starting is None:
-                self._starting = self._state.loop.create_task(self._accept())
-        elif isinstance(message, Health):
-            self._state.health = message
-        elif isinstance(message, Losses):
-            self._state.losses = message
-        elif isinstance(message, Drain):
-            self.drain()
+        match message:
+            case Configure():
+                self._configure(message)
+            case Health():
+                self._state.health = message
+            case Losses():
+                self._state.losses = message
+            case MetricsReply():
+                self._metrics.take(message)
+            case Drain():
+                self.drain()
+            case _:
+                pass  # The others are a worker's own.
+
+    def _configure(self, configured: Configure) -> None:
+        state = self._state
+        state.configure(configured)
+        for sock, _ in self._listening:
+            limit_silence(sock, configured.config.tcp_timeout)  # accepted connections inherit it
+        for server in state.router.servers:
+            server.look_up()
+        if self._starting is None:
+            self._starting = state.loop.create_task(self._accept())
 
     def drain(self) -> None:
         """Accept no more, close what is idle, and stop when the last answer is finished."""

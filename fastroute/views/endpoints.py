@@ -7,16 +7,19 @@ import orjson
 
 from fastroute.views.dashboard.page import dashboard
 from fastroute.views.load_stats import load_stats
-from fastroute.views.prometheus import metrics
 from fastroute.views.status import health, live, ready, server_models
 from fastroute.views.view import Reply, View
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """A view and where it is found."""
+    """A view and where it is found.
+
+    Attributes:
+        render: None where the supervisor renders it: `/metrics` takes too long for a worker's loop.
+    """
 
     path: bytes
-    render: Callable[[View], Reply]
+    render: Callable[[View], Reply] | None
     about: str
 
 
@@ -30,6 +33,8 @@ def service(view: View) -> Reply:
     return Reply(200, orjson.dumps(report))
 
 
+METRICS = b"/metrics"
+
 ENDPOINTS = (
     Endpoint(b"/", service, "service, version and these endpoints"),
     Endpoint(b"/dashboard", dashboard, "the servers at a glance, live, for a browser"),
@@ -38,8 +43,10 @@ ENDPOINTS = (
     Endpoint(b"/readyz", ready, "200 while a server is usable and fastroute is not draining"),
     Endpoint(b"/load-stats", load_stats, "what each server has in hand, and what was counted"),
     Endpoint(b"/server-models", server_models, "which server has which model"),
-    Endpoint(b"/metrics", metrics, "all numbers, for Prometheus"),
+    Endpoint(METRICS, None, "all numbers, for Prometheus"),
 )
 
-VIEWS: Mapping[bytes, Callable[[View], Reply]] = {e.path: e.render for e in ENDPOINTS}
-"""By path."""
+VIEWS: Mapping[bytes, Callable[[View], Reply]] = {
+    endpoint.path: endpoint.render for endpoint in ENDPOINTS if endpoint.render is not None
+}
+"""Those that a worker renders, by path."""

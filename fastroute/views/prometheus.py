@@ -1,69 +1,129 @@
-"""The text of /metrics: every number of the table, over all workers, for Prometheus.
+"""The families of /metrics: every number of the table, over all workers, for Prometheus.
+
+To add a metric, add a line to one of the tables below. The library writes the text: it takes 55 ms
+for 200 servers (13,800 samples), so the supervisor renders it, where no token waits.
 
 Labels come from the configuration and the servers, never from clients: servers are as many as are
 configured, models at most MODEL_SLOTS, workers as many as there are.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import gzip
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import accumulate
 from operator import attrgetter
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
+from prometheus_client.exposition import choose_encoder, gzip_accepted
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
-from fastroute.ipc.score_table import DURATION_BOUNDS, FIRST_BYTE_BOUNDS, MODEL_COUNTERS
+from fastroute.ipc.score_table import (
+    DURATION_BOUNDS,
+    FIRST_BYTE_BOUNDS,
+    MODEL_COUNTERS,
+    Histogram,
+)
 from fastroute.rules.server_state import ServerState
-from fastroute.views.exposition import CONTENT_TYPE, Exposition, Kind, label
 from fastroute.views.view import Reply, ServerView, View
 
 OTHER_MODELS = "other"
 """The label of slot 0. A model of this very name is counted with the others."""
 
+GZIP_LEVEL = 1
+"""1 MB becomes 53 KB in 2 ms; level 9 takes 70 ms for 44 KB."""
 
-class Metric(msgspec.Struct, frozen=True):
-    """A metric with one sample for each thing of a kind.
+Labels = dict[str, str]
+Read = Callable[[Any], float | None]
+"""Takes a number from a thing; None leaves its sample out."""
+
+
+class Named(msgspec.Struct, frozen=True):
+    """A counter or a gauge, as its name says.
 
     Attributes:
-        value: Takes the number from the thing; None leaves its sample out.
+        name: With the unit and, for a counter, `_total`.
     """
 
     name: str
-    kind: Kind
-    about: str
-    value: Callable[[Any], float | None]
+
+    @property
+    def kind(self) -> str:
+        """Kind of metric, in the words of Prometheus."""
+        return "counter" if self.name.endswith("_total") else "gauge"
 
 
-class LabelledCounter(msgspec.Struct, frozen=True):
-    """A counter that several columns make up, one for each value of a label.
+class Number(Named, frozen=True):
+    """A family with one sample for each thing of a kind.
 
     Attributes:
-        columns: The attribute of a row to read, by value of the label.
+        read: Takes the number from the thing.
+        about: One line for people.
     """
 
-    name: str
+    read: Read
     about: str
+
+    def samples(self, labels: Labels, thing: Any) -> Iterator[Sample]:
+        """Return the samples of one thing."""
+        value = self.read(thing)
+        if value is not None:
+            yield Sample(self.name, labels, value)
+
+
+class Numbers(Named, frozen=True):
+    """A family with several samples for each thing, told apart by one more label.
+
+    Attributes:
+        reads: Take the numbers from the thing, by value of the label.
+    """
+
     label: str
-    columns: Mapping[str, str]
+    reads: Mapping[str, Read]
+    about: str
+
+    def samples(self, labels: Labels, thing: Any) -> Iterator[Sample]:
+        """Return the samples of one thing."""
+        for word, read in self.reads.items():
+            value = read(thing)
+            if value is not None:
+                yield Sample(self.name, labels | {self.label: word}, value)
 
 
-class HistogramMetric(msgspec.Struct, frozen=True):
-    """A histogram of a server.
+class Distribution(msgspec.Struct, frozen=True):
+    """A histogram for each thing of a kind.
 
     Attributes:
-        column: The attribute of a row to read.
+        read: Takes the counts from the thing.
         bounds: Upper bounds, in seconds.
     """
 
+    kind: ClassVar[str] = "histogram"
+
     name: str
-    about: str
-    column: str
+    read: Callable[[Any], Histogram[int]]
     bounds: tuple[float, ...]
+    about: str
+
+    def samples(self, labels: Labels, thing: Any) -> Iterator[Sample]:
+        """Return the samples of one thing."""
+        counted, below = self.read(thing), 0
+        bounds = (*map(repr, self.bounds), "+Inf")
+        for bound, below in zip(bounds, accumulate(counted.buckets), strict=True):
+            yield Sample(f"{self.name}_bucket", labels | {"le": bound}, below)
+        yield Sample(f"{self.name}_sum", labels, counted.sum_us / 1_000_000)
+        yield Sample(f"{self.name}_count", labels, below)
 
 
-def _of_row(column: str) -> Callable[[ServerView], float | None]:
-    return attrgetter(f"row.{column}")
+Family = Number | Numbers | Distribution
 
 
-def _scraped(column: str) -> Callable[[ServerView], float | None]:
+def _column(name: str) -> Callable[[ServerView], Any]:
+    return attrgetter(f"row.{name}")
+
+
+def _scraped(column: str) -> Read:
     """Return a reader that leaves a server out until its metrics were read once."""
 
     def read(listed: ServerView) -> float | None:
@@ -73,221 +133,65 @@ def _scraped(column: str) -> Callable[[ServerView], float | None]:
     return read
 
 
+def _in_state(state: ServerState) -> Read:
+    return lambda listed: int(listed.row.state == state)
+
+
+def _one(_: object) -> float:
+    return 1
+
+
+VERSION = (Number("fastroute_build_info", _one, "The version that runs."),)
+
+CONFIG = (Number("fastroute_config_info", _one, "Hash of the active configuration."),)
+
 OF_PROCESS = (
-    Metric(
-        "fastroute_start_time_seconds",
-        "gauge",
-        "Unix time at which fastroute was started.",
-        attrgetter("started_at_unix"),
-    ),
-    Metric(
-        "fastroute_config_last_reload_successful",
-        "gauge",
-        "Whether the configuration file as it is now is in force.",
-        lambda view: int(view.config_state.error is None),
-    ),
-    Metric(
-        "fastroute_config_last_reload_success_timestamp_seconds",
-        "gauge",
-        "Unix time at which the configuration in force was read.",
-        attrgetter("config_state.loaded_at"),
-    ),
-    Metric(
-        "fastroute_config_reloads_total",
-        "counter",
-        "Changed configurations that were put in force.",
-        attrgetter("config_state.reloads"),
-    ),
-    Metric(
-        "fastroute_config_reload_failures_total",
-        "counter",
-        "Changed configurations that were refused.",
-        attrgetter("config_state.failures"),
-    ),
-    Metric(
-        "fastroute_removed_servers",
-        "gauge",
-        "Servers that were removed and still finish their requests.",
-        lambda view: len(view.removed()),
-    ),
-    Metric(
-        "fastroute_removed_in_flight",
-        "gauge",
-        "Requests in flight at removed servers.",
-        lambda view: sum(row.in_flight for row in view.removed()),
-    ),
-    Metric(
-        "fastroute_access_log_lines_lost_total",
-        "counter",
-        "Lines of the access log that could not be written.",
-        attrgetter("losses.lines"),
-    ),
-    Metric(
-        "fastroute_spans_dropped_total",
-        "counter",
-        "Spans that the OpenTelemetry collector did not take.",
-        attrgetter("losses.spans"),
-    ),
-)
+    Number("fastroute_start_time_seconds", attrgetter("started_at_unix"),
+           "Unix time at which fastroute was started."),
+    Number("fastroute_config_last_reload_successful",
+           lambda view: int(view.config_state.error is None),
+           "Whether the configuration file as it is now is active."),
+    Number("fastroute_config_last_reload_success_timestamp_seconds",
+           attrgetter("config_state.loaded_at"),
+           "Unix time at which the active configuration was read."),
+    Number("fastroute_config_reloads_total", attrgetter("config_state.reloads"),
+           "Changed configurations that were applied."),
+    Number("fastroute_config_reload_failures_total", attrgetter("config_state.failures"),
+           "Changed configurations that were refused."),
+    Number("fastroute_removed_servers", lambda view: len(view.removed()),
+           "Servers that were removed and still finish their requests."),
+    Number("fastroute_removed_in_flight",
+           lambda view: sum(row.in_flight for row in view.removed()),
+           "Requests in flight at removed servers."),
+    Number("fastroute_access_log_lines_lost_total", attrgetter("losses.lines"),
+           "Lines of the access log that could not be written."),
+    Number("fastroute_spans_dropped_total", attrgetter("losses.spans"),
+           "Spans that the OpenTelemetry collector did not take."),
+)  # fmt: skip
 
 OF_NAME = (
-    Metric(
-        "fastroute_dns_resolved",
-        "gauge",
-        "Whether the last look-up of a name that is followed found any address.",
-        lambda name: int(name.resolved),
-    ),
-    Metric(
-        "fastroute_dns_addresses",
-        "gauge",
-        "Addresses of the name, those included that are kept although it has none now.",
-        lambda name: len(name.addresses),
-    ),
-)
+    Number("fastroute_dns_resolved", lambda name: int(name.resolved),
+           "Whether the last resolution of a name that is followed found any address."),
+    Number("fastroute_dns_addresses", lambda name: len(name.addresses),
+           "Addresses of the name, those included that are kept although it has none now."),
+)  # fmt: skip
 
 OF_WORKER = (
-    Metric(
-        "fastroute_client_connections",
-        "gauge",
-        "Client connections open now.",
-        attrgetter("client_connections"),
-    ),
-    Metric(
-        "fastroute_local_requests_total",
-        "counter",
-        "Requests that fastroute answered itself, as this one.",
-        attrgetter("requests_local"),
-    ),
-    Metric(
-        "fastroute_refused_requests_total",
-        "counter",
-        "Broken requests, answered with a 4xx of fastroute's own.",
-        attrgetter("requests_refused"),
-    ),
-    Metric(
-        "fastroute_unrouted_requests_total",
-        "counter",
-        "Requests answered with 503 because no server was usable.",
-        attrgetter("unrouted_503"),
-    ),
-    Metric(
-        "fastroute_unknown_model_requests_total",
-        "counter",
-        "Requests answered with 404 because no server has their model.",
-        attrgetter("unknown_models"),
-    ),
-    Metric(
-        "fastroute_worker_draining",
-        "gauge",
-        "Whether the worker accepts no more and finishes what it has.",
-        attrgetter("draining"),
-    ),
-    Metric(
-        "fastroute_request_records_lost_total",
-        "counter",
-        "Requests missing in access log and traces because the supervisor was too far behind.",
-        attrgetter("records_lost"),
-    ),
-)
-
-OF_SERVER = (
-    Metric(
-        "fastroute_server_up",
-        "gauge",
-        "Whether requests may be sent to the server.",
-        lambda listed: int(listed.is_usable),
-    ),
-    Metric(
-        "fastroute_server_score",
-        "gauge",
-        "Load for capacity as the choice compares it; 1 is full.",
-        attrgetter("score"),
-    ),
-    Metric(
-        "fastroute_server_capacity",
-        "gauge",
-        "Requests it works on at once (max_concurrent_requests).",
-        attrgetter("server.max_concurrent_requests"),
-    ),
-    Metric(
-        "fastroute_server_weight",
-        "gauge",
-        "Its share of the load beyond what its capacity says.",
-        attrgetter("server.weight"),
-    ),
-    Metric(
-        "fastroute_server_foreign_load",
-        "gauge",
-        "Requests at the server that did not come through fastroute, waiting ones weighted.",
-        lambda listed: listed.row.foreign_milli / 1000,
-    ),
-    Metric(
-        "fastroute_server_running_requests",
-        "gauge",
-        "Requests running at the server, as last scraped.",
-        _scraped("running"),
-    ),
-    Metric(
-        "fastroute_server_waiting_requests",
-        "gauge",
-        "Requests waiting at the server, as last scraped.",
-        _scraped("waiting"),
-    ),
-    Metric(
-        "fastroute_server_kv_cache_usage_ratio",
-        "gauge",
-        "KV cache in use, from 0 to 1, as last scraped.",
-        attrgetter("kv_cache_usage"),
-    ),
-    Metric(
-        "fastroute_server_generation_tokens_total",
-        "counter",
-        "Tokens the server has generated, as last scraped.",
-        _scraped("generation_tokens"),
-    ),
-    Metric(
-        "fastroute_server_prefix_cache_queries_total",
-        "counter",
-        "Tokens looked up in the server's prefix cache, as last scraped.",
-        _scraped("prefix_queries"),
-    ),
-    Metric(
-        "fastroute_server_prefix_cache_hits_total",
-        "counter",
-        "Tokens found in the server's prefix cache, as last scraped.",
-        _scraped("prefix_hits"),
-    ),
-    Metric(
-        "fastroute_server_preemptions_total",
-        "counter",
-        "Requests the server preempted, as last scraped.",
-        _scraped("preemptions"),
-    ),
-    Metric(
-        "fastroute_scrape_failures_total",
-        "counter",
-        "Times the server's metrics could not be read.",
-        _of_row("scrape_failures"),
-    ),
-    Metric(
-        "fastroute_in_flight",
-        "gauge",
-        "Requests sent to the server and not finished.",
-        _of_row("in_flight"),
-    ),
-    Metric(
-        "fastroute_requests_started_total",
-        "counter",
-        "Requests sent to the server, each attempt counted.",
-        _of_row("started"),
-    ),
-    Metric(
-        "fastroute_events_total",
-        "counter",
-        "Segments of replies relayed from the server.",
-        _of_row("events"),
-    ),
-)
+    Number("fastroute_client_connections", attrgetter("client_connections"),
+           "Client connections open now."),
+    Number("fastroute_local_requests_total", attrgetter("requests_local"),
+           "Requests that fastroute answered itself, as this one."),
+    Number("fastroute_refused_requests_total", attrgetter("requests_refused"),
+           "Broken requests, answered with a 4xx of fastroute's own."),
+    Number("fastroute_unrouted_requests_total", attrgetter("unrouted_503"),
+           "Requests answered with 503 because no server was usable."),
+    Number("fastroute_unknown_model_requests_total", attrgetter("unknown_models"),
+           "Requests answered with 404 because no server has their model."),
+    Number("fastroute_worker_draining", attrgetter("draining"),
+           "Whether the worker accepts no more and finishes what it has."),
+    Number("fastroute_request_records_lost_total", attrgetter("records_lost"),
+           "Requests missing in access log and traces because the supervisor was too far behind."),
+)  # fmt: skip
 
 STATUS_CLASSES = {
     "2xx": "finished_2xx",
@@ -297,159 +201,163 @@ STATUS_CLASSES = {
     "failed": "failed",
     "aborted": "aborted",
 }
-REQUESTS = LabelledCounter(
-    "fastroute_requests_total",
-    "Requests ended, by class of the server's reply; failed: it gave no whole one; aborted: the "
-    "client went away.",
-    "status_class",
-    STATUS_CLASSES,
-)
-MODEL_REQUESTS = LabelledCounter(
-    "fastroute_model_requests_total",
-    "Requests ended, by the model they named; other: none, or one that is not counted apart.",
-    "status_class",
-    STATUS_CLASSES,
-)
-LABELLED_OF_SERVER = (
-    REQUESTS,
-    LabelledCounter(
-        "fastroute_retries_total",
-        "Attempts at the server after an earlier one, there or elsewhere, by how that failed.",
-        "reason",
-        {
-            "connect": "retries_connect",
-            "reset": "retries_reset",
-            "busy": "retries_busy",
-            "failed": "retries_failed",
-        },
-    ),
-    LabelledCounter(
-        "fastroute_aborts_total",
-        "Requests whose client went away, before or after the first byte of the reply.",
-        "phase",
-        {"waiting": "aborts_waiting", "replying": "aborts_replying"},
-    ),
-    LabelledCounter(
-        "fastroute_upstream_connections_total",
-        "Connections to the server taken for a request.",
-        "kind",
-        {"new": "connections_new", "reused": "connections_reused"},
-    ),
-    LabelledCounter(
-        "fastroute_bytes_total",
-        "Bytes relayed; in: to the server; out: to the client.",
-        "direction",
-        {"in": "bytes_in", "out": "bytes_out"},
-    ),
-)
 
-HISTOGRAMS_OF_SERVER = (
-    HistogramMetric(
-        "fastroute_first_byte_seconds",
-        "From the end of a request to the first byte of its reply.",
-        "first_byte",
-        FIRST_BYTE_BOUNDS,
-    ),
-    HistogramMetric(
-        "fastroute_request_duration_seconds",
-        "From the end of a request to the end of its reply.",
-        "duration",
-        DURATION_BOUNDS,
-    ),
-)
+OF_MODEL = (
+    Numbers("fastroute_model_requests_total", "status_class",
+            {word: attrgetter(column) for word, column in STATUS_CLASSES.items()},
+            "Requests ended, by the model they named; other: none, or one that is not counted "
+            "apart."),
+)  # fmt: skip
 
-# The three below are no plain columns; their names stand here for the documentation.
-BUILD_INFO = ("fastroute_build_info", "The version that runs.")
-CONFIG_INFO = ("fastroute_config_info", "Hash of the configuration in force.")
-SERVER_STATE = ("fastroute_server_state", "1 for the state the server is in, 0 for the others.")
-SCRAPE_AGE = ("fastroute_scrape_age_seconds", "Since the server's metrics were last read.")
-STATES = tuple(state for state in ServerState if state != ServerState.FREE)
-
-
-def metrics(view: View) -> Reply:
-    """Write all metrics."""
-    text = Exposition()
-    _write_process(text, view)
-    _write_each(text, OF_NAME, [(label("name", name.url), name) for name in view.names])
-    _write_each(text, OF_WORKER, [(label("worker", str(w.index)), w) for w in view.table.workers])
-    _write_models(text, view)
-    # By label, because two samples of one name would make Prometheus refuse the whole text.
-    servers = {label("server", listed.server.url): listed for listed in view.listed()}
-    _write_states(text, view, servers)
-    _write_each(text, OF_SERVER, servers.items())
-    for counter in LABELLED_OF_SERVER:
-        _write_labelled(text, counter, [(labels, s.row) for labels, s in servers.items()])
-    for histogram in HISTOGRAMS_OF_SERVER:
-        _write_histogram(text, histogram, servers)
-    return Reply(200, text.encode(), CONTENT_TYPE)
+OF_SERVER: tuple[Family, ...] = (
+    Numbers("fastroute_server_state", "state",
+            {s.name.lower(): _in_state(s) for s in ServerState if s != ServerState.FREE},
+            "1 for the state the server is in, 0 for the others."),
+    Number("fastroute_scrape_age_seconds", attrgetter("scrape_age"),
+           "Since the server's metrics were last read."),
+    Number("fastroute_server_up", lambda listed: int(listed.is_usable),
+           "Whether requests may be sent to the server."),
+    Number("fastroute_server_score", attrgetter("score"),
+           "Load for capacity as the choice compares it; 1 is full."),
+    Number("fastroute_server_capacity", attrgetter("server.max_concurrent_requests"),
+           "Requests it works on at once (max_concurrent_requests)."),
+    Number("fastroute_server_weight", attrgetter("server.weight"),
+           "Its share of the load beyond what its capacity says."),
+    Number("fastroute_server_foreign_load", lambda listed: listed.row.foreign_milli / 1000,
+           "Requests at the server that did not come through fastroute, waiting ones weighted."),
+    Number("fastroute_server_running_requests", _scraped("running"),
+           "Requests running at the server, as last scraped."),
+    Number("fastroute_server_waiting_requests", _scraped("waiting"),
+           "Requests waiting at the server, as last scraped."),
+    Number("fastroute_server_kv_cache_usage_ratio", attrgetter("kv_cache_usage"),
+           "KV cache in use, from 0 to 1, as last scraped."),
+    Number("fastroute_server_generation_tokens_total", _scraped("generation_tokens"),
+           "Tokens the server has generated, as last scraped."),
+    Number("fastroute_server_prefix_cache_queries_total", _scraped("prefix_queries"),
+           "Tokens looked up in the server's prefix cache, as last scraped."),
+    Number("fastroute_server_prefix_cache_hits_total", _scraped("prefix_hits"),
+           "Tokens found in the server's prefix cache, as last scraped."),
+    Number("fastroute_server_preemptions_total", _scraped("preemptions"),
+           "Requests the server preempted, as last scraped."),
+    Number("fastroute_scrape_failures_total", _column("scrape_failures"),
+           "Times the server's metrics could not be read."),
+    Number("fastroute_in_flight", _column("in_flight"),
+           "Requests sent to the server and not finished."),
+    Number("fastroute_requests_started_total", _column("started"),
+           "Requests sent to the server, each attempt counted."),
+    Number("fastroute_events_total", _column("events"),
+           "Segments of replies relayed from the server."),
+    Numbers("fastroute_requests_total", "status_class",
+            {word: _column(column) for word, column in STATUS_CLASSES.items()},
+            "Requests ended, by class of the server's reply; failed: it gave no whole one; "
+            "aborted: the client went away."),
+    Numbers("fastroute_retries_total", "reason",
+            {"connect": _column("retries_connect"), "reset": _column("retries_reset"),
+             "busy": _column("retries_busy"), "failed": _column("retries_failed")},
+            "Attempts at the server after an earlier one, there or elsewhere, by how that failed."),
+    Numbers("fastroute_aborts_total", "phase",
+            {"waiting": _column("aborts_waiting"), "replying": _column("aborts_replying")},
+            "Requests whose client went away, before or after the first byte of the reply."),
+    Numbers("fastroute_upstream_connections_total", "kind",
+            {"new": _column("connections_new"), "reused": _column("connections_reused")},
+            "Connections to the server taken for a request."),
+    Numbers("fastroute_bytes_total", "direction",
+            {"in": _column("bytes_in"), "out": _column("bytes_out")},
+            "Bytes relayed; in: to the server; out: to the client."),
+    Distribution("fastroute_first_byte_seconds", _column("first_byte"), FIRST_BYTE_BOUNDS,
+                 "From the end of a request to the first byte of its reply."),
+    Distribution("fastroute_request_duration_seconds", _column("duration"), DURATION_BOUNDS,
+                 "From the end of a request to the end of its reply."),
+)  # fmt: skip
 
 
-def _write_process(text: Exposition, view: View) -> None:
-    for (name, about), labels in (
-        (BUILD_INFO, label("version", view.version)),
-        (CONFIG_INFO, label("sha256", view.config_state.sha256)),
-    ):
-        text.family(name, "gauge", about)
-        text.sample(labels, 1)
-    _write_each(text, OF_PROCESS, [("", view)])
-
-
-def _write_each(
-    text: Exposition, wanted: Iterable[Metric], things: Iterable[tuple[str, Any]]
-) -> None:
-    for metric in wanted:
-        text.family(metric.name, metric.kind, metric.about)
-        for labels, thing in things:
-            value = metric.value(thing)
-            if value is not None:
-                text.sample(labels, value)
-
-
-def _write_models(text: Exposition, view: View) -> None:
+def _models(view: View) -> list[tuple[Labels, Any]]:
     names = (OTHER_MODELS, *view.model_slots)
     by_name: dict[str, Any] = {}
     for name, counters in zip(names, view.table.models, strict=False):
         known = by_name.get(name)
         by_name[name] = counters if known is None else _sum(known, counters)
-    _write_labelled(
-        text, MODEL_REQUESTS, [(label("model", name), row) for name, row in by_name.items()]
-    )
+    return [({"model": name}, counters) for name, counters in by_name.items()]
 
 
 def _sum(one: Any, other: Any) -> Any:
     return type(one)(**{n: getattr(one, n) + getattr(other, n) for n in MODEL_COUNTERS})
 
 
-def _write_labelled(
-    text: Exposition, counter: LabelledCounter, rows: Iterable[tuple[str, Any]]
-) -> None:
-    text.family(counter.name, "counter", counter.about)
-    columns = [
-        ("," + label(counter.label, value), column) for value, column in counter.columns.items()
-    ]
-    for labels, row in rows:
-        for more, column in columns:
-            text.sample(labels + more, getattr(row, column))
+def _servers(view: View) -> list[tuple[Labels, Any]]:
+    # By URL, because two samples of one name would make Prometheus refuse the whole text.
+    by_url = {listed.server.url: listed for listed in view.listed()}
+    return [({"server": url}, listed) for url, listed in by_url.items()]
 
 
-def _write_states(text: Exposition, view: View, servers: Mapping[str, ServerView]) -> None:
-    text.family(SERVER_STATE[0], "gauge", SERVER_STATE[1])
-    states = [("," + label("state", state.name.lower()), state) for state in STATES]
-    for labels, listed in servers.items():
-        for more, state in states:
-            text.sample(labels + more, int(listed.row.state == state))
-    text.family(SCRAPE_AGE[0], "gauge", SCRAPE_AGE[1])
-    for labels, listed in servers.items():
-        age = view.seconds_since(listed.row.scraped_at_ns)
-        if age is not None:
-            text.sample(labels, age)
+class Group(msgspec.Struct, frozen=True):
+    """Families of the same things.
+
+    Attributes:
+        things: Returns each thing with its labels.
+    """
+
+    things: Callable[[View], list[tuple[Labels, Any]]]
+    families: tuple[Family, ...]
 
 
-def _write_histogram(
-    text: Exposition, metric: HistogramMetric, servers: Mapping[str, ServerView]
-) -> None:
-    text.family(metric.name, "histogram", metric.about)
-    bounds = (*map(repr, metric.bounds), "+Inf")
-    for labels, listed in servers.items():
-        histogram = getattr(listed.row, metric.column)
-        text.histogram(labels, bounds, histogram.buckets, histogram.sum_us / 1_000_000)
+GROUPS = (
+    Group(lambda view: [({"version": view.version}, view)], VERSION),
+    Group(lambda view: [({"sha256": view.config_state.sha256}, view)], CONFIG),
+    Group(lambda view: [({}, view)], OF_PROCESS),
+    Group(lambda view: [({"name": name.url}, name) for name in view.names], OF_NAME),
+    Group(lambda view: [({"worker": str(w.index)}, w) for w in view.table.workers], OF_WORKER),
+    Group(_models, OF_MODEL),
+    Group(_servers, OF_SERVER),
+)
+
+
+class ViewCollector(Collector):
+    """A view as the library reads it."""
+
+    def __init__(self, view: View) -> None:
+        """Prepare to be read.
+
+        Args:
+            view: Of the table at one moment.
+        """
+        self._view = view
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the families with their samples."""
+        for group in GROUPS:
+            things = [(_printable(labels), thing) for labels, thing in group.things(self._view)]
+            for family in group.families:
+                metric = Metric(family.name.removesuffix("_total"), family.about, family.kind)
+                metric.samples = [
+                    sample for labels, thing in things for sample in family.samples(labels, thing)
+                ]
+                yield metric
+
+
+def _printable(labels: Labels) -> Labels:
+    """Replace NUL, which ends the text for Prometheus' own parser, wherever it stands."""
+    return {k: v.replace("\0", "\N{REPLACEMENT CHARACTER}") for k, v in labels.items()}
+
+
+def metrics(view: View, accept: str = "", accept_encoding: str = "") -> Reply:
+    """Write all metrics.
+
+    Args:
+        view: Of the table at one moment.
+        accept: The request's header: the text format 1.0.0 or OpenMetrics, where it names them.
+        accept_encoding: The request's header: compressed, where it names gzip.
+    """
+    encode, content_type = _encoder(accept)
+    body = encode(ViewCollector(view))
+    if not gzip_accepted(accept_encoding):
+        return Reply(200, body, content_type)
+    fields = ((b"content-encoding", b"gzip"),)
+    return Reply(200, gzip.compress(body, GZIP_LEVEL), content_type, fields)
+
+
+def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
+    try:
+        return choose_encoder(accept)
+    except TypeError:  # The library compares numbers with a version such as "x".
+        return choose_encoder("")

@@ -1,12 +1,21 @@
 """What every view is rendered from, and the reply it renders."""
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
 
-from fastroute.ipc.messages import ConfigState, FollowedName, Losses, RoutedServer, ServerHealth
+from fastroute import __version__
+from fastroute.ipc.messages import (
+    ConfigState,
+    Configure,
+    FollowedName,
+    Losses,
+    RoutedServer,
+    ServerHealth,
+)
 from fastroute.ipc.score_table import ServerSnapshot, TableSnapshot
 
 JSON = "application/json"
@@ -27,6 +36,8 @@ class ServerView(msgspec.Struct, frozen=True, eq=False):
 
     server: RoutedServer
     row: ServerSnapshot
+    scrape_age: float | None
+    """Seconds since its metrics were read; None: never."""
 
     @property
     def is_usable(self) -> bool:
@@ -102,9 +113,9 @@ class View(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         """
         rows = {row.row: row for row in self.table.servers}
         return [
-            ServerView(server, rows[server.row])
+            ServerView(server, row, self.seconds_since(row.scraped_at_ns))
             for server in self.servers
-            if server.row in rows and rows[server.row].generation == server.generation
+            if (row := rows.get(server.row)) is not None and row.generation == server.generation
         ]
 
     def removed(self) -> list[ServerSnapshot]:
@@ -122,6 +133,42 @@ class View(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         unchecked = ServerHealth()
         for listed in self.listed():
             yield listed, self.health.get(listed.server.url, unchecked)
+
+
+def view_of(
+    table: TableSnapshot,
+    configured: Configure,
+    losses: Losses,
+    *,
+    health: Mapping[str, ServerHealth] = {},
+    draining: bool = False,
+) -> View:
+    """Return what there is to show now.
+
+    Args:
+        table: As it was a moment ago.
+        configured: Servers and settings.
+        losses: What could not be told of requests.
+        health: By URL.
+        draining: Whether this worker accepts no more.
+    """
+    return View(
+        table=table,
+        servers=configured.servers,
+        health=health,
+        config_state=configured.config_state,
+        names=configured.names,
+        model_slots=configured.model_slots,
+        aliases=configured.config.aliases,
+        policy=configured.config.policy,
+        busy_threshold=configured.config.busy_threshold,
+        losses=losses,
+        draining=draining,
+        now_ns=time.monotonic_ns(),
+        now_unix=time.time(),
+        started_at_unix=configured.started_at,
+        version=__version__,
+    )
 
 
 def names_report(names: Iterable[FollowedName]) -> list[dict[str, Any]]:

@@ -14,7 +14,9 @@ from fastroute.config import Config
 from fastroute.ipc.messages import Configure, MessageReader, Ready, RoutedServer, encode
 from fastroute.ipc.score_table import ScoreTable
 from fastroute.proxy.context import WorkerContext
-from fastroute.views.endpoints import VIEWS
+from fastroute.proxy.metrics_relay import MetricsRelay
+from fastroute.proxy.own_replies import LateReply
+from fastroute.views.endpoints import METRICS, VIEWS
 
 MERGED = b'{"object":"list","data":[]}'
 
@@ -33,11 +35,12 @@ def sockets() -> tuple[socket.socket, socket.socket]:
 async def test_one_port_for_all(state):
     first, second = sockets()
     with first, second:
-        [(at, listener)] = listeners(state, first, None)
+        [(at, listener)] = listeners(state, MetricsRelay(state), first, None)
         assert at is first
         assert listener.forwards
         for path in VIEWS:
             assert listener.answer(b"GET", path).status in (200, 503), path
+        assert isinstance(listener.answer(b"GET", METRICS), LateReply)
         assert listener.answer(b"POST", b"/v1/chat/completions") is None
 
 
@@ -45,18 +48,20 @@ async def test_an_admin_port(state):
     """Then clients do not reach fastroute's own endpoints, nor operators the servers."""
     first, second = sockets()
     with first, second:
-        [(at, public), (admin_at, admin)] = listeners(state, first, second)
+        [(at, public), (admin_at, admin)] = listeners(state, MetricsRelay(state), first, second)
         assert (at, admin_at) == (first, second)
         for path in VIEWS:
             assert public.answer(b"GET", path) is None, path
             assert admin.answer(b"GET", path).status in (200, 503), path
+        assert public.answer(b"GET", METRICS) is None
+        assert isinstance(admin.answer(b"GET", METRICS), LateReply)
         assert admin.answer(b"POST", b"/v1/chat/completions").status == 404
 
 
 async def test_models(state):
     """Until they are known, a server is asked."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
-        [(_, listener)] = listeners(state, sock, None)
+        [(_, listener)] = listeners(state, MetricsRelay(state), sock, None)
     assert listener.answer(b"GET", b"/v1/models") is None
     state.configure(Configure(config=Config(servers=()), servers=(), models_json=MERGED))
     assert listener.answer(b"GET", b"/v1/models?x=y").body == MERGED

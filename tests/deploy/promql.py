@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from fastroute.views.endpoints import VIEWS
+from fastroute.views.prometheus import metrics
 from tests.support.views import example_view
 
 METRIC = re.compile(r"\bfastroute_[a-z0-9_]+")
@@ -24,7 +24,7 @@ class Rendered:
     @classmethod
     def of_example(cls) -> "Rendered":
         """Those of the view that docs/endpoints.md shows, which has something in every field."""
-        text = VIEWS[b"/metrics"](example_view()).body.decode()
+        text = metrics(example_view()).body.decode()
         values: dict[str, dict[str, set[str]]] = {}
         for family in text_string_to_metric_families(text):
             for sample in family.samples:

@@ -8,28 +8,32 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from fastroute.cli.run_router import metrics_reply
 from fastroute.cli.run_worker import listeners
 from fastroute.config import Config
+from fastroute.control.metrics import Numbers
 from fastroute.ipc.messages import (
     Configure,
     Drain,
     Drained,
     Message,
     MessageReader,
+    MetricsRequest,
     Ready,
     RoutedServer,
     encode,
 )
 from fastroute.ipc.score_table import ScoreTable
 from fastroute.proxy.context import WorkerContext
+from fastroute.proxy.metrics_relay import MetricsRelay
 from fastroute.proxy.worker import Worker
 from fastroute.rules.server_state import ServerState
-from fastroute.views.endpoints import VIEWS
+from fastroute.views.endpoints import ENDPOINTS
 from tests.support.standin_client import ask, chat, client, get, post
 from tests.support.standins import standin, until
 
 MERGED = b'{"object":"list","data":[{"id":"standin"}]}'
-OWN = sorted(path.decode() for path in VIEWS)
+OWN = sorted(endpoint.path.decode() for endpoint in ENDPOINTS)
 
 
 class Ports:
@@ -61,12 +65,18 @@ async def two_ports(url: str, *, models_json: bytes | None = None) -> AsyncItera
     ports = Ports(state, main.getsockname()[1], admin.getsockname()[1])
     ours, theirs = socket.socketpair()
     reader, ports.supervisor = await asyncio.open_connection(sock=ours)
-    running = loop.create_task(Worker(state, listeners(state, main, admin)).run(theirs))
+    metrics = MetricsRelay(state)
+    worker = Worker(state, listeners(state, metrics, main, admin), metrics)
+    running = loop.create_task(worker.run(theirs))
 
     async def listen() -> None:
         messages = MessageReader()
         while data := await reader.read(65536):
-            ports.said += messages.feed(data)
+            for message in messages.feed(data):
+                ports.said.append(message)
+                if isinstance(message, MetricsRequest):
+                    numbers = Numbers(table.snapshot(), state.configured, state.losses)
+                    ports.supervisor.write(encode(metrics_reply(numbers, message)))
 
     listening = loop.create_task(listen())
     table.servers.generation[0] = 1

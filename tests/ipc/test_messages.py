@@ -9,6 +9,8 @@ from fastroute.ipc.messages import (
     Drain,
     Drained,
     MessageReader,
+    MetricsReply,
+    MetricsRequest,
     Ready,
     RoutedServer,
     encode,
@@ -21,7 +23,14 @@ CONFIGURE = Configure(
         RoutedServer(row=7, generation=2, url="https://[::1]", max_concurrent_requests=3),
     ),
 )
-ALL = [CONFIGURE, Drain(), Ready(), Drained()]
+ALL = [
+    CONFIGURE,
+    Drain(),
+    Ready(),
+    Drained(),
+    MetricsRequest(id=1, accept="text/plain"),
+    MetricsReply(id=1, status=200, body=b"\0\xff", content_type="x", fields=((b"a", b"b"),)),
+]
 
 
 @pytest.mark.parametrize("message", ALL, ids=lambda message: type(message).__name__)

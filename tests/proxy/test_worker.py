@@ -15,6 +15,8 @@ from fastroute.ipc.messages import (
     Health,
     Message,
     MessageReader,
+    MetricsReply,
+    MetricsRequest,
     Ready,
     RoutedServer,
     ServerHealth,
@@ -22,16 +24,22 @@ from fastroute.ipc.messages import (
 )
 from fastroute.ipc.score_table import ScoreTable
 from fastroute.proxy.context import WorkerContext
+from fastroute.proxy.metrics_relay import MetricsRelay
 from fastroute.proxy.own_replies import Listener, OwnReply
 from fastroute.proxy.worker import SWEEP_S, Worker
 from fastroute.rules.health import Event
 from fastroute.rules.server_state import ServerState
+from tests.support.judge import judge_replies
 from tests.support.scripted import read_request, replies, scripted
 from tests.support.standins import until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 GET = b"GET /v1/x HTTP/1.1\r\nHost: a\r\n\r\n"
 OWN = b"GET /own HTTP/1.1\r\nHost: a\r\n\r\n"
+METRICS = (
+    b"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: text/plain\r\n"
+    b"Accept-Encoding: gzip\r\nAccept-Encoding: br\r\n\r\n"
+)
 
 
 class Supervised:
@@ -97,8 +105,10 @@ async def worker():
     state = WorkerContext(asyncio.get_running_loop(), table, table.worker_cells(0))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.setblocking(False)
-        listener = Listener({b"/own": lambda: OwnReply(200, b"{}")})
-        supervised = Supervised(state, Worker(state, [(listening, listener)]), listening)
+        metrics = MetricsRelay(state)
+        own = {b"/own": lambda: OwnReply(200, b"{}"), b"/metrics": metrics.request}
+        running = Worker(state, [(listening, Listener(own))], metrics)
+        supervised = Supervised(state, running, listening)
         await supervised.run()
         yield supervised
         await supervised.close()
@@ -161,6 +171,50 @@ async def test_observations_go_to_the_supervisor(worker):
         writer.close()
     await until(lambda: len(worker.told) == 2)
     assert (worker.told[1].row, worker.told[1].kind) == (0, Event.REQUEST_FAILED)
+
+
+class TestMetrics:
+    async def ask(self, worker):
+        """Send a request for /metrics and return what was relayed to the supervisor."""
+        await worker.configure()
+        reader, writer = await worker.connect()
+        writer.write(METRICS)
+        await until(lambda: len(worker.told) == 2)
+        return reader, writer, worker.told[1]
+
+    async def test_the_supervisor_answers(self, worker):
+        reader, writer, request = await self.ask(worker)
+        assert request == MetricsRequest(id=1, accept="text/plain", accept_encoding="gzip, br")
+        reply = MetricsReply(
+            id=1, status=200, body=b"a 1\n" * 300_000, content_type="text/x",
+            fields=((b"content-encoding", b"gzip"),),
+        )  # fmt: skip
+        worker.say(reply)
+        worker.say(Drain())
+        [answer] = judge_replies(await gone(reader), [b"GET"], closed=True)
+        assert (answer.status, answer.body) == (200, reply.body)
+        assert answer.values(b"content-type") == [b"text/x"]
+        assert answer.values(b"content-encoding") == [b"gzip"]
+        writer.close()
+
+    async def test_a_drain_waits_for_the_reply(self, worker):
+        reader, writer, _ = await self.ask(worker)
+        worker.say(Drain())
+        await until(lambda: worker.state.draining)
+        assert not worker.done.done()
+        worker.say(MetricsReply(id=1, status=200, body=b"a 1\n", content_type="text/x"))
+        [answer] = judge_replies(await gone(reader), [b"GET"], closed=True)
+        assert (answer.status, answer.values(b"connection")) == (200, [b"close"])
+        writer.close()
+        await asyncio.wait_for(worker.done, 5)
+
+    async def test_the_supervisor_is_gone(self, worker):
+        reader, writer, _ = await self.ask(worker)
+        worker.writer.close()
+        [answer] = judge_replies(await gone(reader), [b"GET"], closed=True)
+        assert answer.status == 503
+        assert b"fastroute is stopping" in answer.body
+        writer.close()
 
 
 class TestDrain:

@@ -8,6 +8,7 @@ import orjson
 from prometheus_client.parser import text_string_to_metric_families
 
 from fastroute.views.endpoints import ENDPOINTS, VIEWS
+from fastroute.views.prometheus import metrics
 from tests.support.views import example_view
 
 PAGE = Path(__file__).parents[2] / "docs" / "endpoints.md"
@@ -30,12 +31,13 @@ def _endpoints() -> str:
 
 
 def _metrics() -> str:
-    text = VIEWS[b"/metrics"](example_view()).body.decode()
+    text = metrics(example_view()).body.decode()
     lines = []
     for family in text_string_to_metric_families(text):
         name = f"{family.name}_total" if family.type == "counter" else family.name
         labels = dict.fromkeys(label for s in family.samples for label in s.labels)
-        shown = ", ".join(f"`{label}`" for label in labels if label != "le")
+        own_first = sorted(labels, key=lambda label: label not in ("server", "model"))
+        shown = ", ".join(f"`{label}`" for label in own_first if label != "le")
         lines.append(f"| `{name}` | {family.type} | {shown} | {family.documentation} |")
     heads = ("| name | type | labels | meaning |", "| --- | --- | --- | --- |")
     return "\n".join(("", *heads, *lines, "", ""))

@@ -8,13 +8,16 @@ from itertools import zip_longest
 
 import msgspec
 
+from fastroute.cli.run_router import metrics_reply
 from fastroute.cli.run_worker import models_endpoint, own_endpoints
 from fastroute.config import Config
-from fastroute.ipc.messages import Configure, Message, Records, RoutedServer
+from fastroute.control.metrics import Numbers
+from fastroute.ipc.messages import Configure, Message, MetricsRequest, Records, RoutedServer
 from fastroute.ipc.request_record import RequestRecord
 from fastroute.ipc.score_table import MODEL_COUNTERS, ScoreTable, WorkerCells
 from fastroute.proxy.client import ClientConnection
 from fastroute.proxy.context import WorkerContext
+from fastroute.proxy.metrics_relay import MetricsRelay
 from fastroute.proxy.own_replies import Listener
 from fastroute.proxy.worker import Worker
 from fastroute.rules.server_state import ServerState
@@ -28,23 +31,40 @@ class Router:
         port: On 127.0.0.1.
         state: The worker's state; `state.cells` has its counters.
         table: The score table.
+        metrics: What its requests for /metrics wait in.
         observed: What it has told the supervisor of servers, oldest first.
+        metrics_requests: Requests for /metrics that it relayed.
+        renders_metrics: Whether those are answered, a moment later.
     """
 
-    def __init__(self, state: WorkerContext, table: ScoreTable, port: int) -> None:
+    def __init__(
+        self, state: WorkerContext, metrics: MetricsRelay, table: ScoreTable, port: int
+    ) -> None:
         self.state = state
+        self.metrics = metrics
         self.table = table
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.observed: list[Message] = []
+        self.metrics_requests: list[MetricsRequest] = []
+        self.renders_metrics = True
         self._records: list[RequestRecord] = []
         state.report = self._take
 
     def _take(self, message: Message) -> None:
         if isinstance(message, Records):
             self._records += message.records
+        elif isinstance(message, MetricsRequest):
+            self.metrics_requests.append(message)
+            if self.renders_metrics:
+                self.state.loop.call_soon(self.render_metrics, message)
         else:
             self.observed.append(message)
+
+    def render_metrics(self, request: MetricsRequest) -> None:
+        """Answer a request for /metrics, as the supervisor does."""
+        numbers = Numbers(self.table.snapshot(), self.state.configured, self.state.losses)
+        self.metrics.take(metrics_reply(numbers, request))
 
     def records(self) -> list[RequestRecord]:
         """What was told of ended requests, oldest first."""
@@ -138,11 +158,12 @@ async def running_router(
             RoutedServer(row=row, generation=1, url=url, max_concurrent_requests=capacity)
         )
     state.configure(Configure(config=Config(servers=(), **settings), servers=tuple(servers)))
-    listener = Listener(own_endpoints(state) | models_endpoint(state))
+    metrics = MetricsRelay(state)
+    listener = Listener(own_endpoints(state, metrics) | models_endpoint(state))
     server = await loop.create_server(lambda: ClientConnection(state, listener), "127.0.0.1", 0)
-    worker = Worker(state, [])
+    worker = Worker(state, [], metrics)
     worker.keep_time()
-    router = Router(state, table, server.sockets[0].getsockname()[1])
+    router = Router(state, metrics, table, server.sockets[0].getsockname()[1])
     try:
         yield router
         await until(lambda: not any(table.in_flight_totals()))

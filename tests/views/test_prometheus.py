@@ -1,9 +1,12 @@
+import gzip
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from fastroute.ipc.messages import ConfigState, FollowedName
 from fastroute.ipc.score_table import (
@@ -40,7 +43,7 @@ def families(shown):
     reply = metrics(shown)
     assert reply.status == 200
     assert reply.content_type == "text/plain; version=0.0.4; charset=utf-8"
-    return list(text_string_to_metric_families(reply.body.decode()))
+    return list(read_text(reply.body.decode()))
 
 
 def scraped(shown):
@@ -59,6 +62,92 @@ def of_server(shown):
     """The samples of the only server, without its label."""
     mark = re.compile(r"server=http://gpu-0:8000,|,?server=http://gpu-0:8000")
     return {mark.sub("", k): v for k, v in scraped(shown).items() if mark.search(k)}
+
+
+OPENMETRICS = "application/openmetrics-text;version=1.0.0"
+OF_PROMETHEUS_3 = (
+    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,"
+    "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
+)
+FORMER = Path(__file__).parents[1] / "data" / "views" / "metrics.txt"
+"""The example as it was rendered before prometheus_client did it; its numbers and names stay."""
+
+
+def numbers(found):
+    """All that Prometheus stores, with the types that it knows."""
+    return sorted(
+        (family.name, family.type, sample.name, sorted(sample.labels.items()), sample.value)
+        for family in found
+        for sample in family.samples
+    )
+
+
+class TestFormats:
+    @pytest.mark.parametrize(
+        ("accept", "content_type", "read"),
+        [
+            pytest.param("", "text/plain; version=0.0.4", read_text, id="none"),
+            pytest.param(
+                "text/html, */*;q=0.8",
+                "text/plain; version=0.0.4",
+                read_text,
+                id="browser",
+            ),
+            pytest.param(
+                "text/plain;version=1.0.0",
+                "text/plain; version=1.0.0",
+                read_text,
+                id="text-1.0.0",
+            ),
+            pytest.param(
+                OPENMETRICS,
+                "application/openmetrics-text; version=1.0.0",
+                read_openmetrics,
+                id="openmetrics",
+            ),
+            pytest.param(
+                OF_PROMETHEUS_3,
+                "application/openmetrics-text; version=1.0.0",
+                read_openmetrics,
+                id="prometheus-3",
+            ),
+            pytest.param(
+                "text/plain;version=x",
+                "text/plain; version=0.0.4",
+                read_text,
+                id="no-version",
+            ),
+            pytest.param(
+                "text/plain;version=1.x",
+                "text/plain; version=0.0.4",
+                read_text,
+                id="half-a-version",
+            ),
+        ],
+    )
+    def test_the_same_numbers_as_ever(self, accept, content_type, read):
+        reply = metrics(example_view(), accept)
+        assert reply.content_type.startswith(content_type)
+        assert reply.fields == ()
+        former = numbers(read_text(FORMER.read_text(encoding="utf-8")))
+        assert numbers(read(reply.body.decode())) == former
+
+    @pytest.mark.parametrize("accept", ["", OPENMETRICS])
+    def test_no_times_of_creation(self, accept):
+        assert b"_created" not in metrics(example_view(), accept).body
+
+    @pytest.mark.parametrize(
+        ("accepted", "is_compressed"),
+        [("", False), ("gzip", True), ("deflate, gzip;q=0.5", True), ("br", False)],
+    )
+    def test_compressed_if_the_client_asks(self, accepted, is_compressed):
+        plain, reply = metrics(example_view()), metrics(example_view(), "", accepted)
+        assert reply.fields == (((b"content-encoding", b"gzip"),) if is_compressed else ())
+        assert (gzip.decompress(reply.body) if is_compressed else reply.body) == plain.body
+
+    def test_a_nul_does_not_end_the_text(self):
+        shown = view(row(0, in_flight=2), servers=(routed(0, "http://a\0b"),))
+        assert scraped(shown)["fastroute_in_flight{server=http://a\ufffdb}"] == 2
 
 
 def test_every_family_has_one_type_and_a_description():

@@ -7,9 +7,37 @@ import subprocess
 from collections.abc import Callable
 from typing import Self, cast
 
+import msgspec
+
 from fastroute.control.workers.launch import StartedWorker
-from fastroute.ipc.messages import Drained, Message, MessageReader, Observed, Ready, Records, encode
+from fastroute.ipc.messages import (
+    Drained,
+    Message,
+    MessageReader,
+    MetricsReply,
+    MetricsRequest,
+    Observed,
+    Ready,
+    Records,
+    encode,
+)
 from fastroute.ipc.request_record import RequestRecord
+
+
+class Reports(msgspec.Struct, frozen=True):
+    """Callbacks for what a worker reports.
+
+    Attributes:
+        ready: Called when the worker says that it accepts clients.
+        observed: Called with what it saw of a server.
+        records: Called with requests that have ended.
+        metrics: Called with a request for /metrics, and what sends the reply.
+    """
+
+    ready: Callable[["WorkerProcess"], None]
+    observed: Callable[[Observed], None]
+    records: Callable[[list[RequestRecord]], None] = lambda _: None
+    metrics: Callable[[MetricsRequest, Callable[[MetricsReply], None]], None] = lambda *_: None
 
 
 class WorkerProcess(asyncio.Protocol):
@@ -21,24 +49,15 @@ class WorkerProcess(asyncio.Protocol):
         was_ready: Whether it has said that it accepts clients.
     """
 
-    __slots__ = ("_channel", "_code", "_exited", "_on_observed", "_on_ready", "_on_records",
-                 "_process", "_reader", "index", "name", "was_ready")  # fmt: skip
+    __slots__ = ("_channel", "_code", "_exited", "_process", "_reader", "_reports", "index",
+                 "name", "was_ready")  # fmt: skip
 
-    def __init__(
-        self,
-        index: int,
-        process: "subprocess.Popen[bytes]",
-        on_ready: Callable[["WorkerProcess"], None],
-        on_observed: Callable[[Observed], None],
-        on_records: Callable[[list[RequestRecord]], None],
-    ) -> None:
+    def __init__(self, index: int, process: "subprocess.Popen[bytes]", reports: Reports) -> None:
         """Take charge of a process that was just started; use `attend`."""
         self.index = index
         self.name = f"worker {index} (pid {process.pid})"
         self._process = process
-        self._on_ready = on_ready
-        self._on_observed = on_observed
-        self._on_records = on_records
+        self._reports = reports
         self.was_ready = False
         self._reader = MessageReader()
         self._channel: asyncio.Transport | None = None
@@ -49,24 +68,15 @@ class WorkerProcess(asyncio.Protocol):
         asyncio.get_running_loop().add_reader(pidfd, self._process_exited, pidfd)
 
     @classmethod
-    async def attend(
-        cls,
-        index: int,
-        started: StartedWorker,
-        on_ready: Callable[["WorkerProcess"], None],
-        on_observed: Callable[[Observed], None],
-        on_records: Callable[[list[RequestRecord]], None] = lambda _: None,
-    ) -> Self:
+    async def attend(cls, index: int, started: StartedWorker, reports: Reports) -> Self:
         """Open the channel to a worker.
 
         Args:
             index: Its place among the workers.
             started: It.
-            on_ready: Called when the worker says that it accepts clients.
-            on_observed: Called with what it saw of a server.
-            on_records: Called with requests that have ended.
+            reports: Called with what it reports.
         """
-        worker = cls(index, started.process, on_ready, on_observed, on_records)
+        worker = cls(index, started.process, reports)
         loop = asyncio.get_running_loop()
         await loop.create_unix_connection(lambda: worker, sock=started.channel)
         return worker
@@ -110,11 +120,13 @@ class WorkerProcess(asyncio.Protocol):
         match message:
             case Ready():
                 self.was_ready = True
-                self._on_ready(self)
+                self._reports.ready(self)
             case Observed():
-                self._on_observed(message)
+                self._reports.observed(message)
             case Records():
-                self._on_records(message.records)
+                self._reports.records(message.records)
+            case MetricsRequest():
+                self._reports.metrics(message, self.send)
             case Drained():
                 self.hang_up()  # It says no more, and waits for this.
             case _:

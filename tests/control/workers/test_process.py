@@ -6,7 +6,7 @@ import pytest
 from fastroute.config import config_from_urls
 from fastroute.control.workers.launch import WorkerSpec, start_worker
 from fastroute.control.workers.listeners import open_listeners
-from fastroute.control.workers.process import WorkerProcess, exit_text
+from fastroute.control.workers.process import Reports, WorkerProcess, exit_text
 from fastroute.ipc.logs import LogOptions
 from fastroute.ipc.messages import Configure, Drain, Observed, encode
 from fastroute.ipc.score_table import ScoreTable
@@ -17,6 +17,9 @@ CONFIGURE = Configure(config=config_from_urls(["http://127.0.0.1:9"], 1), server
 
 def nothing(_):
     pass
+
+
+SILENT = Reports(nothing, nothing)
 
 
 @pytest.fixture(name="spec")
@@ -38,7 +41,9 @@ def spec_fixture():
 def test_a_worker_becomes_ready_and_drains(spec):
     async def main():
         ready = asyncio.Event()
-        worker = await WorkerProcess.attend(0, start_worker(spec), lambda _: ready.set(), nothing)
+        worker = await WorkerProcess.attend(
+            0, start_worker(spec), Reports(lambda _: ready.set(), nothing)
+        )
         assert not worker.was_ready
         worker.send(CONFIGURE)
         async with asyncio.timeout(20):
@@ -54,7 +59,7 @@ def test_a_worker_becomes_ready_and_drains(spec):
 
 def test_a_killed_worker(spec):
     async def main():
-        worker = await WorkerProcess.attend(0, start_worker(spec), nothing, nothing)
+        worker = await WorkerProcess.attend(0, start_worker(spec), SILENT)
         worker.kill()
         async with asyncio.timeout(20):
             assert await worker.wait() == -signal.SIGKILL
@@ -67,7 +72,9 @@ def test_what_it_observes_is_passed_on(spec):
 
     async def main():
         observed = []
-        worker = await WorkerProcess.attend(0, start_worker(spec), nothing, observed.append)
+        worker = await WorkerProcess.attend(
+            0, start_worker(spec), Reports(nothing, observed.append)
+        )
         worker.data_received(encode(seen))
         assert observed == [seen]
         worker.kill()
@@ -86,7 +93,7 @@ def test_what_it_observes_is_passed_on(spec):
 )
 def test_a_worker_that_talks_nonsense_is_killed(spec, data):
     async def main():
-        worker = await WorkerProcess.attend(0, start_worker(spec), nothing, nothing)
+        worker = await WorkerProcess.attend(0, start_worker(spec), SILENT)
         worker.data_received(data)
         async with asyncio.timeout(20):
             assert await worker.wait() == -signal.SIGKILL
@@ -96,7 +103,7 @@ def test_a_worker_that_talks_nonsense_is_killed(spec, data):
 
 def test_cancelled_waiting_can_be_taken_up_again(spec):
     async def main():
-        worker = await WorkerProcess.attend(0, start_worker(spec), nothing, nothing)
+        worker = await WorkerProcess.attend(0, start_worker(spec), SILENT)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0):
                 await worker.wait()
