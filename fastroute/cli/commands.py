@@ -20,9 +20,7 @@ from fastroute.cli.logging_options import (
     AccessLogOption,
     LogBackupsOption,
     LogFileOption,
-    LogFormat,
     LogFormatOption,
-    LogLevel,
     LogLevelOption,
     LogMaxBytesOption,
     fills_stdout,
@@ -41,7 +39,7 @@ from fastroute.cli.version import VersionOption, version_line
 from fastroute.config import Config
 from fastroute.control.config_file import FixedConfig, WatchedConfig
 from fastroute.errors import ConfigError
-from fastroute.ipc.logs import LogOptions, configure_logging
+from fastroute.ipc.logs import LogFormat, LogLevel, LogOptions, configure_logging
 
 if TYPE_CHECKING:
     from fastroute.demo.show import Show
@@ -173,7 +171,7 @@ def run(  # noqa: PLR0913  the options are the interface
     with_screen = not fills_stdout(source.config) and _has_screen(console)
     logs = LogOptions(
         level=log_level,
-        form=log_format.value,
+        form=log_format,
         file=None if log_file is None else str(log_file),
         max_bytes=log_max_bytes,
         backups=log_backups,

@@ -1,6 +1,5 @@
 """Options of `fastroute run` that say what is written down, and where."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -8,32 +7,8 @@ import msgspec
 import typer
 
 from fastroute.cli.options import Override
-from fastroute.config import Config, check_options
-
-
-class LogLevel(StrEnum):
-    """What is logged: this and everything more serious."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-class LogFormat(StrEnum):
-    """What a log line looks like."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-class AccessLog(StrEnum):
-    """Whether each request gets a line, and what it looks like."""
-
-    OFF = "off"
-    TEXT = "text"
-    JSON = "json"
-
+from fastroute.config import AccessLogForm, Config, check_options
+from fastroute.ipc.logs import LogFormat, LogLevel
 
 LogLevelOption = Annotated[
     LogLevel, typer.Option(case_sensitive=False, help="Log this and everything more serious.")
@@ -49,7 +24,7 @@ LogBackupsOption = Annotated[
     int, typer.Option(min=0, max=1000, help="How many log files put aside are kept.")
 ]
 AccessLogOption = Annotated[
-    AccessLog | None,
+    AccessLogForm | None,
     typer.Option(
         case_sensitive=False, help="Write each request down.", show_default="as in the file"
     ),

@@ -2,9 +2,10 @@
 
 from fastroute.config.parse import check_options, config_from_urls, load_config, parse_config
 from fastroute.config.setting import SettingDoc, setting_docs
-from fastroute.config.settings import Config, ServerConfig
+from fastroute.config.settings import AccessLogForm, Config, ServerConfig
 
 __all__ = [
+    "AccessLogForm",
     "Config",
     "ServerConfig",
     "SettingDoc",

@@ -3,6 +3,8 @@
 `setting_docs` finds them there for the error messages, the documentation and the tests.
 """
 
+import re
+from collections.abc import Iterable
 from typing import Annotated, Any, get_args, get_type_hints
 
 import msgspec
@@ -11,27 +13,36 @@ from msgspec import Meta
 DAY = 86_400
 """Seconds."""
 
-Seconds = Annotated[float, Meta(ge=0.001, le=DAY, extra={"unit": "seconds"})]
-SecondsOrZero = Annotated[float, Meta(ge=0, le=DAY, extra={"unit": "seconds"})]
-# More than 20 a second would cost a server more than it tells.
-ScrapeSeconds = Annotated[float, Meta(ge=0.05, le=DAY, extra={"unit": "seconds"})]
-
 
 def limits(unit: str, low: float, high: float) -> Meta:
+    """Declare the smallest and the largest number that a value may be."""
     return Meta(ge=low, le=high, extra={"unit": unit})
 
 
 def form(allowed: str) -> Meta:
-    """What a value that is no number must be."""
+    """Declare the words that say what a value must be, where it is not a number."""
     return Meta(extra={"allowed": allowed})
 
 
+def choice(words: Iterable[str]) -> Meta:
+    """Declare the words of which a value must be one."""
+    words = tuple(words)
+    pattern = rf"\A({'|'.join(map(re.escape, words))})\Z"
+    return Meta(pattern=pattern, extra={"allowed": f"must be one of {listed(words)}"})
+
+
 def about(description: str) -> Meta:
+    """Declare the description of a setting."""
     return Meta(description=description)
 
 
-def listed(words: Any) -> str:
-    return ", ".join(f'"{word}"' for word in get_args(words))
+def listed(words: Iterable[str]) -> str:
+    """Write words for an error message."""
+    return ", ".join(f'"{word}"' for word in words)
+
+
+Seconds = Annotated[float, limits("seconds", 0.001, DAY)]
+SecondsOrZero = Annotated[float, limits("seconds", 0, DAY)]
 
 
 class SettingDoc(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,28 +4,39 @@ Each setting is one field of `Config`; its range, unit and description stand in 
 """
 
 import functools
-from typing import Annotated, Literal, get_args
+from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
 from fastroute.config.setting import (
     DAY,
-    ScrapeSeconds,
     Seconds,
     SecondsOrZero,
     about,
+    choice,
     form,
     limits,
     listed,
 )
 from fastroute.rules.health_check import DEFAULT_PATH, HealthCheck
+from fastroute.rules.policy import POLICIES
+from fastroute.rules.retry import RETRY_REASONS
 from fastroute.server_address import URL_FORM, ServerAddress
 
-PolicyName = Literal["load", "least_inflight", "power_of_two", "round_robin", "random"]
-RetryReason = Literal["connect", "reset", "429", "502", "503", "504"]
-AccessLogForm = Literal["off", "text", "json"]
 
+class AccessLogForm(StrEnum):
+    """Form of the access log: off, for people, or for programs."""
+
+    OFF = "off"
+    TEXT = "text"
+    JSON = "json"
+
+
+# More than 20 a second would cost a server more than it tells.
+ScrapeSeconds = Annotated[float, limits("seconds", 0.05, DAY)]
+RetryReason = Annotated[str, choice(RETRY_REASONS)]
 MODELS_FORM = form('must be a list of names such as [ "llama3.1:8b" ]')
 ModelName = Annotated[str, Meta(min_length=1, max_length=1000)]
 # What a field of a head may hold, and no more.
@@ -72,7 +83,7 @@ class ServerConfig(
     ] = None
     weight: Annotated[
         float,
-        Meta(ge=0.001, le=1000, extra={"unit": ""}),
+        limits("", 0.001, 1000),
         about("Its share of the load beyond what max_concurrent_requests says."),
     ] = 1.0
     drain: Annotated[
@@ -109,8 +120,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     servers: tuple[ServerConfig, ...]
     policy: Annotated[
-        PolicyName,
-        form(f"must be one of {listed(PolicyName)}"),
+        str,
+        choice(POLICIES),
         about("How a server is chosen among those that can take a request."),
     ] = "load"
     scrape_interval: Annotated[
@@ -141,7 +152,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         about("Time between two questions to a server for its models."),
     ] = 30.0
     dns_interval: Annotated[
-        Annotated[float, Meta(ge=0.1, le=DAY, extra={"unit": "seconds"})],
+        float,
+        limits("seconds", 0.1, DAY),
         about("Time between two look-ups of a name that is followed (http+dns://)."),
     ] = 5.0
     dns_hold: Annotated[
@@ -217,9 +229,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = 3
     retry_on: Annotated[
         tuple[RetryReason, ...],
-        form(f"must be a list of some of {listed(RetryReason)}"),
+        form(f"must be a list of some of {listed(RETRY_REASONS)}"),
         about("What lets another server be tried: failures, and statuses of answers."),
-    ] = get_args(RetryReason)
+    ] = RETRY_REASONS
     connect_timeout: Annotated[
         Seconds,
         about("How long connecting to a server may take, TLS included."),
@@ -267,7 +279,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         about("How long answers in flight may take to finish after SIGTERM or SIGINT."),
     ] = 30.0
     config_reload_interval: Annotated[
-        Annotated[float, Meta(ge=0.1, le=DAY, extra={"unit": "seconds"})],
+        float,
+        limits("seconds", 0.1, DAY),
         about("Within what time a change of this file is seen."),
     ] = 1.0
     admin_port: Annotated[
@@ -279,7 +292,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         AccessLogForm,
         form(f"must be one of {listed(AccessLogForm)}"),
         about("Whether each request is written down on a line of its own, and in which form."),
-    ] = "off"
+    ] = AccessLogForm.OFF
     access_log_file: Annotated[
         FilePath,
         form('must be the path of a file, or "-" for stdout'),

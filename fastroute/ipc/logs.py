@@ -5,33 +5,48 @@ import logging
 import os
 import sys
 from datetime import UTC, datetime
+from enum import StrEnum
 from logging.handlers import WatchedFileHandler
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 TIME = "%Y-%m-%dT%H:%M:%S"
 
-LogForm = Literal["text", "json"]
-
 log = logging.getLogger("supervisor")
+
+
+class LogLevel(StrEnum):
+    """Seriousness from which on lines are logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """Form of a log line."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 class LogOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How to log, the same for the supervisor and its workers.
 
     Attributes:
-        level: `debug`, `info`, `warning` or `error`; what is below it is dropped.
-        form: Of a line.
+        level: Less serious lines are dropped.
+        form: Form of a line.
         file: Path of a file, or None for stderr.
         max_bytes: The size from which the file is put aside; 0 for never.
         backups: How many files that were put aside are kept.
         also_stderr: Whether lines go to stderr too where there is a file: the monitor shows them.
     """
 
-    level: str = "info"
-    form: LogForm = "text"
+    level: LogLevel = LogLevel.INFO
+    form: LogFormat = LogFormat.TEXT
     file: str | None = None
     max_bytes: int = 0
     backups: int = 0
@@ -85,7 +100,7 @@ def configure_logging(options: LogOptions) -> None:
         handlers.append(LogFile(options.file, encoding="utf-8", errors="backslashreplace"))
     if options.file is None or options.also_stderr:
         handlers.append(logging.StreamHandler(sys.stderr))
-    formatter = JsonFormatter() if options.form == "json" else logging.Formatter(LINE, TIME)
+    formatter = JsonFormatter() if options.form == LogFormat.JSON else logging.Formatter(LINE, TIME)
     for handler in handlers:
         handler.setFormatter(formatter)
     logging.basicConfig(level=options.level.upper(), handlers=handlers)

@@ -1,7 +1,7 @@
 import pytest
 
-from fastroute.cli.logging_options import AccessLog, fills_stdout, overrides
-from fastroute.config import Config
+from fastroute.cli.logging_options import fills_stdout, overrides
+from fastroute.config import AccessLogForm, Config
 from fastroute.errors import ConfigError
 
 
@@ -10,9 +10,9 @@ from fastroute.errors import ConfigError
     [
         pytest.param({}, ("text", "a.log"), id="none"),
         pytest.param({"access_log": None, "access_log_file": None}, ("text", "a.log"), id="unset"),
-        pytest.param({"access_log": AccessLog.JSON}, ("json", "a.log"), id="form"),
+        pytest.param({"access_log": AccessLogForm.JSON}, ("json", "a.log"), id="form"),
         pytest.param(
-            {"access_log": AccessLog.OFF, "access_log_file": "-"}, ("off", "-"), id="both"
+            {"access_log": AccessLogForm.OFF, "access_log_file": "-"}, ("off", "-"), id="both"
         ),
     ],
 )
