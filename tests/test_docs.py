@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from fastroute.config import Config, ServerConfig, parse_config, setting_docs
+from fastroute.rules.policy import POLICIES
 from tests.support import contributing_page
 from tests.support.command import RunningCommand, running
-from tests.support.configuration_page import PAGE, with_tables
+from tests.support.configuration_page import EXAMPLE, PAGE, with_policies, with_tables
 from tests.support.programs import require
 from tests.support.standins import StandInProcess, standin_process
 
@@ -218,6 +219,13 @@ def test_the_configuration_reference_is_up_to_date():
     """Run `make docs` to render it again."""
     page = PAGE.read_text(encoding="utf-8")
     assert page == with_tables(page)
+
+
+def test_the_example_of_a_configuration_is_up_to_date():
+    """Run `make docs` to render it again."""
+    example = EXAMPLE.read_text(encoding="utf-8")
+    assert example == with_policies(example)
+    assert all(f"#   {name} " in example for name in POLICIES)
 
 
 def test_the_tree_of_packages_is_up_to_date():

@@ -1,4 +1,7 @@
-"""The tables of docs/configuration.md, from the code; run as a module, it writes them anew."""
+"""The generated parts of docs/configuration.md and servers.example.toml, from the code.
+
+Run as a module, it renders them again.
+"""
 
 import re
 from collections.abc import Iterable
@@ -10,8 +13,11 @@ import typer
 
 from fastroute.cli.commands import app
 from fastroute.config import Config, ServerConfig, setting_docs
+from fastroute.rules.policy import POLICIES, Candidate, Loads, Policy
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
+EXAMPLE = Path(__file__).parents[2] / "servers.example.toml"
+POLICY_LINES = re.compile(r"(?<=One of\n)(#   .+\n)+(?=policy = )")
 PART = re.compile(r"(?<=<!-- rendered: )(\w+) -->\n.*?(?=<!-- end -->)", re.DOTALL)
 
 
@@ -20,9 +26,17 @@ def with_tables(page: str) -> str:
     parts = {
         "servers": lambda: _settings(ServerConfig),
         "config": lambda: _settings(Config),
+        "policies": _policies,
         "commands": _commands,
     }
     return PART.sub(lambda found: f"{found[1]} -->\n\n{parts[found[1]]()}\n\n", page)
+
+
+def with_policies(example: str) -> str:
+    """The example with a line for each policy in the comment of the setting."""
+    width = max(map(len, POLICIES))
+    lines = (f"#   {policy.name:<{width}}  {policy.chooses}\n" for policy in POLICIES.values())
+    return POLICY_LINES.sub(lambda _: "".join(lines), example)
 
 
 def shown_default(struct: type[msgspec.Struct], name: str) -> str:
@@ -52,6 +66,18 @@ def _settings(struct: type[msgspec.Struct]) -> str:
         for doc in setting_docs(struct).values()
     )
     return _table(("key", "default", "a value is", "meaning"), rows)
+
+
+def _policies() -> str:
+    heads = ("policy", "chooses", "reason that `explain = true` shows, for example")
+    rows = ((f"`{each.name}`", each.chooses, f"`{_reason(each)}`") for each in POLICIES.values())
+    return _table(heads, rows)
+
+
+def _reason(policy: type[Policy]) -> str:
+    """A policy's reason for a choice among four servers, of which one is idle."""
+    four = [Candidate(row, 8) for row in range(4)]
+    return policy().explain(four[0], four, Loads([0] * 4, [0, 1, 1, 1]))
 
 
 def _commands() -> str:
@@ -109,4 +135,5 @@ def _cell(text: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for path, rendered in ((PAGE, with_tables), (EXAMPLE, with_policies)):
+        path.write_text(rendered(path.read_text(encoding="utf-8")), encoding="utf-8")
