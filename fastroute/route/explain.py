@@ -50,11 +50,11 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings that decide."""
+    """The settings that decide, named as in `Config`."""
 
-    policy: str = "load"
-    busy_threshold: float = 0.5
-    aliases: Mapping[str, str] = {}
+    policy: str
+    busy_threshold: float
+    aliases: Mapping[str, str]
 
 
 class Ranked(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ import contextlib
 import ssl
 from collections.abc import Callable, Sequence
 
+import msgspec
 from msgspec.structs import replace
 
 from fastroute.api.report import ModelsReport, Report
@@ -43,10 +44,7 @@ async def ask_servers(
         return known
 
     servers = await asyncio.gather(*map(of_server, config.servers))
-    settings = Settings(
-        policy=config.policy, busy_threshold=config.busy_threshold, aliases=config.aliases
-    )
-    return servers, settings
+    return servers, msgspec.convert(config, Settings, from_attributes=True)
 
 
 async def _ask_server(server: ServerConfig, config: Config, client: ServerClient) -> Known:

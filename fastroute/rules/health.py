@@ -97,16 +97,19 @@ NO_FACTS = Facts()
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings of servers.toml that are about health. Times in seconds."""
+    """Those settings of servers.toml that are about health. Times in seconds.
 
-    health_check_interval: float = 10.0
-    enable_active_health_check: bool = True
-    health_check_consecutive_failures: int = 3
-    health_check_window_size: int = 10
-    health_check_min_success_rate: float = 0.5
-    health_check_max_response_time: float = 10.0
-    failure_threshold: int = 5
-    auto_recovery_threshold: float = 60.0
+    Defaults and ranges are those of the fields of the same names in `Config`.
+    """
+
+    health_check_interval: float
+    enable_active_health_check: bool
+    health_check_consecutive_failures: int
+    health_check_window_size: int
+    health_check_min_success_rate: float
+    health_check_max_response_time: float
+    failure_threshold: int
+    auto_recovery_threshold: float
 
 
 class Change(msgspec.Struct, frozen=True):

@@ -14,7 +14,9 @@ from fastroute.proxy.router import Router, UnknownModel
 from fastroute.route.explain import Explanation, Known, Settings, explain
 from fastroute.rules.policy import POLICIES
 from fastroute.rules.server_state import ServerState
+from tests.support.settings import settings_of
 
+DEFAULTS = settings_of(Settings)
 UP, DOWN, DRAINING = ServerState.UP, ServerState.DOWN, ServerState.DRAINING
 TRIAL, COOLING = ServerState.TRIAL, ServerState.COOLING
 
@@ -105,7 +107,7 @@ def left_out(explanation: Explanation) -> dict[str, str]:
     ],
 )
 def test_who_is_chosen(servers, expected, words):
-    found = explain(servers, "m", Settings())
+    found = explain(servers, "m", DEFAULTS)
     assert (chances(found), found.words) == (expected, words)
 
 
@@ -121,7 +123,7 @@ def test_why_others_are_left_out():
         server("h", None),
         server("i", None, state=DOWN, reason="no answer"),
     ]
-    assert left_out(explain(servers, "m", Settings())) == {
+    assert left_out(explain(servers, "m", DEFAULTS)) == {
         "b": "down: cannot connect: Connection refused",
         "c": "draining",
         "d": "cooling: answered 503; asked only when there is no other",
@@ -134,15 +136,15 @@ def test_why_others_are_left_out():
 
 
 def test_a_request_without_a_model_goes_anywhere():
-    found = explain([server("a", ("x",)), server("b", None)], None, Settings())
+    found = explain([server("a", ("x",)), server("b", None)], None, DEFAULTS)
     assert chances(found) == {"a": 0.5, "b": 0.5}
-    assert explain([server("a", state=DOWN)], None, Settings()).words == (
+    assert explain([server("a", state=DOWN)], None, DEFAULTS).words == (
         "no server: none can be asked now"
     )
 
 
 def test_an_alias_stands_for_its_model():
-    aliased = Settings(aliases={"gpt": "m"})
+    aliased = settings_of(Settings, aliases={"gpt": "m"})
     found = explain([server("a"), server("b", ("x",))], "gpt", aliased)
     assert (found.model, chances(found)) == ("m", {"a": 1})
     lost = explain([server("a")], "z", aliased)
@@ -198,13 +200,13 @@ def test_an_alias_stands_for_its_model():
     ],
 )
 def test_policies(policy, servers, expected, words):
-    found = explain(servers, "m", Settings(policy=policy))
+    found = explain(servers, "m", settings_of(Settings, policy=policy))
     assert chances(found) == pytest.approx(expected, abs=0.001)
     assert words is None or found.words == words
 
 
 def test_two_hundred_servers_alike_are_equal():
-    found = chances(explain([server(str(n)) for n in range(200)], "m", Settings()))
+    found = chances(explain([server(str(n)) for n in range(200)], "m", DEFAULTS))
     assert len(found) == 200
     assert set(found.values()) == {0.005}
 
@@ -213,7 +215,7 @@ def test_the_scores_are_those_of_load_stats():
     found = explain(
         [server("a", foreign_load=2.5, in_flight=3, max_concurrent_requests=8, weight=2)],
         "m",
-        Settings(),
+        DEFAULTS,
     )
     assert found.ranked[0].score == 5.5 / 16
 
@@ -249,7 +251,7 @@ def test_the_router_chooses_the_same(servers, model, policy, aliases):
     """Whom the router chooses, and whom it never does in 60 times, is what is explained."""
     named = [Known(**{**_fields(known), "url": f"http://s{n}"}) for n, known in enumerate(servers)]
     chosen = asyncio.run(_asked(named, model, policy, aliases))
-    found = explain(named, model, Settings(policy=policy, aliases=aliases))
+    found = explain(named, model, settings_of(Settings, policy=policy, aliases=aliases))
     explained = chances(found)
     assert set(chosen) <= set(explained)
     # One with a real chance is chosen in the end: it is missed once in 10^9 runs.

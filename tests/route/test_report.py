@@ -3,7 +3,9 @@ import json
 from fastroute.route.explain import Known, Settings, explain
 from fastroute.route.report import as_json, lines
 from fastroute.rules.server_state import ServerState
+from tests.support.settings import settings_of
 
+DEFAULTS = settings_of(Settings)
 SERVERS = [
     Known(url="http://gpu-1:8000", models=("m",), foreign_load=2.5, in_flight=3),
     Known(url="http://gpu-2:8000", models=("m",), max_concurrent_requests=16, weight=2.0,
@@ -13,7 +15,7 @@ SERVERS = [
 
 
 def test_lines():
-    assert lines(explain(SERVERS, "m", Settings())) == [
+    assert lines(explain(SERVERS, "m", DEFAULTS)) == [
         "http://gpu-2:8000: the lowest score is taken (policy load)",
         "",
         "SERVER             CHANCE  SCORE  OWN  OTHERS     CAP",
@@ -24,7 +26,9 @@ def test_lines():
 
 
 def test_json():
-    document = json.loads(as_json(explain(SERVERS, "alias", Settings(aliases={"alias": "m"}))))
+    document = json.loads(
+        as_json(explain(SERVERS, "alias", settings_of(Settings, aliases={"alias": "m"})))
+    )
     assert document["model"] == "m"
     assert document["policy"] == "load"
     assert document["chosen"] == "http://gpu-2:8000"
@@ -37,7 +41,7 @@ def test_json():
 
 
 def test_json_of_a_tie_and_of_nobody():
-    tie = json.loads(as_json(explain([SERVERS[1], SERVERS[1]], "m", Settings())))
+    tie = json.loads(as_json(explain([SERVERS[1], SERVERS[1]], "m", DEFAULTS)))
     assert (tie["chosen"], len(tie["among"])) == (None, 2)
-    nobody = json.loads(as_json(explain(SERVERS, "x", Settings())))
+    nobody = json.loads(as_json(explain(SERVERS, "x", DEFAULTS)))
     assert (nobody["chosen"], nobody["among"]) == (None, [])

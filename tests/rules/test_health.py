@@ -14,11 +14,14 @@ from fastroute.rules.health import (
     ServerHealth,
 )
 from fastroute.rules.server_state import ServerState
+from tests.support.settings import settings_of
 
 UP, DOWN, DRAINING = ServerState.UP, ServerState.DOWN, ServerState.DRAINING
 TRIAL, COOLING = ServerState.TRIAL, ServerState.COOLING
 OK, FAILED, SLOW = Event.PROBE_OK, Event.PROBE_FAILED, Event.PROBE_SLOW
-LIMITS = Limits(
+
+LIMITS = settings_of(
+    Limits,
     health_check_interval=10.0,
     health_check_consecutive_failures=3,
     health_check_window_size=10,
@@ -38,9 +41,9 @@ def at_start(*events: Event, limits: Limits = LIMITS, retry_after: float = 0.0) 
     return health
 
 
-PASSIVE = Limits(enable_active_health_check=False, auto_recovery_threshold=1.0)
-PASSIVE_AT_ONCE = Limits(enable_active_health_check=False, auto_recovery_threshold=0.0)
-SHORT_WAIT = Limits(auto_recovery_threshold=0.5)
+PASSIVE = settings_of(Limits, enable_active_health_check=False, auto_recovery_threshold=1.0)
+PASSIVE_AT_ONCE = settings_of(Limits, enable_active_health_check=False, auto_recovery_threshold=0.0)
+SHORT_WAIT = settings_of(Limits, auto_recovery_threshold=0.5)
 
 # How each state is reached: as seldom as it changes, and on the brink of each change.
 HISTORIES = {
@@ -268,7 +271,7 @@ def test_the_past_is_forgotten_when_it_is_back():
 
 def test_a_smaller_window_forgets_at_once():
     health = at_start(*[OK] * 8, FAILED)
-    health.record.limits = Limits(health_check_window_size=2)
+    health.record.limits = settings_of(Limits, health_check_window_size=2)
     health.observe(OK, LATER)
     assert health.record.success_rate == 0.5
 
@@ -285,7 +288,7 @@ def test_a_smaller_window_forgets_at_once():
 )
 def test_probe_interval(history, interval, expected):
     health = HISTORIES[history][1]()
-    health.record.limits = Limits(health_check_interval=interval)
+    health.record.limits = settings_of(Limits, health_check_interval=interval)
     assert health.probe_interval == expected
 
 
@@ -432,7 +435,7 @@ def test_a_later_refusal_lengthens_and_never_shortens():
 
 
 def test_without_probes_time_brings_it_on_trial():
-    limits = Limits(enable_active_health_check=False, auto_recovery_threshold=60.0)
+    limits = settings_of(Limits, enable_active_health_check=False, auto_recovery_threshold=60.0)
     health = at_start(*[Event.REQUEST_FAILED] * 5, limits=limits)
     assert health.due == START + 60
     assert health.observe(Event.TIME, START + 59.9) is None

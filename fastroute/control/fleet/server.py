@@ -385,7 +385,7 @@ class FleetServer:
 
 
 def _limits(config: Config) -> Limits:
-    return Limits(**{name: getattr(config, name) for name in Limits.__struct_fields__})
+    return msgspec.convert(config, Limits, from_attributes=True)
 
 
 def _nameplate(model: str) -> msgspec.Raw:
