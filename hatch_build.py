@@ -20,6 +20,7 @@ MODULES = (
     "fastroute.rules.json_object",
     "fastroute.rules.head_match",
     "fastroute.rules.message",
+    "fastroute.rules.response",
     "fastroute.rules.model_name",
     "fastroute.rules.policy",
     "fastroute.proxy.upstream",

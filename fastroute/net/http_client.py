@@ -1,11 +1,10 @@
-"""The supervisor's HTTP client: GET from one server, over one connection that is kept alive.
+"""The supervisor's HTTP client: GET from one server, over one keep-alive connection.
 
-httptools finds the parts of a reply, and what they mean is decided as it is for clients' replies
-(`rules.message`); by h11 a scrape took half as much CPU again. A client is for one loop that asks
-one thing at a time, such as the scraper of one server: so no request ever waits behind another,
-slower one. vLLM closes a connection that was idle for 5 s; this side does so after 4. A kept
-connection that ends without a byte of reply crossed with our request, so the request is sent once
-more on a new one.
+The end of a response is found as for clients' requests (`rules.response`); with h11 a scrape took
+half as much CPU again. A client is for one loop with one request at a time, such as the scraper of
+one server, so no request waits behind a slower one. vLLM closes a connection that was idle for 5 s;
+this side does so after 4. If a kept connection ends without a byte of the response, its end crossed
+with our request, and the request is sent once more on a new connection.
 """
 
 import asyncio
@@ -15,33 +14,36 @@ import socket
 import ssl
 from typing import cast
 
-import httptools
 import msgspec
 
-from fastroute.errors import BadReply
 from fastroute.net.resolver import Resolver
-from fastroute.rules.framing import Body
+from fastroute.rules.framing import Body, ReplyEnd, Unwrapper
+from fastroute.rules.head_match import HeadMatcher
 from fastroute.rules.message import ReplyHead
+from fastroute.rules.response import ResponseFramer
 from fastroute.server_address import ServerAddress
 
 IDLE_TIMEOUT = 4.0
 """Seconds after which an idle connection is closed, unless told otherwise."""
 
 MAX_BODY_BYTES = 8 << 20
-"""A reply's body may not be longer. Metrics are 64 KB, of many engines some hundreds."""
+"""Limit for a response's body. Metrics are 64 KB, of many engines some hundreds."""
 
 MAX_BYTES = 2 * MAX_BODY_BYTES
-"""Of a whole reply as it comes, with what chunks and trailers add."""
+"""Limit for a whole response as it comes, with what chunks and trailers add."""
 
 MAX_HEAD_BYTES = 64 << 10
-"""Of a reply's head, with the informational ones before it."""
+"""Limit for a response's head."""
+
+# An exporter's heads differ by their length and their date.
+_KNOWN_HEADS = 4
 
 
 class ClientError(Exception):
-    """There is no whole reply; the message says why, in a few words for a log line.
+    """There is no complete response; the message says why, in a few words for a log line.
 
     Attributes:
-        timed_out: Whether it only took too long.
+        timed_out: True if it only took too long.
     """
 
     def __init__(self, reason: str, *, timed_out: bool = False) -> None:
@@ -50,14 +52,14 @@ class ClientError(Exception):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """A whole reply, whatever its status."""
+    """A complete response with any status."""
 
     status: int
     body: bytes
 
 
 class ServerClient:
-    """Asks one server, one request at a time. Close it when done."""
+    """Sends requests to one server, one at a time. Close it when done."""
 
     __slots__ = ("_address", "_called", "_connection", "_fields", "_idle_timeout", "_resolver",
                  "_tls")  # fmt: skip
@@ -76,11 +78,11 @@ class ServerClient:
 
         Args:
             address: Where the server listens.
-            called: What it is called to its face, where that is not its address.
+            called: Its name for Host and TLS, if that is not its address.
             api_key: Sent as `Authorization: Bearer`.
-            tls: For https; share one among clients, as making it reads all root certificates.
+            tls: For https; share it between clients, since making it reads all root certificates.
             idle_timeout: Seconds after which an idle connection is closed.
-            resolver: Where the address has a name; share one among clients.
+            resolver: For an address with a name; share it between clients.
         """
         self._address = address
         self._called = called or address
@@ -94,14 +96,14 @@ class ServerClient:
         self._connection: _Connection | None = None
 
     async def get(self, target: str, within: float) -> Reply:
-        """Ask, and wait for the whole reply.
+        """Send a request and wait for the complete response.
 
         Args:
             target: Path and query.
-            within: Seconds for all of it, connecting included.
+            within: Timeout in seconds, connecting included.
 
         Raises:
-            ClientError: There is no whole reply.
+            ClientError: There is no complete response.
         """
         request = b"GET %b HTTP/1.1\r\n%b\r\n" % (target.encode("ascii"), self._fields)
         try:
@@ -111,7 +113,7 @@ class ServerClient:
             raise ClientError(f"no answer within {within:g} s", timed_out=True) from None
         finally:
             if self._connection is not None and not self._connection.is_idle:
-                # Given up in mid-reply, or the server wants it closed.
+                # The response was given up, or the server wants the connection closed.
                 self.close()
 
     def close(self) -> None:
@@ -125,7 +127,7 @@ class ServerClient:
             try:
                 return await self._connection.send(request)
             except _NotServed:
-                pass  # It was closed while idle: once more, on a new connection.
+                pass  # it was closed while idle: once more, on a new connection
         self._connection = await self._connect()
         try:
             return await self._connection.send(request)
@@ -159,7 +161,7 @@ class ServerClient:
 
 
 def request_fields(address: ServerAddress, api_key: str | None) -> list[tuple[bytes, bytes]]:
-    """Return the header fields of each request of ours to a server."""
+    """Return the headers of each of our requests to a server."""
     fields = [
         (b"Host", address.authority.encode()),
         (b"User-Agent", b"fastroute"),
@@ -172,7 +174,7 @@ def request_fields(address: ServerAddress, api_key: str | None) -> list[tuple[by
 
 
 def in_few_words(error: OSError) -> str:
-    """Say why connecting failed, without repeating the address."""
+    """Return why connecting failed, without repeating the address."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
     if isinstance(error, (ssl.SSLError, socket.gaierror)):
@@ -183,52 +185,55 @@ def in_few_words(error: OSError) -> str:
 
 
 class _NotServed(Exception):
-    """The connection ended without a byte of reply."""
+    """The connection ended without a byte of the response."""
 
 
 class _Connection(asyncio.Protocol):
-    """One connection: carries one request at a time, and records the reply."""
+    """One connection: carries one request at a time, and collects the response."""
 
-    __slots__ = ("_body", "_fields", "_head", "_idle_timeout", "_idle_timer", "_idle_until",
-                 "_is_complete", "_loop", "_parser", "_received", "_reply", "_size",
-                 "_transport")  # fmt: skip
+    __slots__ = ("_body", "_framer", "_head", "_idle_timeout", "_idle_timer", "_idle_until",
+                 "_loop", "_received", "_size", "_transport", "_unwrapper", "_waiter")  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, idle_timeout: float) -> None:
+        # Connection
         self._loop = loop
         self._idle_timeout = idle_timeout
         self._idle_until = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
-        self._parser = httptools.HttpResponseParser(self)
-        # Of the reply under way; the future is None between replies.
-        self._reply: asyncio.Future[Reply] | None = None
-        self._fields: list[tuple[bytes, bytes]] = []
+        self._framer = ResponseFramer(HeadMatcher(_KNOWN_HEADS), MAX_HEAD_BYTES)
+        # Request; `send` sets the rest of it
+        self._waiter: asyncio.Future[Reply] | None = None
+
+    def _start(self) -> None:
+        self._framer.start(b"GET")
         self._head: ReplyHead | None = None
+        self._unwrapper: Unwrapper | None = None
         self._body: list[bytes] = []
-        self._size = 0
-        self._received = 0
-        self._is_complete = False
+        self._size = 0  # bytes of the body, its chunked coding taken off
+        self._received = 0  # bytes of all
 
     @property
     def is_idle(self) -> bool:
-        """Whether it can take a request."""
-        return self._transport is not None and self._reply is None
+        """True if it can take a request."""
+        return self._transport is not None and self._waiter is None
 
     async def send(self, request: bytes) -> Reply:
-        """Send a request and return the reply.
+        """Send a request and return the response.
 
         Raises:
-            _NotServed: The connection ended before the first byte of a reply.
-            ClientError: The reply is broken, too long, or incomplete.
+            _NotServed: The connection ended before the first byte of the response.
+            ClientError: The response is broken, too long, or truncated.
         """
         assert self._transport is not None, "the connection is closed"
-        assert self._reply is None, "a request is under way"
-        self._reply = self._loop.create_future()
+        assert self._waiter is None, "a request is in progress"
+        self._start()
+        self._waiter = self._loop.create_future()
         self._transport.write(request)
-        return await self._reply
+        return await self._waiter
 
     def close(self) -> None:
-        """Close at once; what is under way is given up."""
+        """Close at once; a request in progress is given up."""
         if self._idle_timer is not None:
             self._idle_timer.cancel()
             self._idle_timer = None
@@ -236,107 +241,96 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
             self._transport = None
 
-    # What asyncio calls.
+    # From the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class.
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
 
     def data_received(self, data: bytes) -> None:
-        if self._reply is None or self._reply.done():
-            self.close()  # Bytes that nobody asked for.
+        if self._waiter is None or self._waiter.done():
+            self.close()  # bytes that nobody asked for
             return
         self._received += len(data)
-        try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._broken(error)
-            return
-        if self._is_complete:
-            self._complete()
-        elif self._head is None and self._received > MAX_HEAD_BYTES:
-            self._fail(f"the reply breaks HTTP: its head is longer than {MAX_HEAD_BYTES} bytes")
+        framer = self._framer
+        if self._head is None:
+            data = self._read_heads(data)
+        elif not framer.passes(data):
+            data = framer.end_body(data)
+        self._collect(data)
+        if framer.end is not None:
+            self._end(framer.end)
         elif self._size > MAX_BODY_BYTES or self._received > MAX_BYTES:
-            self._fail(f"the reply is longer than {MAX_BODY_BYTES} bytes")
+            self._fail(f"the response is longer than {MAX_BODY_BYTES} bytes")
 
     def eof_received(self) -> None:
-        self._ended()
+        self._lose(in_order=True, error=None)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._ended()
+        self._lose(in_order=False, error=error)
+        self._framer.release()
 
-    # What the parser calls.
+    # The response
 
-    def on_message_begin(self) -> None:
-        if self._is_complete:
-            raise BadReply("more than one reply")
+    def _read_heads(self, data: bytes) -> bytes:
+        """Read heads up to the response's own; return the body that came with it."""
+        found = self._framer.read_head(data)
+        while found is not None and not found[0].is_final():
+            found = self._framer.read_head(b"")
+        if found is None:
+            return b""
+        self._head, _, first_body = found
+        if self._head.body is Body.CHUNKED:
+            self._unwrapper = Unwrapper()
+        return first_body
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._fields.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        parser = self._parser
-        status, version = parser.get_status_code(), parser.get_http_version()
-        head = ReplyHead(b"GET", status, version, self._fields)
-        self._fields = []
-        if head.is_final():
-            self._head = head
-
-    def on_body(self, data: bytes) -> None:
+    def _collect(self, data: bytes) -> None:
+        if self._unwrapper is not None:
+            data = self._unwrapper.feed(data)
         self._size += len(data)
         self._body.append(data)
 
-    def on_message_complete(self) -> None:
-        self._is_complete = self._head is not None
-
-    # The reply.
-
-    def _ended(self) -> None:
-        if self._reply is None or self._reply.done():
+    def _lose(self, in_order: bool, error: Exception | None) -> None:
+        """Act on the end of the connection."""
+        if self._waiter is None or self._waiter.done():
             self.close()
         elif not self._received:
-            self._reply.set_exception(_NotServed("the connection was closed without an answer"))
+            self._waiter.set_exception(_NotServed("the connection was closed without an answer"))
             self.close()
-        elif self._head is not None and self._head.body is Body.UNTIL_CLOSE:
-            self._complete()
         else:
-            self._fail("the reply breaks HTTP: it is cut off")
+            self._end(self._framer.close(in_order, error))
 
-    def _broken(self, error: Exception) -> None:
-        if self._is_complete:
-            # What follows the reply breaks it; the reply itself is whole.
+    def _end(self, end: ReplyEnd) -> None:
+        if end is ReplyEnd.REUSABLE or end is ReplyEnd.SPENT:
             self._complete()
-            self.close()
+            if end is ReplyEnd.SPENT:
+                self.close()
+        elif end is ReplyEnd.CLOSED or end is ReplyEnd.LOST:
+            self._fail(f"the response breaks HTTP: it is truncated ({self._framer.reason})")
         else:
-            # A callback's own error is only the context of the parser's.
-            cause = error.__context__
-            self._fail(f"the reply breaks HTTP: {cause if isinstance(cause, BadReply) else error}")
+            self._fail(self._framer.reason)
 
     def _complete(self) -> None:
         assert self._head is not None, "a body ends after its head"
-        assert self._reply is not None, "a reply ends while it is awaited"
-        self._reply.set_result(Reply(self._head.status, b"".join(self._body)))
-        if not self._head.keep_alive:
-            self.close()
-        self._reply = self._head = None
+        assert self._waiter is not None, "a response ends while it is awaited"
+        self._waiter.set_result(Reply(self._head.status, b"".join(self._body)))
+        self._waiter = None
         self._body = []
-        self._size = self._received = 0
-        self._is_complete = False
         self._idle_until = self._loop.time() + self._idle_timeout
-        if self._idle_timer is None and self._transport is not None:
-            self._idle_timer = self._loop.call_later(self._idle_timeout, self._look_if_idle)
-
-    def _look_if_idle(self) -> None:
-        """Close if it was idle for long; else look again: one timer is for many requests."""
-        self._idle_timer = None
-        if self._reply is not None:
-            return  # Its end sets the next.
-        left = self._idle_until - self._loop.time()
-        if left > 0:
-            self._idle_timer = self._loop.call_later(left, self._look_if_idle)
-        else:
-            self.close()
+        if self._idle_timer is None:
+            self._idle_timer = self._loop.call_later(self._idle_timeout, self._check_idle)
 
     def _fail(self, reason: str) -> None:
-        assert self._reply is not None, "only a request can fail"
-        self._reply.set_exception(ClientError(reason))
+        assert self._waiter is not None, "only a request can fail"
+        self._waiter.set_exception(ClientError(reason))
         self.close()
+
+    def _check_idle(self) -> None:
+        """Close after a long idle time, else check again: one timer serves many requests."""
+        self._idle_timer = None
+        if self._waiter is not None:
+            return  # the end of its response sets the next
+        left = self._idle_until - self._loop.time()
+        if left > 0:
+            self._idle_timer = self._loop.call_later(left, self._check_idle)
+        else:
+            self.close()

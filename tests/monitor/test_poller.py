@@ -71,7 +71,7 @@ async def test_contact_is_lost_and_found():
             "this is no fastroute: /load-stats answered something else",
             id="other-json",
         ),
-        pytest.param(b"SSH-2.0-OpenSSH\r\n", "the reply breaks HTTP", id="no-http"),
+        pytest.param(b"SSH-2.0-OpenSSH\r\n", "the response breaks HTTP", id="no-http"),
     ],
 )
 async def test_something_else(reply, message):

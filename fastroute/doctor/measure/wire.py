@@ -111,13 +111,13 @@ class Wire:
         try:
             return self._decode(data)
         except zlib.error as error:
-            raise ClientError(f"the reply is no gzip: {error}") from None
+            raise ClientError(f"the response is no gzip: {error}") from None
 
     def _next_event(self) -> object:
         try:
             return self._http.next_event()
         except h11.RemoteProtocolError as error:
-            raise ClientError(f"the reply breaks HTTP: {error}") from None
+            raise ClientError(f"the response breaks HTTP: {error}") from None
 
     async def _read(self, if_empty: str = "") -> None:
         try:

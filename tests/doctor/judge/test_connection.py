@@ -61,7 +61,7 @@ def failed(step: Step, error: str, **fields):
             "no answer within 5 s", "hangs", id="hangs",
         ),
         pytest.param(
-            "http://a", failed(Step.ANSWER, "the reply breaks HTTP", speaks_tls=True), "error",
+            "http://a", failed(Step.ANSWER, "the response breaks HTTP", speaks_tls=True), "error",
             "breaks HTTP", "it speaks TLS: write https://a", id="tls",
         ),
     ],

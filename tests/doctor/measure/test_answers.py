@@ -62,7 +62,7 @@ async def test_models():
     [
         pytest.param(NOT_FOUND, 404, "/v1/models answered 404", id="not-found"),
         pytest.param(answer(b"{}"), 200, "no list of models: ", id="another-object"),
-        pytest.param(NO_HTTP, None, "the reply breaks HTTP", id="no-http"),
+        pytest.param(NO_HTTP, None, "the response breaks HTTP", id="no-http"),
     ],
 )
 async def test_no_models(reply, status, error):

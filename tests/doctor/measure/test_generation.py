@@ -126,7 +126,7 @@ async def test_one_that_breaks_off():
 
     async with scripted(handler) as server:
         found = await streamed(server.url)
-    assert found.stream.error.startswith("the reply breaks HTTP")
+    assert found.stream.error.startswith("the response breaks HTTP")
 
 
 async def test_one_without_events():

@@ -87,10 +87,14 @@ async def test_one_that_hangs():
     ("reply", "error"),
     [
         pytest.param(b"", "the connection was closed without an answer", id="nothing"),
-        pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n", "the reply breaks HTTP", id="another-protocol"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Le", "the reply breaks HTTP", id="half-a-head"),
+        pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n", "the response breaks HTTP", id="another-protocol"),
         pytest.param(
-            b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx", "the reply breaks", id="half-a-body"
+            b"HTTP/1.1 200 OK\r\nContent-Le", "the response breaks HTTP", id="half-a-head"
+        ),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx",
+            "the response breaks",
+            id="half-a-body",
         ),
     ],
 )

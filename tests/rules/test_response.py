@@ -1,0 +1,186 @@
+"""One framer for all connections to servers: heads, body and end, however the bytes are cut."""
+
+import pytest
+
+from fastroute.rules.framing import ReplyEnd
+from fastroute.rules.head_match import HeadMatcher
+from fastroute.rules.response import MAX_INFORMATIONAL, ResponseFramer
+
+LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNKS = b"3\r\nabc\r\n1;x=y\r\nd\r\n0\r\nX: y\r\n\r\n"
+UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\n\r\n"
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+
+
+class Reading:
+    """Reads responses as the owner of a connection does."""
+
+    def __init__(self, known: HeadMatcher | None = None, max_head_bytes: int = 1000) -> None:
+        self.framer = ResponseFramer(known or HeadMatcher(10), max_head_bytes)
+
+    def read(self, *segments: bytes, method: bytes = b"GET") -> None:
+        """Take a response; bytes behind its end or its failure are not read."""
+        self.framer.start(method)
+        self.statuses: list[int] = []
+        self.body = b""
+        self.is_final = False
+        for segment in segments:
+            if self.framer.end is not None:
+                break
+            if self.is_final:
+                passes = self.framer.passes(segment)
+                self.body += segment if passes else self.framer.end_body(segment)
+            elif segment:
+                self._read_heads(segment)
+
+    def _read_heads(self, data: bytes) -> None:
+        found = self.framer.read_head(data)
+        while found is not None:
+            head, raw, first_body = found
+            assert raw.startswith(b"HTTP/1.")
+            assert raw.endswith(b"\r\n\r\n")
+            self.statuses.append(head.status)
+            if head.is_final():
+                self.is_final = True
+                self.body = first_body
+                return
+            assert not first_body
+            found = self.framer.read_head(b"")
+
+    @property
+    def result(self) -> tuple[list[int], bytes, ReplyEnd | None]:
+        return self.statuses, self.body, self.framer.end
+
+
+@pytest.mark.parametrize(
+    ("data", "method", "statuses", "body", "end"),
+    [
+        pytest.param(LENGTH, b"GET", [200], b"hello", ReplyEnd.REUSABLE, id="length"),
+        pytest.param(LENGTH[:-1], b"GET", [200], b"hell", None, id="length-unfinished"),
+        pytest.param(
+            LENGTH[:-5].replace(b"5", b"0"), b"GET", [200], b"", ReplyEnd.REUSABLE, id="length-zero"
+        ),
+        pytest.param(LENGTH[:-5], b"HEAD", [200], b"", ReplyEnd.REUSABLE, id="head"),
+        pytest.param(CHUNKED, b"HEAD", [200], b"", ReplyEnd.REUSABLE, id="head-chunked"),
+        pytest.param(CHUNKED + CHUNKS, b"GET", [200], CHUNKS, ReplyEnd.REUSABLE, id="chunked"),
+        pytest.param(
+            CHUNKED + CHUNKS[:-1], b"GET", [200], CHUNKS[:-1], None, id="chunked-unfinished"
+        ),
+        pytest.param(UNTIL_CLOSE + b"abc", b"GET", [200], b"abc", None, id="until-close"),
+        pytest.param(b"HTTP/1.1 204 N\r\n\r\n", b"GET", [204], b"", ReplyEnd.REUSABLE, id="204"),
+        pytest.param(
+            b"HTTP/1.1 304 N\r\nContent-Length: 5\r\n\r\n",
+            *(b"GET", [304], b"", ReplyEnd.REUSABLE),
+            id="304",
+        ),
+        pytest.param(
+            HINTS + HINTS + LENGTH,
+            *(b"GET", [103, 103, 200], b"hello", ReplyEnd.REUSABLE),
+            id="informational",
+        ),
+        pytest.param(
+            LENGTH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"),
+            *(b"GET", [200], b"hello", ReplyEnd.SPENT),
+            id="close",
+        ),
+    ],
+)
+def test_at_every_split_point(data, method, statuses, body, end):
+    """Also as the first and second response of a connection, whose heads are known by then."""
+    for split in range(len(data) + 1):
+        reading = Reading()
+        for _ in range(2):
+            reading.read(data[:split], data[split:], method=method)
+            assert reading.result == (statuses, body, end), split
+            if end is not ReplyEnd.REUSABLE:
+                break
+            reading.read(LENGTH)
+            assert reading.result == ([200], b"hello", ReplyEnd.REUSABLE), split
+
+
+@pytest.mark.parametrize(
+    ("data", "body", "end"),
+    [
+        pytest.param(LENGTH + b"\r\n", b"hello", ReplyEnd.SPENT, id="line-end"),
+        pytest.param(LENGTH + LENGTH, b"hello", ReplyEnd.SPENT, id="behind-a-length"),
+        pytest.param(b"HTTP/1.1 204 N\r\n\r\nx", b"", ReplyEnd.SPENT, id="behind-no-body"),
+        pytest.param(CHUNKED + CHUNKS + b"\n", CHUNKS, ReplyEnd.SPENT, id="chunks-and-line-feed"),
+        pytest.param(CHUNKED + CHUNKS + LENGTH, b"", ReplyEnd.UNSOLICITED, id="behind-chunks"),
+        pytest.param(CHUNKED + CHUNKS + b"x", b"", ReplyEnd.BROKEN_CHUNKS, id="byte-behind-chunks"),
+    ],
+)
+def test_surplus(data, body, end):
+    reading = Reading()
+    reading.read(data)
+    assert (reading.body, reading.framer.end) == (body, end)
+
+
+@pytest.mark.parametrize(
+    ("data", "end", "reason"),
+    [
+        pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n", ReplyEnd.INVALID_HTTP, "HTTP/1", id="ssh"),
+        pytest.param(b"\x15\x03\x01", ReplyEnd.INVALID_HTTP, "HTTP/1", id="tls"),
+        pytest.param(b"\r\n" + LENGTH, ReplyEnd.INVALID_HTTP, "HTTP/1", id="line-end-first"),
+        pytest.param(
+            b"HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+            *(ReplyEnd.INVALID_HTTP, "status 101"),
+            id="101",
+        ),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nX: " + b"a" * 1000,
+            *(ReplyEnd.HEAD_TOO_LONG, "longer than 1000 bytes"),
+            id="too-long",
+        ),
+        pytest.param(
+            HINTS * (MAX_INFORMATIONAL + 1),
+            *(ReplyEnd.HEAD_TOO_LONG, "more than 100 informational"),
+            id="endless-hints",
+        ),
+        pytest.param(CHUNKED + b"x\r\n", ReplyEnd.BROKEN_CHUNKS, "chunked coding", id="chunks"),
+    ],
+)
+def test_broken(data, end, reason):
+    """No bytes beyond those that show it are needed, and no head of it is returned."""
+    reading = Reading()
+    reading.read(data)
+    assert 200 not in reading.statuses
+    assert reading.framer.end is end
+    assert reason in reading.framer.reason
+
+
+@pytest.mark.parametrize(
+    ("data", "in_order", "error", "end", "reason"),
+    [
+        pytest.param(b"", True, None, ReplyEnd.CLOSED, "connection closed", id="no-byte"),
+        pytest.param(LENGTH[:9], True, None, ReplyEnd.CLOSED, "connection closed", id="head"),
+        pytest.param(LENGTH[:-1], True, None, ReplyEnd.CLOSED, "connection closed", id="length"),
+        pytest.param(CHUNKED, True, None, ReplyEnd.CLOSED, "connection closed", id="chunked"),
+        pytest.param(UNTIL_CLOSE, True, None, ReplyEnd.SPENT, "", id="until-close"),
+        pytest.param(UNTIL_CLOSE, False, None, ReplyEnd.CLOSED, "connection closed", id="no-end"),
+        pytest.param(
+            UNTIL_CLOSE,
+            False,
+            OSError("reset"),
+            ReplyEnd.LOST,
+            "connection lost: reset",
+            id="reset",
+        ),
+    ],
+)
+def test_the_connection_ends(data, in_order, error, end, reason):
+    reading = Reading()
+    reading.read(data)
+    assert reading.framer.close(in_order, error) is end
+    assert (reading.framer.end, reading.framer.reason) == (end, reason)
+
+
+def test_a_segment_is_handed_on_itself():
+    """Nothing is copied: an event leaves as the object that came."""
+    reading = Reading()
+    reading.read(CHUNKED)
+    event = b"3\r\nabc\r\n"
+    assert reading.framer.passes(event)
+    last = b"0\r\n\r\n"
+    assert not reading.framer.passes(last)
+    assert reading.framer.end_body(last) is last
