@@ -2,197 +2,47 @@
 
 A fixed grid of 8-byte signed cells in an anonymous memory file. Each cell has one writer, so there
 are no locks: a count is `cells.in_flight[row] += 1` and a reader sums over the workers. Aligned
-8-byte loads and stores do not tear on the machines we run on.
-
-    header | server columns, recent columns (supervisor) | worker 0: process, models, servers | ...
-
-A column is a run of `rows` cells, one per server, so one counter of all servers is contiguous.
-To add a column, add a field to one of the structs below: the layout follows from them.
+8-byte loads and stores do not tear on the machines we run on. Where the cells lie stands in
+`table_layout`.
 """
 
 import contextlib
 import mmap
 import os
-import zlib
 from collections.abc import Sequence
 from operator import add
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Self
 
 import msgspec
 
+from fastroute.ipc.table_layout import (
+    CELL_BYTES,
+    COLUMNS_OFFSET,
+    COUNTERS,
+    HEADER_CELLS,
+    HISTOGRAMS,
+    LAYOUT,
+    MAGIC,
+    MODEL_COUNTERS,
+    MODEL_SLOTS,
+    MODELS_OFFSET,
+    PROCESS_CELLS,
+    RECENT_COLUMNS,
+    RECENT_COUNTS,
+    SERVER_COLUMNS,
+    WORKER_COLUMNS,
+    Cell,
+    Histogram,
+    ModelCounters,
+    ProcessCells,
+    RecentColumns,
+    ServerColumns,
+    ServerCounters,
+    recent_start,
+    total_cells,
+    worker_start,
+)
 from fastroute.rules.server_state import ServerState
-
-Cell = TypeVar("Cell")
-"""`memoryview` where a struct says where the cells are, `int` where it holds their values."""
-
-CELL_BYTES = 8
-CACHE_LINE_CELLS = 8
-"""Blocks of different writers start on their own cache line, or cores would fight over it."""
-
-MAGIC = int.from_bytes(b"fastrt\0\0", "little")
-HEADER_CELLS = CACHE_LINE_CELLS
-
-
-class ServerColumns(msgspec.Struct, Generic[Cell], kw_only=True, eq=False):
-    """Per server, written by the supervisor."""
-
-    state: Cell
-    """A ServerState."""
-    generation: Cell
-    """Rises each time the row is given to another server."""
-    capacity: Cell
-    """max_concurrent_requests."""
-    foreign_milli: Cell
-    """Requests that did not come through us, in thousandths (rules.load.foreign)."""
-    running: Cell
-    """As last scraped, as are the next."""
-    waiting: Cell
-    kv_cache_ppm: Cell
-    """KV cache in use, in millionths; -1 where it is not known."""
-    generation_tokens: Cell
-    prefix_queries: Cell
-    prefix_hits: Cell
-    preemptions: Cell
-    scraped_at_ns: Cell
-    """time.monotonic_ns() of the last good scrape; 0 for never."""
-    scrape_failures: Cell
-    state_since_ns: Cell
-    """time.monotonic_ns() of the last change of state."""
-
-
-class RecentColumns(msgspec.Struct, Generic[Cell], kw_only=True, eq=False):
-    """Per server, written by the supervisor: what happened in the last seconds."""
-
-    milliseconds: Cell
-    """In which `started` and `errors` were counted, over all workers; 0: not known (yet)."""
-    started: Cell
-    errors: Cell
-    tokens_milliseconds: Cell
-    """Between the two scrapes that `tokens` is the difference of; 0: not known (yet)."""
-    tokens: Cell
-    first_byte: tuple[Cell, ...]
-    """The buckets of a histogram, over a longer time: a quantile needs more than a rate does."""
-
-
-class ProcessCells(msgspec.Struct, Generic[Cell], kw_only=True, eq=False):
-    """Per worker, written by that worker; as views they are one cell long."""
-
-    pid: Cell
-    beat_ns: Cell
-    """time.monotonic_ns() of its last look at its deadlines; one that hangs looks no more."""
-    client_connections: Cell
-    """Open now."""
-    requests_local: Cell
-    """Answered by fastroute itself, as /health is."""
-    requests_refused: Cell
-    """Broken requests and those beyond max_connections, answered with an error of our own."""
-    unrouted_503: Cell
-    """No server was usable."""
-    unknown_models: Cell
-    """404 of our own: no server has the model."""
-    draining: Cell
-    """1 from the Drain message on."""
-    records_lost: Cell
-    """Ended requests that the supervisor could not be told of: it was too far behind."""
-
-
-class ServerCounters(msgspec.Struct, Generic[Cell], kw_only=True, eq=False):
-    """Per worker and server, written by that worker. All but `in_flight` only rise."""
-
-    in_flight: Cell
-    counted_generation: Cell
-    """The generation of the server that the others count; the worker clears them for a new one."""
-    started: Cell
-    finished_2xx: Cell
-    finished_3xx: Cell
-    finished_4xx: Cell
-    finished_5xx: Cell
-    failed: Cell
-    """The server gave no whole reply: connecting failed, EOF, silence."""
-    aborted: Cell
-    """The client went away."""
-    retries: Cell
-    """Attempts at this server that another attempt's failure caused."""
-    retries_connect: Cell
-    """By what caused them: connecting failed."""
-    retries_reset: Cell
-    """The connection ended without a byte of reply."""
-    retries_busy: Cell
-    """429 or 503."""
-    retries_failed: Cell
-    """500 while stopping, 502 or 504."""
-    aborts_waiting: Cell
-    """The client went away before the first byte of a reply."""
-    aborts_replying: Cell
-    connections_new: Cell
-    connections_reused: Cell
-    bytes_in: Cell
-    """To the server."""
-    bytes_out: Cell
-    """To the client."""
-    events: Cell
-    """Segments of replies that were relayed."""
-
-
-class ModelCounters(msgspec.Struct, Generic[Cell], kw_only=True, eq=False):
-    """Per worker and model, written by that worker, in `MODEL_SLOTS` cells each."""
-
-    finished_2xx: Cell
-    finished_3xx: Cell
-    finished_4xx: Cell
-    finished_5xx: Cell
-    failed: Cell
-    aborted: Cell
-
-
-class Histogram(msgspec.Struct, Generic[Cell], kw_only=True, eq=False):
-    """How often a duration fell into each bucket, as in Prometheus but not cumulative."""
-
-    buckets: tuple[Cell, ...]
-    """One for each bound, up to and including it, and one for all above."""
-    sum_us: Cell
-    """Sum of the durations, in microseconds."""
-
-
-MODEL_SLOTS = 64
-"""Models that are counted apart; slot 0 is all others together, and requests that name none."""
-
-FIRST_BYTE_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-"""Seconds from the end of a request to the first byte of its reply."""
-DURATION_BOUNDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
-"""Seconds from the end of a request to the end of its reply."""
-
-SERVER_COLUMNS = ServerColumns.__struct_fields__
-RECENT_COUNTS = RecentColumns.__struct_fields__[:-1]
-RECENT_COLUMNS = RECENT_COUNTS + tuple(
-    f"first_byte_{part}" for part in range(len(FIRST_BYTE_BOUNDS) + 1)
-)
-PROCESS_CELLS = ProcessCells.__struct_fields__
-MODEL_COUNTERS = ModelCounters.__struct_fields__
-COUNTERS = ServerCounters.__struct_fields__
-HISTOGRAMS = {"first_byte": FIRST_BYTE_BOUNDS, "duration": DURATION_BOUNDS}
-WORKER_COLUMNS = COUNTERS + tuple(
-    f"{name}_{part}"
-    for name, bounds in HISTOGRAMS.items()
-    for part in (*range(len(bounds) + 1), "sum_us")
-)
-"""The per-server columns of a worker, in order."""
-
-
-def _whole_lines(cells: int) -> int:
-    return -(-cells // CACHE_LINE_CELLS) * CACHE_LINE_CELLS
-
-
-# Within a worker's cells: those of the process come first, then the models', then the servers'.
-MODELS_OFFSET = _whole_lines(len(PROCESS_CELLS))
-COLUMNS_OFFSET = MODELS_OFFSET + _whole_lines(len(MODEL_COUNTERS) * MODEL_SLOTS)
-
-LAYOUT = zlib.crc32(
-    repr(
-        (SERVER_COLUMNS, RECENT_COLUMNS, PROCESS_CELLS, MODEL_COUNTERS, MODEL_SLOTS, WORKER_COLUMNS)
-    ).encode()
-)
-"""Differs between two fastroute versions whose tables have other columns."""
 
 
 class WorkerCells(ServerCounters[memoryview], kw_only=True, eq=False):
@@ -269,18 +119,18 @@ class ScoreTable:
         self.fd = fd
         self.rows = rows
         self.workers = workers
-        self._mapping = mmap.mmap(fd, _total_cells(rows, workers) * CELL_BYTES)
+        self._mapping = mmap.mmap(fd, total_cells(rows, workers) * CELL_BYTES)
         self._cells = memoryview(self._mapping).cast("q")
         self._views: list[memoryview] = []
         self.servers: ServerColumns[memoryview] = ServerColumns(
             **self._columns(SERVER_COLUMNS, HEADER_CELLS, rows)
         )
         self.recent: RecentColumns[memoryview] = _recent(
-            list(self._columns(RECENT_COLUMNS, _recent_start(rows), rows).values()),
+            list(self._columns(RECENT_COLUMNS, recent_start(rows), rows).values()),
             RecentColumns[memoryview],
         )
         self.in_flight_columns = tuple(
-            self._columns(COUNTERS[:1], _worker_start(rows, index) + COLUMNS_OFFSET, rows)[
+            self._columns(COUNTERS[:1], worker_start(rows, index) + COLUMNS_OFFSET, rows)[
                 "in_flight"
             ]
             for index in range(workers)
@@ -296,7 +146,7 @@ class ScoreTable:
         if not hasattr(os, "memfd_create"):
             raise OSError("fastroute needs Linux: this system has no memfd_create")
         fd = os.memfd_create("fastroute-score-table")
-        os.ftruncate(fd, _total_cells(rows, workers) * CELL_BYTES)
+        os.ftruncate(fd, total_cells(rows, workers) * CELL_BYTES)
         table = cls(fd, rows, workers)
         for cell, value in enumerate((MAGIC, LAYOUT, rows, workers)):
             table._cells[cell] = value
@@ -316,7 +166,7 @@ class ScoreTable:
         _, layout, rows, workers = header.cast("q").tolist()[:4]
         if layout != LAYOUT:
             raise ValueError("the score table belongs to another version of fastroute")
-        if os.fstat(fd).st_size != _total_cells(rows, workers) * CELL_BYTES:
+        if os.fstat(fd).st_size != total_cells(rows, workers) * CELL_BYTES:
             raise ValueError("the score table is cut off")
         return cls(fd, rows, workers)
 
@@ -335,7 +185,7 @@ class ScoreTable:
     def worker_cells(self, index: int) -> WorkerCells:
         """Return the cells of worker `index`, for that worker to write."""
         self._check_worker(index)
-        start = _worker_start(self.rows, index)
+        start = worker_start(self.rows, index)
         process = self._columns(PROCESS_CELLS, start, 1)
         models = self._columns(MODEL_COUNTERS, start + MODELS_OFFSET, MODEL_SLOTS)
         columns = self._columns(WORKER_COLUMNS, start + COLUMNS_OFFSET, self.rows)
@@ -352,7 +202,7 @@ class ScoreTable:
         self._check_worker(worker)
         in_flight = self.in_flight_columns[worker]
         in_flight[:] = memoryview(bytes(in_flight.nbytes)).cast("q")
-        process = _worker_start(self.rows, worker)
+        process = worker_start(self.rows, worker)
         self._cells[process + PROCESS_CELLS.index("client_connections")] = 0
 
     def in_flight_totals(self) -> list[int]:
@@ -379,7 +229,7 @@ class ScoreTable:
 
     def _starts(self, offset: int) -> list[int]:
         """Return the cell at which some part of the cells of each worker begins."""
-        return [_worker_start(self.rows, index) + offset for index in range(self.workers)]
+        return [worker_start(self.rows, index) + offset for index in range(self.workers)]
 
     def _server_snapshot(self, row: int, starts: Sequence[int]) -> ServerSnapshot:
         published = self._row(HEADER_CELLS, len(SERVER_COLUMNS), row)
@@ -387,7 +237,7 @@ class ScoreTable:
         values["state"] = ServerState(values["state"])
         # It is RecentColumns[int], but a call through such an alias takes 4 us, of the class 0.2.
         recent = _recent(
-            self._row(_recent_start(self.rows), len(RECENT_COLUMNS), row), RecentColumns
+            self._row(recent_start(self.rows), len(RECENT_COLUMNS), row), RecentColumns
         )
         counted = _sums([self._row(start, len(WORKER_COLUMNS), row) for start in starts])
         return ServerSnapshot(row=row, recent=recent, **values, **_grouped(counted, Histogram))
@@ -410,7 +260,7 @@ class ScoreTable:
         )
 
     def _worker_snapshot(self, index: int) -> WorkerSnapshot:
-        start = _worker_start(self.rows, index)
+        start = worker_start(self.rows, index)
         values = self._cells[start : start + len(PROCESS_CELLS)].tolist()
         return WorkerSnapshot(index=index, **dict(zip(PROCESS_CELLS, values, strict=True)))
 
@@ -432,20 +282,6 @@ class ScoreTable:
         # A negative index would silently reach into another writer's cells.
         if not 0 <= index < self.workers:
             raise IndexError(f"no worker {index} in a table for {self.workers}")
-
-
-def _total_cells(rows: int, workers: int) -> int:
-    return _worker_start(rows, workers)
-
-
-def _recent_start(rows: int) -> int:
-    return HEADER_CELLS + len(SERVER_COLUMNS) * rows
-
-
-def _worker_start(rows: int, worker: int) -> int:
-    supervisor_block = _whole_lines((len(SERVER_COLUMNS) + len(RECENT_COLUMNS)) * rows)
-    worker_block = COLUMNS_OFFSET + _whole_lines(len(WORKER_COLUMNS) * rows)
-    return HEADER_CELLS + supervisor_block + worker * worker_block
 
 
 def _sums(cells: Sequence[list[int]]) -> list[int]:

@@ -7,7 +7,8 @@ from typing import Final, Protocol
 
 from fastroute.config import Config
 from fastroute.ipc.messages import Configure, Health, Losses, Message, Observed
-from fastroute.ipc.score_table import COUNTERS, ScoreTable, WorkerCells
+from fastroute.ipc.score_table import ScoreTable, WorkerCells
+from fastroute.ipc.table_layout import COUNTERS
 from fastroute.proxy.recorder import Recorder
 from fastroute.proxy.router import Router
 from fastroute.proxy.server import Server

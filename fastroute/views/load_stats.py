@@ -15,13 +15,8 @@ from fastroute.api.outlier import outliers
 from fastroute.api.quantile import quantile
 from fastroute.api.rates import recent_rates
 from fastroute.api.report import ServerReport
-from fastroute.ipc.score_table import (
-    DURATION_BOUNDS,
-    FIRST_BYTE_BOUNDS,
-    Histogram,
-    ServerSnapshot,
-    WorkerSnapshot,
-)
+from fastroute.ipc.score_table import ServerSnapshot, WorkerSnapshot
+from fastroute.ipc.table_layout import DURATION_BOUNDS, FIRST_BYTE_BOUNDS, Histogram
 from fastroute.views.status import HEALTH_STATUS
 from fastroute.views.view import Reply, ServerView, View, names_report, utc
 from fastroute.wording import short_names

@@ -19,12 +19,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from fastroute.ipc.score_table import (
-    DURATION_BOUNDS,
-    FIRST_BYTE_BOUNDS,
-    MODEL_COUNTERS,
-    Histogram,
-)
+from fastroute.ipc.table_layout import DURATION_BOUNDS, FIRST_BYTE_BOUNDS, MODEL_COUNTERS, Histogram
 from fastroute.rules.server_state import ServerState
 from fastroute.views.view import Reply, ServerView, View
 

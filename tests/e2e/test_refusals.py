@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from fastroute.ipc.score_table import MODEL_COUNTERS
+from fastroute.ipc.table_layout import MODEL_COUNTERS
 from fastroute.proxy.exchange import MAX_HELD_BYTES
 from fastroute.rules.health import Event
 from tests.support.endings import finish, refusing_url, reset

@@ -5,7 +5,8 @@ import sys
 import msgspec
 import pytest
 
-from fastroute.ipc.score_table import (
+from fastroute.ipc.score_table import ScoreTable
+from fastroute.ipc.table_layout import (
     COUNTERS,
     HISTOGRAMS,
     MODEL_COUNTERS,
@@ -13,7 +14,6 @@ from fastroute.ipc.score_table import (
     RECENT_COUNTS,
     SERVER_COLUMNS,
     WORKER_COLUMNS,
-    ScoreTable,
 )
 from fastroute.rules.server_state import ServerState
 

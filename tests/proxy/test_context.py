@@ -4,7 +4,8 @@ import pytest
 
 from fastroute.config import Config
 from fastroute.ipc.messages import Configure, RoutedServer
-from fastroute.ipc.score_table import COUNTERS, ScoreTable
+from fastroute.ipc.score_table import ScoreTable
+from fastroute.ipc.table_layout import COUNTERS
 from fastroute.proxy.context import WorkerContext
 from fastroute.rules.health import Event
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastroute.ipc.score_table import DURATION_BOUNDS, WORKER_COLUMNS
+from fastroute.ipc.table_layout import DURATION_BOUNDS, WORKER_COLUMNS
 from fastroute.proxy.exchange import bucket_of, finished_column
 from fastroute.rules.health import Event
 from tests.support.judge import judge_replies, judge_requests

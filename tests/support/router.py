@@ -14,7 +14,8 @@ from fastroute.config import Config
 from fastroute.control.metrics import Numbers
 from fastroute.ipc.messages import Configure, Message, MetricsRequest, Records, RoutedServer
 from fastroute.ipc.request_record import RequestRecord
-from fastroute.ipc.score_table import MODEL_COUNTERS, ScoreTable, WorkerCells
+from fastroute.ipc.score_table import ScoreTable, WorkerCells
+from fastroute.ipc.table_layout import MODEL_COUNTERS
 from fastroute.proxy.client import ClientConnection
 from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.metrics_relay import MetricsRelay

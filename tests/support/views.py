@@ -3,7 +3,8 @@
 from typing import Any
 
 from fastroute.ipc.messages import ConfigState, FollowedName, RoutedServer, ServerHealth
-from fastroute.ipc.score_table import (
+from fastroute.ipc.score_table import ServerSnapshot, TableSnapshot, WorkerSnapshot
+from fastroute.ipc.table_layout import (
     COUNTERS,
     DURATION_BOUNDS,
     FIRST_BYTE_BOUNDS,
@@ -15,9 +16,6 @@ from fastroute.ipc.score_table import (
     Histogram,
     ModelCounters,
     RecentColumns,
-    ServerSnapshot,
-    TableSnapshot,
-    WorkerSnapshot,
 )
 from fastroute.rules.server_state import ServerState
 from fastroute.views.view import View

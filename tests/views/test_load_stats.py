@@ -6,7 +6,8 @@ import orjson
 import pytest
 
 from fastroute.ipc.messages import ConfigState, FollowedName
-from fastroute.ipc.score_table import DURATION_BOUNDS, FIRST_BYTE_BOUNDS, ScoreTable
+from fastroute.ipc.score_table import ScoreTable
+from fastroute.ipc.table_layout import DURATION_BOUNDS, FIRST_BYTE_BOUNDS
 from fastroute.rules.server_state import ServerState
 from fastroute.views.load_stats import load_stats
 from tests.support.json_schema import violations

@@ -9,7 +9,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from fastroute.ipc.messages import ConfigState, FollowedName
-from fastroute.ipc.score_table import (
+from fastroute.ipc.table_layout import (
     COUNTERS,
     DURATION_BOUNDS,
     FIRST_BYTE_BOUNDS,

@@ -17,7 +17,8 @@ from fastroute.control.fleet.server import FleetContext, FleetServer
 from fastroute.control.watch.models import merge
 from fastroute.errors import ConfigError
 from fastroute.ipc.messages import ConfigState, Configure, FollowedName, Health, Observed
-from fastroute.ipc.score_table import MODEL_SLOTS, ScoreTable
+from fastroute.ipc.score_table import ScoreTable
+from fastroute.ipc.table_layout import MODEL_SLOTS
 from fastroute.server_address import ServerAddress
 
 ROW_GRACE = 2.0

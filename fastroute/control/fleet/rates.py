@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from fastroute.ipc.score_table import RECENT_COUNTS, RecentColumns, ScoreTable
+from fastroute.ipc.score_table import ScoreTable
+from fastroute.ipc.table_layout import RECENT_COUNTS, RecentColumns
 from fastroute.rules.server_state import ServerState
 
 RATE_WINDOW_NS = 5_000_000_000

@@ -9,7 +9,8 @@ from fastroute.control.watch.models import parse_models
 from fastroute.control.watch.prober import Probe
 from fastroute.errors import ConfigError
 from fastroute.ipc.messages import ConfigState, Observed
-from fastroute.ipc.score_table import MODEL_SLOTS, ScoreTable
+from fastroute.ipc.score_table import ScoreTable
+from fastroute.ipc.table_layout import MODEL_SLOTS
 from fastroute.rules.health import Event
 from fastroute.rules.load import LoadReport
 from fastroute.rules.server_state import ServerState

@@ -1,7 +1,8 @@
 import pytest
 
 from fastroute.control.fleet.rates import FIRST_BYTE_WINDOW_NS, Recent, forget
-from fastroute.ipc.score_table import RECENT_COUNTS, ScoreTable
+from fastroute.ipc.score_table import ScoreTable
+from fastroute.ipc.table_layout import RECENT_COUNTS
 from fastroute.rules.server_state import ServerState
 
 SECOND_NS = 1_000_000_000

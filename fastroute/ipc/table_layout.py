@@ -1,0 +1,198 @@
+"""The layout of the score table: which cells there are, and where they lie.
+
+    header | server columns, recent columns (supervisor) | worker 0: process, models, servers | ...
+
+A column is a run of `rows` cells, one per server, so one counter of all servers is contiguous.
+To add a column, add a field to one of the structs below: the layout follows from them.
+"""
+
+import zlib
+from typing import Generic, TypeVar
+
+import msgspec
+
+Cell = TypeVar("Cell")
+"""`memoryview` where a struct says where the cells are, `int` where it holds their values."""
+
+CELL_BYTES = 8
+CACHE_LINE_CELLS = 8
+"""Blocks of different writers start on their own cache line, or cores would fight over it."""
+
+MAGIC = int.from_bytes(b"fastrt\0\0", "little")
+HEADER_CELLS = CACHE_LINE_CELLS
+
+
+class ServerColumns(msgspec.Struct, Generic[Cell], kw_only=True, eq=False):
+    """Per server, written by the supervisor."""
+
+    state: Cell
+    """A ServerState."""
+    generation: Cell
+    """Rises each time the row is given to another server."""
+    capacity: Cell
+    """max_concurrent_requests."""
+    foreign_milli: Cell
+    """Requests that did not come through us, in thousandths (rules.load.foreign)."""
+    running: Cell
+    """As last scraped, as are the next."""
+    waiting: Cell
+    kv_cache_ppm: Cell
+    """KV cache in use, in millionths; -1 where it is not known."""
+    generation_tokens: Cell
+    prefix_queries: Cell
+    prefix_hits: Cell
+    preemptions: Cell
+    scraped_at_ns: Cell
+    """time.monotonic_ns() of the last good scrape; 0 for never."""
+    scrape_failures: Cell
+    state_since_ns: Cell
+    """time.monotonic_ns() of the last change of state."""
+
+
+class RecentColumns(msgspec.Struct, Generic[Cell], kw_only=True, eq=False):
+    """Per server, written by the supervisor: what happened in the last seconds."""
+
+    milliseconds: Cell
+    """In which `started` and `errors` were counted, over all workers; 0: not known (yet)."""
+    started: Cell
+    errors: Cell
+    tokens_milliseconds: Cell
+    """Between the two scrapes that `tokens` is the difference of; 0: not known (yet)."""
+    tokens: Cell
+    first_byte: tuple[Cell, ...]
+    """The buckets of a histogram, over a longer time: a quantile needs more than a rate does."""
+
+
+class ProcessCells(msgspec.Struct, Generic[Cell], kw_only=True, eq=False):
+    """Per worker, written by that worker; as views they are one cell long."""
+
+    pid: Cell
+    beat_ns: Cell
+    """time.monotonic_ns() of its last look at its deadlines; one that hangs looks no more."""
+    client_connections: Cell
+    """Open now."""
+    requests_local: Cell
+    """Answered by fastroute itself, as /health is."""
+    requests_refused: Cell
+    """Broken requests and those beyond max_connections, answered with an error of our own."""
+    unrouted_503: Cell
+    """No server was usable."""
+    unknown_models: Cell
+    """404 of our own: no server has the model."""
+    draining: Cell
+    """1 from the Drain message on."""
+    records_lost: Cell
+    """Ended requests that the supervisor could not be told of: it was too far behind."""
+
+
+class ServerCounters(msgspec.Struct, Generic[Cell], kw_only=True, eq=False):
+    """Per worker and server, written by that worker. All but `in_flight` only rise."""
+
+    in_flight: Cell
+    counted_generation: Cell
+    """The generation of the server that the others count; the worker clears them for a new one."""
+    started: Cell
+    finished_2xx: Cell
+    finished_3xx: Cell
+    finished_4xx: Cell
+    finished_5xx: Cell
+    failed: Cell
+    """The server gave no whole reply: connecting failed, EOF, silence."""
+    aborted: Cell
+    """The client went away."""
+    retries: Cell
+    """Attempts at this server that another attempt's failure caused."""
+    retries_connect: Cell
+    """By what caused them: connecting failed."""
+    retries_reset: Cell
+    """The connection ended without a byte of reply."""
+    retries_busy: Cell
+    """429 or 503."""
+    retries_failed: Cell
+    """500 while stopping, 502 or 504."""
+    aborts_waiting: Cell
+    """The client went away before the first byte of a reply."""
+    aborts_replying: Cell
+    connections_new: Cell
+    connections_reused: Cell
+    bytes_in: Cell
+    """To the server."""
+    bytes_out: Cell
+    """To the client."""
+    events: Cell
+    """Segments of replies that were relayed."""
+
+
+class ModelCounters(msgspec.Struct, Generic[Cell], kw_only=True, eq=False):
+    """Per worker and model, written by that worker, in `MODEL_SLOTS` cells each."""
+
+    finished_2xx: Cell
+    finished_3xx: Cell
+    finished_4xx: Cell
+    finished_5xx: Cell
+    failed: Cell
+    aborted: Cell
+
+
+class Histogram(msgspec.Struct, Generic[Cell], kw_only=True, eq=False):
+    """How often a duration fell into each bucket, as in Prometheus but not cumulative."""
+
+    buckets: tuple[Cell, ...]
+    """One for each bound, up to and including it, and one for all above."""
+    sum_us: Cell
+    """Sum of the durations, in microseconds."""
+
+
+MODEL_SLOTS = 64
+"""Models that are counted apart; slot 0 is all others together, and requests that name none."""
+
+FIRST_BYTE_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Seconds from the end of a request to the first byte of its reply."""
+DURATION_BOUNDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+"""Seconds from the end of a request to the end of its reply."""
+
+SERVER_COLUMNS = ServerColumns.__struct_fields__
+RECENT_COUNTS = RecentColumns.__struct_fields__[:-1]
+RECENT_COLUMNS = RECENT_COUNTS + tuple(
+    f"first_byte_{part}" for part in range(len(FIRST_BYTE_BOUNDS) + 1)
+)
+PROCESS_CELLS = ProcessCells.__struct_fields__
+MODEL_COUNTERS = ModelCounters.__struct_fields__
+COUNTERS = ServerCounters.__struct_fields__
+HISTOGRAMS = {"first_byte": FIRST_BYTE_BOUNDS, "duration": DURATION_BOUNDS}
+WORKER_COLUMNS = COUNTERS + tuple(
+    f"{name}_{part}"
+    for name, bounds in HISTOGRAMS.items()
+    for part in (*range(len(bounds) + 1), "sum_us")
+)
+"""The per-server columns of a worker, in order."""
+
+
+def _whole_lines(cells: int) -> int:
+    return -(-cells // CACHE_LINE_CELLS) * CACHE_LINE_CELLS
+
+
+# Within a worker's cells: those of the process come first, then the models', then the servers'.
+MODELS_OFFSET = _whole_lines(len(PROCESS_CELLS))
+COLUMNS_OFFSET = MODELS_OFFSET + _whole_lines(len(MODEL_COUNTERS) * MODEL_SLOTS)
+
+LAYOUT = zlib.crc32(
+    repr(
+        (SERVER_COLUMNS, RECENT_COLUMNS, PROCESS_CELLS, MODEL_COUNTERS, MODEL_SLOTS, WORKER_COLUMNS)
+    ).encode()
+)
+"""Differs between two fastroute versions whose tables have other columns."""
+
+
+def total_cells(rows: int, workers: int) -> int:
+    return worker_start(rows, workers)
+
+
+def recent_start(rows: int) -> int:
+    return HEADER_CELLS + len(SERVER_COLUMNS) * rows
+
+
+def worker_start(rows: int, worker: int) -> int:
+    supervisor_block = _whole_lines((len(SERVER_COLUMNS) + len(RECENT_COLUMNS)) * rows)
+    worker_block = COLUMNS_OFFSET + _whole_lines(len(WORKER_COLUMNS) * rows)
+    return HEADER_CELLS + supervisor_block + worker * worker_block
