@@ -10,29 +10,28 @@ import contextlib
 import mmap
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from operator import add
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 
 from fastroute.ipc.table_layout import (
     CELL_BYTES,
+    CHECKSUM,
     COLUMNS_OFFSET,
-    COUNTERS,
+    COUNTED,
     HEADER_CELLS,
-    HISTOGRAMS,
-    LAYOUT,
     MAGIC,
-    MODEL_COUNTERS,
+    MODEL,
     MODEL_SLOTS,
     MODELS_OFFSET,
+    PROCESS,
     PROCESS_CELLS,
-    RECENT_COLUMNS,
-    RECENT_COUNTS,
-    SERVER_COLUMNS,
+    RECENT,
+    SERVER,
     WORKER_COLUMNS,
-    Cell,
-    Histogram,
+    Block,
     ModelCounters,
     ProcessCells,
     RecentColumns,
@@ -45,7 +44,8 @@ from fastroute.ipc.table_layout import (
 from fastroute.rules.server_state import ServerState
 
 
-class WorkerCells(ServerCounters[memoryview], kw_only=True, eq=False):
+@dataclass(kw_only=True, eq=False)
+class WorkerCells(ServerCounters[memoryview]):
     """The cells of one worker: each counter a view of `rows` cells, plus those of the process."""
 
     grid: memoryview
@@ -54,37 +54,18 @@ class WorkerCells(ServerCounters[memoryview], kw_only=True, eq=False):
     """All per-model columns as one view, `model_grid[MODEL_COUNTERS.index(name), slot]`."""
     process: ProcessCells[memoryview]
     models: ModelCounters[memoryview]
-    first_byte: Histogram[memoryview]
-    duration: Histogram[memoryview]
 
 
-class ServerSnapshot(ServerCounters[int], kw_only=True, eq=False):
-    """One server's row: `ServerColumns`, and the counters summed over the workers.
-
-    Those columns are named here once more because a struct has one base with fields only.
-    """
+@dataclass(kw_only=True, eq=False)
+class ServerSnapshot(ServerColumns[int], ServerCounters[int]):
+    """One server's row; the counters are summed over the workers."""
 
     row: int
-    state: ServerState
-    generation: int
-    capacity: int
-    foreign_milli: int
-    running: int
-    waiting: int
-    kv_cache_ppm: int
-    generation_tokens: int
-    prefix_queries: int
-    prefix_hits: int
-    preemptions: int
-    scraped_at_ns: int
-    scrape_failures: int
-    state_since_ns: int
-    first_byte: Histogram[int]
-    duration: Histogram[int]
     recent: RecentColumns[int]
 
 
-class WorkerSnapshot(ProcessCells[int], kw_only=True, eq=False):
+@dataclass(kw_only=True, eq=False)
+class WorkerSnapshot(ProcessCells[int]):
     """One worker's process cells."""
 
     index: int
@@ -123,17 +104,14 @@ class ScoreTable:
         self._cells = memoryview(self._mapping).cast("q")
         self._views: list[memoryview] = []
         self.servers: ServerColumns[memoryview] = ServerColumns(
-            **self._columns(SERVER_COLUMNS, HEADER_CELLS, rows)
+            **SERVER.group(self._columns(SERVER, HEADER_CELLS, rows))
         )
-        self.recent: RecentColumns[memoryview] = _recent(
-            list(self._columns(RECENT_COLUMNS, recent_start(rows), rows).values()),
-            RecentColumns[memoryview],
+        self.recent: RecentColumns[memoryview] = RecentColumns(
+            **RECENT.group(self._columns(RECENT, recent_start(rows), rows))
         )
+        in_flight = WORKER_COLUMNS.index("in_flight")
         self.in_flight_columns = tuple(
-            self._columns(COUNTERS[:1], worker_start(rows, index) + COLUMNS_OFFSET, rows)[
-                "in_flight"
-            ]
-            for index in range(workers)
+            self._column(start + in_flight * rows, rows) for start in self._starts(COLUMNS_OFFSET)
         )
 
     @classmethod
@@ -148,7 +126,7 @@ class ScoreTable:
         fd = os.memfd_create("fastroute-score-table")
         os.ftruncate(fd, total_cells(rows, workers) * CELL_BYTES)
         table = cls(fd, rows, workers)
-        for cell, value in enumerate((MAGIC, LAYOUT, rows, workers)):
+        for cell, value in enumerate((MAGIC, CHECKSUM, rows, workers)):
             table._cells[cell] = value
         return table
 
@@ -163,8 +141,8 @@ class ScoreTable:
         header = memoryview(os.pread(fd, HEADER_CELLS * CELL_BYTES, 0))
         if header.nbytes < HEADER_CELLS * CELL_BYTES or header.cast("q")[0] != MAGIC:
             raise ValueError(f"descriptor {fd} is not a fastroute score table")
-        _, layout, rows, workers = header.cast("q").tolist()[:4]
-        if layout != LAYOUT:
+        _, checksum, rows, workers = header.cast("q").tolist()[:4]
+        if checksum != CHECKSUM:
             raise ValueError("the score table belongs to another version of fastroute")
         if os.fstat(fd).st_size != total_cells(rows, workers) * CELL_BYTES:
             raise ValueError("the score table is cut off")
@@ -186,15 +164,13 @@ class ScoreTable:
         """Return the cells of worker `index`, for that worker to write."""
         self._check_worker(index)
         start = worker_start(self.rows, index)
-        process = self._columns(PROCESS_CELLS, start, 1)
-        models = self._columns(MODEL_COUNTERS, start + MODELS_OFFSET, MODEL_SLOTS)
-        columns = self._columns(WORKER_COLUMNS, start + COLUMNS_OFFSET, self.rows)
+        models, columns = start + MODELS_OFFSET, start + COLUMNS_OFFSET
         return WorkerCells(
-            process=ProcessCells(**process),
-            models=ModelCounters(**models),
-            grid=self._grid(start + COLUMNS_OFFSET, len(WORKER_COLUMNS), self.rows),
-            model_grid=self._grid(start + MODELS_OFFSET, len(MODEL_COUNTERS), MODEL_SLOTS),
-            **_grouped(list(columns.values()), Histogram[memoryview]),
+            process=ProcessCells(**PROCESS.group(self._columns(PROCESS, start, 1))),
+            models=ModelCounters(**MODEL.group(self._columns(MODEL, models, MODEL_SLOTS))),
+            grid=self._grid(COUNTED, columns, self.rows),
+            model_grid=self._grid(MODEL, models, MODEL_SLOTS),
+            **COUNTED.group(self._columns(COUNTED, columns, self.rows)),
         )
 
     def clear_in_flight(self, worker: int) -> None:
@@ -232,49 +208,45 @@ class ScoreTable:
         return [worker_start(self.rows, index) + offset for index in range(self.workers)]
 
     def _server_snapshot(self, row: int, starts: Sequence[int]) -> ServerSnapshot:
-        published = self._row(HEADER_CELLS, len(SERVER_COLUMNS), row)
-        values: dict[str, Any] = dict(zip(SERVER_COLUMNS, published, strict=True))
-        values["state"] = ServerState(values["state"])
-        # It is RecentColumns[int], but a call through such an alias takes 4 us, of the class 0.2.
-        recent = _recent(
-            self._row(recent_start(self.rows), len(RECENT_COLUMNS), row), RecentColumns
-        )
-        counted = _sums([self._row(start, len(WORKER_COLUMNS), row) for start in starts])
-        return ServerSnapshot(row=row, recent=recent, **values, **_grouped(counted, Histogram))
+        published = SERVER.group(self._row(SERVER, HEADER_CELLS, row))
+        recent = RECENT.group(self._row(RECENT, recent_start(self.rows), row))
+        counted = COUNTED.group(_sums([self._row(COUNTED, start, row) for start in starts]))
+        return ServerSnapshot(row=row, recent=RecentColumns(**recent), **published, **counted)
 
-    def _row(self, start: int, columns: int, row: int) -> list[int]:
-        """Return one row of some columns that begin at cell `start`."""
-        return self._cells[start + row : start + columns * self.rows : self.rows].tolist()
+    def _row(self, block: Block, start: int, row: int) -> list[int]:
+        """Return one row of the columns of a block that begins at cell `start`."""
+        end = start + len(block.columns) * self.rows
+        return self._cells[start + row : end : self.rows].tolist()
 
     def _models_snapshot(self) -> tuple[ModelCounters[int], ...]:
-        length = len(MODEL_COUNTERS) * MODEL_SLOTS
+        length = len(MODEL.columns) * MODEL_SLOTS
         starts = self._starts(MODELS_OFFSET)
         totals = _sums([self._cells[start : start + length].tolist() for start in starts])
         # Most slots are free, and one object will do for all of them.
-        nothing = ModelCounters(**dict.fromkeys(MODEL_COUNTERS, 0))
+        nothing = ModelCounters(**dict.fromkeys(MODEL.columns, 0))
         return tuple(
-            ModelCounters(**dict(zip(MODEL_COUNTERS, values, strict=True)))
-            if any(values)
-            else nothing
+            ModelCounters(**MODEL.group(values)) if any(values) else nothing
             for values in (totals[slot::MODEL_SLOTS] for slot in range(MODEL_SLOTS))
         )
 
     def _worker_snapshot(self, index: int) -> WorkerSnapshot:
         start = worker_start(self.rows, index)
-        values = self._cells[start : start + len(PROCESS_CELLS)].tolist()
-        return WorkerSnapshot(index=index, **dict(zip(PROCESS_CELLS, values, strict=True)))
+        values = self._cells[start : start + len(PROCESS.columns)].tolist()
+        return WorkerSnapshot(index=index, **PROCESS.group(values))
 
-    def _columns(self, names: tuple[str, ...], start: int, length: int) -> dict[str, memoryview]:
-        columns = {
-            name: self._cells[start + i * length : start + (i + 1) * length]
-            for i, name in enumerate(names)
-        }
-        self._views.extend(columns.values())
-        return columns
+    def _columns(self, block: Block, start: int, length: int) -> list[memoryview]:
+        """Return the columns of a block that begins at cell `start`."""
+        return [self._column(start + i * length, length) for i in range(len(block.columns))]
 
-    def _grid(self, start: int, columns: int, length: int) -> memoryview:
-        cells = self._cells[start : start + columns * length]
-        grid = cells.cast("B").cast("q", (columns, length))
+    def _column(self, start: int, length: int) -> memoryview:
+        column = self._cells[start : start + length]
+        self._views.append(column)
+        return column
+
+    def _grid(self, block: Block, start: int, length: int) -> memoryview:
+        """Return the columns of a block that begins at cell `start` as one view."""
+        columns = len(block.columns)
+        grid = self._cells[start : start + columns * length].cast("B").cast("q", (columns, length))
         self._views.append(grid)
         return grid
 
@@ -290,20 +262,3 @@ def _sums(cells: Sequence[list[int]]) -> list[int]:
     for more in cells[1:]:
         sums = list(map(add, sums, more))
     return sums
-
-
-def _grouped(columns: Sequence[Cell], histogram: type[Histogram[Cell]]) -> dict[str, Any]:
-    """Return WORKER_COLUMNS by name, with those of each histogram as one."""
-    grouped: dict[str, Any] = dict(zip(COUNTERS, columns, strict=False))
-    start = len(COUNTERS)
-    for name, bounds in HISTOGRAMS.items():
-        end = start + len(bounds) + 1
-        grouped[name] = histogram(buckets=tuple(columns[start:end]), sum_us=columns[end])
-        start = end + 1
-    return grouped
-
-
-def _recent(columns: Sequence[Cell], recent: type[RecentColumns[Cell]]) -> RecentColumns[Cell]:
-    """Return RECENT_COLUMNS with those of the histogram as one."""
-    counts = dict(zip(RECENT_COUNTS, columns, strict=False))
-    return recent(**counts, first_byte=tuple(columns[len(RECENT_COUNTS) :]))

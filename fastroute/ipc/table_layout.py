@@ -4,12 +4,15 @@
 
 A column is a run of `rows` cells, one per server, so one counter of all servers is contiguous.
 To add a column, add a field to one of the structs below: the layout follows from them.
+
+They are dataclasses because a row as a reader sees it (`score_table.ServerSnapshot`) has the fields
+of two of them; a msgspec struct has one base with fields only.
 """
 
 import zlib
-from typing import Generic, TypeVar
-
-import msgspec
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Generic, NamedTuple, TypeVar
 
 Cell = TypeVar("Cell")
 """`memoryview` where a struct says where the cells are, `int` where it holds their values."""
@@ -22,7 +25,47 @@ MAGIC = int.from_bytes(b"fastrt\0\0", "little")
 HEADER_CELLS = CACHE_LINE_CELLS
 
 
-class ServerColumns(msgspec.Struct, Generic[Cell], kw_only=True, eq=False):
+FIRST_BYTE_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Seconds from the end of a request to the first byte of its reply."""
+DURATION_BOUNDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+"""Seconds from the end of a request to the end of its reply."""
+
+
+@dataclass(kw_only=True, eq=False)
+class Histogram(Generic[Cell]):
+    """How often a duration fell into each bucket, as in Prometheus but not cumulative."""
+
+    buckets: tuple[Cell, ...]
+    """One for each bound, up to and including it, and one for all above."""
+    sum_us: Cell
+    """Sum of the durations, in microseconds."""
+
+
+class Parts(NamedTuple):
+    """The columns that one field stands for."""
+
+    names: tuple[str, ...]
+    join: Callable[[Sequence[Any]], Any]
+    """Makes the field's value of its columns."""
+
+
+def _buckets(bounds: tuple[float, ...]) -> dict[str, Parts]:
+    """Return the metadata of a field that holds a histogram's buckets."""
+    return {"parts": Parts(tuple(map(str, range(len(bounds) + 1))), tuple)}
+
+
+def _histogram(bounds: tuple[float, ...]) -> dict[str, Parts]:
+    """Return the metadata of a field that holds a histogram."""
+
+    def join(columns: Sequence[Any]) -> Histogram[Any]:
+        return Histogram(buckets=tuple(columns[:-1]), sum_us=columns[-1])
+
+    names = (*map(str, range(len(bounds) + 1)), "sum_us")
+    return {"parts": Parts(names, join)}
+
+
+@dataclass(kw_only=True, eq=False)
+class ServerColumns(Generic[Cell]):
     """Per server, written by the supervisor."""
 
     state: Cell
@@ -49,7 +92,8 @@ class ServerColumns(msgspec.Struct, Generic[Cell], kw_only=True, eq=False):
     """time.monotonic_ns() of the last change of state."""
 
 
-class RecentColumns(msgspec.Struct, Generic[Cell], kw_only=True, eq=False):
+@dataclass(kw_only=True, eq=False)
+class RecentColumns(Generic[Cell]):
     """Per server, written by the supervisor: what happened in the last seconds."""
 
     milliseconds: Cell
@@ -59,11 +103,12 @@ class RecentColumns(msgspec.Struct, Generic[Cell], kw_only=True, eq=False):
     tokens_milliseconds: Cell
     """Between the two scrapes that `tokens` is the difference of; 0: not known (yet)."""
     tokens: Cell
-    first_byte: tuple[Cell, ...]
+    first_byte: tuple[Cell, ...] = field(metadata=_buckets(FIRST_BYTE_BOUNDS))
     """The buckets of a histogram, over a longer time: a quantile needs more than a rate does."""
 
 
-class ProcessCells(msgspec.Struct, Generic[Cell], kw_only=True, eq=False):
+@dataclass(kw_only=True, eq=False)
+class ProcessCells(Generic[Cell]):
     """Per worker, written by that worker; as views they are one cell long."""
 
     pid: Cell
@@ -85,13 +130,10 @@ class ProcessCells(msgspec.Struct, Generic[Cell], kw_only=True, eq=False):
     """Ended requests that the supervisor could not be told of: it was too far behind."""
 
 
-class ServerCounters(msgspec.Struct, Generic[Cell], kw_only=True, eq=False):
-    """Per worker and server, written by that worker. All but `in_flight` only rise."""
+@dataclass(kw_only=True, eq=False)
+class OutcomeCounters(Generic[Cell]):
+    """How requests ended."""
 
-    in_flight: Cell
-    counted_generation: Cell
-    """The generation of the server that the others count; the worker clears them for a new one."""
-    started: Cell
     finished_2xx: Cell
     finished_3xx: Cell
     finished_4xx: Cell
@@ -100,6 +142,16 @@ class ServerCounters(msgspec.Struct, Generic[Cell], kw_only=True, eq=False):
     """The server gave no whole reply: connecting failed, EOF, silence."""
     aborted: Cell
     """The client went away."""
+
+
+@dataclass(kw_only=True, eq=False)
+class ServerCounters(OutcomeCounters[Cell]):
+    """Per worker and server, written by that worker. All but `in_flight` only rise."""
+
+    in_flight: Cell
+    counted_generation: Cell
+    """The generation of the server that the others count; the worker clears them for a new one."""
+    started: Cell
     retries: Cell
     """Attempts at this server that another attempt's failure caused."""
     retries_connect: Cell
@@ -121,50 +173,61 @@ class ServerCounters(msgspec.Struct, Generic[Cell], kw_only=True, eq=False):
     """To the client."""
     events: Cell
     """Segments of replies that were relayed."""
+    first_byte: Histogram[Cell] = field(metadata=_histogram(FIRST_BYTE_BOUNDS))
+    duration: Histogram[Cell] = field(metadata=_histogram(DURATION_BOUNDS))
 
 
-class ModelCounters(msgspec.Struct, Generic[Cell], kw_only=True, eq=False):
+@dataclass(kw_only=True, eq=False)
+class ModelCounters(OutcomeCounters[Cell]):
     """Per worker and model, written by that worker, in `MODEL_SLOTS` cells each."""
-
-    finished_2xx: Cell
-    finished_3xx: Cell
-    finished_4xx: Cell
-    finished_5xx: Cell
-    failed: Cell
-    aborted: Cell
-
-
-class Histogram(msgspec.Struct, Generic[Cell], kw_only=True, eq=False):
-    """How often a duration fell into each bucket, as in Prometheus but not cumulative."""
-
-    buckets: tuple[Cell, ...]
-    """One for each bound, up to and including it, and one for all above."""
-    sum_us: Cell
-    """Sum of the durations, in microseconds."""
 
 
 MODEL_SLOTS = 64
 """Models that are counted apart; slot 0 is all others together, and requests that name none."""
 
-FIRST_BYTE_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-"""Seconds from the end of a request to the first byte of its reply."""
-DURATION_BOUNDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
-"""Seconds from the end of a request to the end of its reply."""
 
-SERVER_COLUMNS = ServerColumns.__struct_fields__
-RECENT_COUNTS = RecentColumns.__struct_fields__[:-1]
-RECENT_COLUMNS = RECENT_COUNTS + tuple(
-    f"first_byte_{part}" for part in range(len(FIRST_BYTE_BOUNDS) + 1)
-)
-PROCESS_CELLS = ProcessCells.__struct_fields__
-MODEL_COUNTERS = ModelCounters.__struct_fields__
-COUNTERS = ServerCounters.__struct_fields__
-HISTOGRAMS = {"first_byte": FIRST_BYTE_BOUNDS, "duration": DURATION_BOUNDS}
-WORKER_COLUMNS = COUNTERS + tuple(
-    f"{name}_{part}"
-    for name, bounds in HISTOGRAMS.items()
-    for part in (*range(len(bounds) + 1), "sum_us")
-)
+class Block:
+    """The columns of one of the structs above.
+
+    Attributes:
+        cells: Names of the fields that are one column each.
+        columns: Names of all columns, in order: `cells`, then the parts of each histogram.
+    """
+
+    __slots__ = ("_histograms", "cells", "columns")
+
+    def __init__(self, struct: type) -> None:
+        """Read the fields of a struct."""
+        parts = {each.name: each.metadata.get("parts") for each in fields(struct)}
+        self.cells = tuple(name for name, several in parts.items() if several is None)
+        self.columns = self.cells
+        self._histograms: list[tuple[str, slice, Callable[[Sequence[Any]], Any]]] = []
+        for name, several in parts.items():
+            if several is not None:
+                start = len(self.columns)
+                self.columns += tuple(f"{name}_{part}" for part in several.names)
+                self._histograms.append((name, slice(start, len(self.columns)), several.join))
+
+    def group(self, columns: Sequence[Any]) -> dict[str, Any]:
+        """Return the values of the struct's fields by name, from those of its columns in order."""
+        values = dict(zip(self.cells, columns, strict=False))
+        for name, parts, join in self._histograms:
+            values[name] = join(columns[parts])
+        return values
+
+
+SERVER = Block(ServerColumns)
+RECENT = Block(RecentColumns)
+PROCESS = Block(ProcessCells)
+MODEL = Block(ModelCounters)
+COUNTED = Block(ServerCounters)
+
+SERVER_COLUMNS = SERVER.columns
+RECENT_COUNTS = RECENT.cells
+PROCESS_CELLS = PROCESS.cells
+MODEL_COUNTERS = MODEL.cells
+COUNTERS = COUNTED.cells
+WORKER_COLUMNS = COUNTED.columns
 """The per-server columns of a worker, in order."""
 
 
@@ -173,26 +236,26 @@ def _whole_lines(cells: int) -> int:
 
 
 # Within a worker's cells: those of the process come first, then the models', then the servers'.
-MODELS_OFFSET = _whole_lines(len(PROCESS_CELLS))
-COLUMNS_OFFSET = MODELS_OFFSET + _whole_lines(len(MODEL_COUNTERS) * MODEL_SLOTS)
+MODELS_OFFSET = _whole_lines(len(PROCESS.columns))
+COLUMNS_OFFSET = MODELS_OFFSET + _whole_lines(len(MODEL.columns) * MODEL_SLOTS)
 
-LAYOUT = zlib.crc32(
-    repr(
-        (SERVER_COLUMNS, RECENT_COLUMNS, PROCESS_CELLS, MODEL_COUNTERS, MODEL_SLOTS, WORKER_COLUMNS)
-    ).encode()
-)
+_NAMES = [block.columns for block in (SERVER, RECENT, PROCESS, MODEL, COUNTED)]
+CHECKSUM = zlib.crc32(repr((MODEL_SLOTS, _NAMES)).encode())
 """Differs between two fastroute versions whose tables have other columns."""
 
 
 def total_cells(rows: int, workers: int) -> int:
+    """Return the size of a table in cells."""
     return worker_start(rows, workers)
 
 
 def recent_start(rows: int) -> int:
-    return HEADER_CELLS + len(SERVER_COLUMNS) * rows
+    """Return the cell at which the recent columns begin."""
+    return HEADER_CELLS + len(SERVER.columns) * rows
 
 
 def worker_start(rows: int, worker: int) -> int:
-    supervisor_block = _whole_lines((len(SERVER_COLUMNS) + len(RECENT_COLUMNS)) * rows)
-    worker_block = COLUMNS_OFFSET + _whole_lines(len(WORKER_COLUMNS) * rows)
+    """Return the cell at which those of a worker begin."""
+    supervisor_block = _whole_lines((len(SERVER.columns) + len(RECENT.columns)) * rows)
+    worker_block = COLUMNS_OFFSET + _whole_lines(len(COUNTED.columns) * rows)
     return HEADER_CELLS + supervisor_block + worker * worker_block

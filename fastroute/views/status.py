@@ -70,7 +70,7 @@ def _server_health(listed: ServerView, found: ServerHealth) -> dict[str, Any]:
         "url": listed.server.url,
         "discovered_from": listed.server.discovered_from,
         "healthy": listed.is_usable,
-        "health_status": HEALTH_STATUS[ServerState(listed.row.state)],
+        "health_status": HEALTH_STATUS[listed.state],
         "state_reason": listed.reason,
         "last_check": utc(found.last_check),
         "consecutive_failures": found.consecutive_failures,

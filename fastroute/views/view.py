@@ -17,6 +17,7 @@ from fastroute.ipc.messages import (
     ServerHealth,
 )
 from fastroute.ipc.score_table import ServerSnapshot, TableSnapshot
+from fastroute.rules.server_state import ServerState
 
 JSON = "application/json"
 
@@ -40,8 +41,12 @@ class ServerView(msgspec.Struct, frozen=True, eq=False):
     """Seconds since its metrics were read; None: never."""
 
     @property
+    def state(self) -> ServerState:
+        return ServerState(self.row.state)
+
+    @property
     def is_usable(self) -> bool:
-        return self.row.state.is_usable
+        return self.state.is_usable
 
     @property
     def reason(self) -> str:

@@ -8,7 +8,6 @@ import pytest
 from fastroute.ipc.score_table import ScoreTable
 from fastroute.ipc.table_layout import (
     COUNTERS,
-    HISTOGRAMS,
     MODEL_COUNTERS,
     PROCESS_CELLS,
     RECENT_COUNTS,
@@ -180,8 +179,8 @@ class TestReading:
         table.servers.state[0] = ServerState.UP
         plain = msgspec.to_builtins(table.snapshot())
         assert set(plain["servers"][0]) == {
-            *("row", "recent"),
-            *(*SERVER_COLUMNS, *COUNTERS, *HISTOGRAMS),
+            *("row", "recent", "first_byte", "duration"),
+            *(*SERVER_COLUMNS, *COUNTERS),
         }
         assert set(plain["workers"][0]) == {"index", *PROCESS_CELLS}
 

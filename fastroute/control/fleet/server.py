@@ -19,6 +19,7 @@ from fastroute.control.watch.prober import Probe
 from fastroute.ipc import messages
 from fastroute.ipc.messages import RoutedServer
 from fastroute.ipc.score_table import ScoreTable
+from fastroute.ipc.table_layout import SERVER_COLUMNS
 from fastroute.rules import health
 from fastroute.rules.health import Event, Facts, Limits
 from fastroute.rules.health_check import HealthCheck
@@ -126,7 +127,7 @@ class FleetServer:
         self._listed: Models | None = None
         self._listing_error: str | None = None
         self._models_updated: float | None = None
-        for name in columns.__struct_fields__:
+        for name in SERVER_COLUMNS:
             if name not in ("state", "generation"):
                 getattr(columns, name)[row] = 0
         forget(around.table.recent, row)
