@@ -13,6 +13,7 @@ from fastroute.ipc.score_table import ScoreTable
 from fastroute.proxy.client import ClientConnection, Listener
 from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.upstream import UpstreamConnection
+from fastroute.rules.server_state import ServerState
 
 # As the supervisor makes it for a few servers: a choice must not pay for the empty rows.
 _ROWS = 256
@@ -66,6 +67,9 @@ class InMemoryWorker:
             )
             for row, url in enumerate(urls)
         ]
+        for row in range(servers):
+            self.table.servers.generation[row] = 1
+            self.table.set_state(row, ServerState.UP)
         self.state.configure(
             Configure(
                 config=config_from_urls(urls, 64),

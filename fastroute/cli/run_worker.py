@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
+import msgspec
 import uvloop
 
 from fastroute.ipc.logs import configure_logging
@@ -103,10 +104,11 @@ def own_endpoints(state: WorkerContext, metrics: MetricsRelay) -> dict[bytes, Lo
 
 def current_view(state: WorkerContext) -> View:
     """Return what there is to show now."""
-    return view_of(
+    view = view_of(
         state.table.snapshot(),
         state.configured,
         state.losses,
         health=state.health.servers,
         draining=state.draining,
     )
+    return msgspec.structs.replace(view, reasons=state.reasons.reasons)

@@ -67,7 +67,10 @@ TICK = 0.25
 """Seconds between looks at what time alone changes, such as the end of a cool-down."""
 
 CONFIGURE_GAP = 0.05
-"""Seconds between two messages of changes, at least. Many servers that are full and cool down
+"""Seconds between two messages of changes, at least."""
+
+REASONS_GAP = 0.05
+"""Seconds between two messages of reasons, at least. Many servers that are overloaded and cool down
 would keep the workers busy with nothing else."""
 
 HEALTH_GAP = 1.0
@@ -148,16 +151,21 @@ class Supervisor:
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self._signal_received, signum)
         configure = Coalesced(self._configure_workers, CONFIGURE_GAP)
+        tell_reasons = Coalesced(self._tell_reasons, REASONS_GAP)
         tell_health = Coalesced(self._tell_health, HEALTH_GAP)
-        self._fleet.notify(configure.request, tell_health.request)
+        self._fleet.notify(
+            changed=configure.request,
+            state_changed=tell_reasons.request,
+            checked=tell_health.request,
+        )
         try:
             async with asyncio.TaskGroup() as keepers:
                 for index in range(len(self._sockets.clients)):
                     keepers.create_task(self._keep_worker(index))
                 self._watch_everything(configure.request)
         finally:
-            configure.cancel()
-            tell_health.cancel()
+            for coalesced in (configure, tell_reasons, tell_health):
+                coalesced.cancel()
             self._stop_watching()
             self._metrics.close()
             self._kill_workers()
@@ -252,6 +260,9 @@ class Supervisor:
     def _configure_workers(self) -> None:
         self._tell(self._configure())
 
+    def _tell_reasons(self) -> None:
+        self._tell(self._fleet.reasons())
+
     def _tell_health(self) -> None:
         self._tell(self._fleet.health())
 
@@ -293,6 +304,7 @@ class Supervisor:
         worker = await WorkerProcess.attend(index, started, self._reports)
         self._workers[index] = worker
         worker.send(self._configure())
+        worker.send(self._fleet.reasons())
         worker.send(self._fleet.health())
         worker.send(self._told_losses)
         if self.stopping.is_set():

@@ -22,10 +22,6 @@ class RoutedServer(msgspec.Struct, frozen=True, kw_only=True):
     generation: int
     url: str
     max_concurrent_requests: int
-    state: int = 1
-    """A ServerState; 1 is UP."""
-    reason: str = ""
-    """Why it is in that state, for people."""
     models: tuple[str, ...] | None = None
     """None where they are not known (yet): then it may have any."""
     api_key: str | None = None
@@ -104,6 +100,21 @@ class Health(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """By URL."""
 
 
+class StateReason(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a server is in its state, for people. The state itself is in the score table."""
+
+    row: int
+    since_ns: int
+    """When the state began, as the row's `state_since_ns` has it: tells it from other states."""
+    text: str
+
+
+class StateReasons(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """To a worker: all reasons there are; sent when a state has changed."""
+
+    reasons: tuple[StateReason, ...] = ()
+
+
 class Losses(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """To a worker, for /metrics: what could not be told of requests; sent when it has changed."""
 
@@ -163,7 +174,7 @@ class Drained(msgspec.Struct, frozen=True, tag=True):
 
 
 Message = (
-    Configure | Health | Losses | Drain | Ready | Drained | Observed | Records
+    Configure | Health | StateReasons | Losses | Drain | Ready | Drained | Observed | Records
     | MetricsRequest | MetricsReply
 )  # fmt: skip
 

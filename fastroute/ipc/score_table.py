@@ -4,6 +4,9 @@ A fixed grid of 8-byte signed cells in an anonymous memory file. Each cell has o
 are no locks: a count is `cells.in_flight[row] += 1` and a reader sums over the workers. Aligned
 8-byte loads and stores do not tear on the machines we run on. Where the cells lie stands in
 `table_layout`.
+
+The states of servers reach the workers by this table alone. A worker looks at one cell for each
+request, the version of the states, and reads the states only when that has changed.
 """
 
 import contextlib
@@ -30,6 +33,7 @@ from fastroute.ipc.table_layout import (
     PROCESS_CELLS,
     RECENT,
     SERVER,
+    STATES_VERSION,
     WORKER_COLUMNS,
     Block,
     ModelCounters,
@@ -87,13 +91,14 @@ class ScoreTable:
         fd: The memory file. Pass it to a child (`pass_fds`), which attaches to it.
         rows: How many servers fit.
         workers: How many workers fit.
-        servers: The supervisor's columns. Set `state` last: it makes a row visible.
+        servers: The supervisor's columns. A row's state is written by `set_state`.
+        states_version: One cell, raised by the supervisor after each change of a state.
         recent: More of the supervisor's columns.
         in_flight_columns: The `in_flight` view of each worker.
     """
 
     __slots__ = ("_cells", "_mapping", "_views", "fd", "in_flight_columns", "recent", "rows",
-                 "servers", "workers")  # fmt: skip
+                 "servers", "states_version", "workers")  # fmt: skip
 
     def __init__(self, fd: int, rows: int, workers: int) -> None:
         """Map a table of known size; use `create` or `attach`."""
@@ -109,6 +114,7 @@ class ScoreTable:
         self.recent: RecentColumns[memoryview] = RecentColumns(
             **RECENT.group(self._columns(RECENT, recent_start(rows), rows))
         )
+        self.states_version = self._column(STATES_VERSION, 1)
         in_flight = WORKER_COLUMNS.index("in_flight")
         self.in_flight_columns = tuple(
             self._column(start + in_flight * rows, rows) for start in self._starts(COLUMNS_OFFSET)
@@ -159,6 +165,20 @@ class ScoreTable:
             self._cells.release()
             self._mapping.close()
         os.close(self.fd)
+
+    def set_state(self, row: int, state: ServerState) -> None:
+        """Put a server into a state, for the supervisor to call.
+
+        Call it last of all that is written into the row: it makes the row visible. The version
+        comes after the state, and a worker reads it before the states: whoever has seen a version
+        has seen all states before it, and reads again if another is written meanwhile.
+        """
+        self.servers.state[row] = state
+        self.raise_states_version()
+
+    def raise_states_version(self) -> None:
+        """Have all workers read the states again."""
+        self.states_version[0] += 1
 
     def worker_cells(self, index: int) -> WorkerCells:
         """Return the cells of worker `index`, for that worker to write."""

@@ -23,6 +23,8 @@ CACHE_LINE_CELLS = 8
 
 MAGIC = int.from_bytes(b"fastrt\0\0", "little")
 HEADER_CELLS = CACHE_LINE_CELLS
+STATES_VERSION = 4
+"""Cell of the header that the supervisor raises after each change of a server's state."""
 
 
 FIRST_BYTE_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)

@@ -22,6 +22,7 @@ cdef class WorkerContext:
     cdef public object loop
     cdef public object losses
     cdef public long long[:, ::1] model_counts
+    cdef public object reasons
     cdef public object recorder
     cdef public object report
     cdef public Py_ssize_t requests

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from fastroute.config import Config
-from fastroute.ipc.messages import Configure, Health, Losses, Message, Observed
+from fastroute.ipc.messages import Configure, Health, Losses, Message, Observed, StateReasons
 from fastroute.ipc.score_table import ScoreTable, WorkerCells
 from fastroute.ipc.table_layout import COUNTERS
 from fastroute.proxy.recorder import Recorder
@@ -48,6 +48,7 @@ class WorkerContext:
         uncounted: How many of them do not count against `max_connections`.
         configured: The last Configure, for the views.
         health: The last Health, for the views.
+        reasons: The last StateReasons, for the views.
         retry_on: The setting, as a set.
         max_retries: The setting; like the next it is looked at for each request.
         client_idle_timeout: The setting, in seconds.
@@ -87,6 +88,7 @@ class WorkerContext:
         "losses",
         "max_retries",
         "model_counts",
+        "reasons",
         "recorder",
         "report",
         "requests",
@@ -114,6 +116,7 @@ class WorkerContext:
         self.configured = Configure(config=Config(servers=()), servers=())
         self._put_in_force(self.configured.config)
         self.health = Health(servers={})
+        self.reasons = StateReasons()
         self.draining = False
         self.known_requests: HeadMatcher = HeadMatcher(KNOWN_REQUESTS)
         self.clients: set[Sweepable] = set()

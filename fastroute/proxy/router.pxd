@@ -9,6 +9,8 @@ cdef class ModelServers:
     cdef public tuple cooling
     cdef public Py_ssize_t slot
     cdef public str name
+    cdef public long long states_version
+    cdef public tuple servers
 
 
 cdef class Router:
@@ -25,6 +27,8 @@ cdef class Router:
     cdef public object _rng
     cdef public object _foreign
     cdef public list _in_flight
+    cdef public long long _states_seen
+    cdef public long long[::1] _states_version
     cdef public object _table
     cdef public object _tls
     cdef public ModelServers _unlisted

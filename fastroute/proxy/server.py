@@ -35,7 +35,7 @@ class Server(Candidate):
         row: The server's row in the score table.
         generation: Tells it from an earlier server that had the same row.
         capacity: How many requests it can work on at once, times its weight.
-        state: What may be asked of it.
+        state: What may be asked of it, as last read from the score table.
         models: The names of those it has, or None where they are not known.
         url: As the user wrote it.
         authority: Host and port for the Host field.
@@ -84,12 +84,12 @@ class Server(Candidate):
         self._call_it(server)
         self.row = server.row
         self.generation = server.generation
+        self.state = ServerState.FREE
         self.configure(server, config)
 
     def configure(self, server: RoutedServer, config: Config) -> None:
         """Take what may change while the server stays the same."""
         self.capacity = server.max_concurrent_requests * server.weight
-        self.state = ServerState(server.state)
         self.models = server.models
         key = server.api_key
         self.authorization = None if key is None else b"Bearer " + key.encode()

@@ -20,6 +20,7 @@ from fastroute.ipc.messages import (
     MessageReader,
     MetricsReply,
     Ready,
+    StateReasons,
     encode,
 )
 from fastroute.net.connecting import limit_silence
@@ -141,6 +142,8 @@ class Worker:
                 self._configure(message)
             case Health():
                 self._state.health = message
+            case StateReasons():
+                self._state.reasons = message
             case Losses():
                 self._state.losses = message
             case MetricsReply():

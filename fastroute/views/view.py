@@ -15,6 +15,7 @@ from fastroute.ipc.messages import (
     Losses,
     RoutedServer,
     ServerHealth,
+    StateReason,
 )
 from fastroute.ipc.score_table import ServerSnapshot, TableSnapshot
 from fastroute.rules.server_state import ServerState
@@ -37,6 +38,8 @@ class ServerView(msgspec.Struct, frozen=True, eq=False):
 
     server: RoutedServer
     row: ServerSnapshot
+    reason: str
+    """Why it is in its state."""
     scrape_age: float | None
     """Seconds since its metrics were read; None: never."""
 
@@ -47,15 +50,6 @@ class ServerView(msgspec.Struct, frozen=True, eq=False):
     @property
     def is_usable(self) -> bool:
         return self.state.is_usable
-
-    @property
-    def reason(self) -> str:
-        """Why it is in its state.
-
-        States come by the table, reasons a little later by message; one that belongs to the state
-        before would mislead.
-        """
-        return self.server.reason if self.server.state == self.row.state else ""
 
     @property
     def load(self) -> float:
@@ -87,6 +81,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Those of the configuration in force, each URL once."""
     health: Mapping[str, ServerHealth]
     """By URL; one may be missing that was not checked yet."""
+    reasons: tuple[StateReason, ...] = ()
+    """Why servers are in their states; each comes a moment after the state."""
     config_state: ConfigState
     names: tuple[FollowedName, ...] = ()
     """Those whose addresses are servers."""
@@ -117,8 +113,15 @@ class View(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         row is free or another server's, and its numbers are not to be shown under this URL.
         """
         rows = {row.row: row for row in self.table.servers}
+        # By the moment too: the reason of the state before would mislead.
+        reasons = {(reason.row, reason.since_ns): reason.text for reason in self.reasons}
         return [
-            ServerView(server, row, self.seconds_since(row.scraped_at_ns))
+            ServerView(
+                server,
+                row,
+                reason=reasons.get((row.row, row.state_since_ns), ""),
+                scrape_age=self.seconds_since(row.scraped_at_ns),
+            )
             for server in self.servers
             if (row := rows.get(server.row)) is not None and row.generation == server.generation
         ]

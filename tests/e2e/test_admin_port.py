@@ -27,8 +27,8 @@ from fastroute.ipc.score_table import ScoreTable
 from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.metrics_relay import MetricsRelay
 from fastroute.proxy.worker import Worker
-from fastroute.rules.server_state import ServerState
 from fastroute.views.endpoints import ENDPOINTS
+from tests.support.score_table import put_server
 from tests.support.standin_client import ask, chat, client, get, post
 from tests.support.standins import standin, until
 
@@ -80,7 +80,7 @@ async def two_ports(url: str, *, models_json: bytes | None = None) -> AsyncItera
 
     listening = loop.create_task(listen())
     table.servers.generation[0] = 1
-    table.servers.state[0] = ServerState.UP
+    put_server(table, 0)
     server = RoutedServer(row=0, generation=1, url=url, max_concurrent_requests=8)
     configure = Configure(config=Config(servers=()), servers=(server,), models_json=models_json)
     ports.supervisor.write(encode(configure))

@@ -210,7 +210,7 @@ class TestCounts:
     )
     async def test_a_server_on_trial(self, two, answer, told):
         """Its first answer is told, and not at the end of a stream: others wait for the outcome."""
-        two.pools[0].state = ServerState.TRIAL
+        two.table.set_state(0, ServerState.TRIAL)
         client, upstream = two.client(), two.pools[0].ready()
         client.feed(GET)
         upstream.feed(answer)

@@ -359,8 +359,7 @@ class TestExplain:
     )
     async def test_the_only_one(self, state, reason):
         with recorded(explain=True, access_log="off") as router:
-            router.pool.state = state
-            router.state.router._all.update(router.pools)
+            router.table.set_state(0, state)
             client = router.client()
             client.feed(POST)
             (await router.asked()).feed(OK)

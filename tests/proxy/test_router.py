@@ -14,6 +14,7 @@ from fastroute.proxy.upstream import UpstreamConnection
 from fastroute.rules.model_name import requested_model
 from fastroute.rules.server_state import ServerState
 from tests.support.memory_transport import End, MemoryTransport
+from tests.support.score_table import put_server
 
 JSON = b"application/json"
 CHAT = b"/v1/chat/completions"
@@ -34,11 +35,19 @@ class Routing:
         self.router = Router(asyncio.get_running_loop(), table)
         self.settings: dict = {}
 
-    def configure(self, *servers: RoutedServer, model_slots=(), **settings) -> None:
+    def configure(
+        self, *servers: tuple[RoutedServer, ServerState], model_slots=(), **settings
+    ) -> None:
         self.settings |= settings
         config = Config(servers=(), **self.settings)
+        for routed, state in servers:
+            put_server(self.table, routed.row, state, routed.generation)
         self.router.configure(
-            Configure(config=config, servers=servers, model_slots=tuple(model_slots))
+            Configure(
+                config=config,
+                servers=tuple(routed for routed, _ in servers),
+                model_slots=tuple(model_slots),
+            )
         )
 
     def find(self, model: str | None) -> ModelServers:
@@ -58,10 +67,12 @@ class Routing:
         return {pool.row for pool in chosen if pool is not None}
 
 
-def server(row: int, state: ServerState = UP, models=None, **fields) -> RoutedServer:
+def server(
+    row: int, state: ServerState = UP, models=None, **fields
+) -> tuple[RoutedServer, ServerState]:
     fields = {"generation": 1, "url": f"http://server-{row}:8000", **fields}
     fields.setdefault("max_concurrent_requests", 8)
-    return RoutedServer(row=row, state=state, models=models, **fields)
+    return RoutedServer(row=row, models=models, **fields), state
 
 
 @pytest.fixture
@@ -151,7 +162,7 @@ class TestModels:
     def test_named_elsewhere(self, routing, target, content_type, body):
         routing.configure(server(0, models=("a",)), server(1, models=("b",)))
         group, sent = routing.router.find(target, content_type, body)
-        assert [pool.row for pool in group.up] == [1]
+        assert [pool.row for pool in group.servers] == [1]
         assert sent is body
 
     def test_no_servers(self, routing):
@@ -166,7 +177,7 @@ class TestAliases:
         )
         group, body = routing.router.find(CHAT, JSON, b'{"x": 1, "model" : "gpt-4o"}')
         assert body == b'{"x": 1, "model" : "llama3.1:8b"}'
-        assert {pool.row for pool in group.up} == {0}
+        assert {pool.row for pool in group.servers} == {0}
 
     def test_bytearray(self, routing):
         """A body that came in pieces."""
@@ -193,13 +204,13 @@ class TestAliases:
         """Who writes the alias means it."""
         routing.configure(server(0, models=("a",)), server(1, models=("b",)), aliases={"a": "b"})
         group, _ = routing.router.find(CHAT, JSON, b'{"model":"a"}')
-        assert [pool.row for pool in group.up] == [1]
+        assert [pool.row for pool in group.servers] == [1]
 
     def test_before_any_server_told_its_models(self, routing):
         routing.configure(server(0), aliases={"a": "real"})
         group, body = routing.router.find(CHAT, JSON, b'{"model":"a"}')
         assert body == b'{"model":"real"}'
-        assert [pool.row for pool in group.up] == [0]
+        assert [pool.row for pool in group.servers] == [0]
 
     def test_slot_is_that_of_the_real_model(self, routing):
         routing.configure(
@@ -317,6 +328,37 @@ class TestChoice:
             assert 60 < rows[0] < 140
 
 
+class TestChangesOfState:
+    """States come by the score table alone, between two messages."""
+
+    def test_a_change_counts_for_the_next_choice(self, routing):
+        routing.configure(server(0, models=("a",)), server(1, models=("a", "b")))
+        assert routing.rows("a") == {0, 1}
+        routing.table.set_state(0, DOWN)
+        assert routing.rows("a") == routing.rows("b") == routing.rows(None) == {1}
+        routing.table.set_state(1, DRAINING)
+        assert routing.rows("a") == routing.rows("b") == routing.rows(None) == set()
+        routing.table.set_state(0, TRIAL)
+        assert routing.rows("a") == routing.rows(None) == {0}
+        assert routing.rows("b") == set()
+
+    def test_a_group_that_was_not_asked_meanwhile_misses_nothing(self, routing):
+        routing.configure(server(0, models=("a",)), server(1, models=("a", "b")))
+        assert routing.rows("b") == {1}
+        routing.table.set_state(1, COOLING)
+        routing.table.set_state(0, DOWN)
+        assert routing.rows("a") == {1}
+        routing.table.set_state(1, DOWN)
+        assert routing.rows("a") == set()
+        assert routing.rows("b") == set()
+
+    def test_the_row_of_a_removed_server_may_be_anothers(self, routing):
+        """The row was given away before the message of the removal came."""
+        routing.configure(server(0), server(1))
+        put_server(routing.table, 0, UP, generation=2)
+        assert routing.rows() == {1}
+
+
 class TestReconfigure:
     def pool(self, routing, row: int) -> Server:
         return next(pool for pool in routing.router.servers if pool.row == row)
@@ -381,7 +423,7 @@ class TestReconfigure:
     def test_a_server_taken_out_is_not_chosen_by_exchanges_under_way(self, routing, state):
         routing.configure(server(0), server(1))
         group, tried = routing.find(None), [self.pool(routing, 1)]
-        routing.configure(server(0, state), server(1))
+        routing.table.set_state(0, state)
         assert routing.router.choose(group, tried) is None
 
     def test_models_move(self, routing):
@@ -391,7 +433,7 @@ class TestReconfigure:
         assert routing.rows("b") == {0}
 
     def test_round_robin_goes_on(self, routing):
-        """Configure comes with every change of state: the turn must not start over each time."""
+        """Configure comes with every change of models: the turn must not start over each time."""
         rows = []
         for _ in range(30):
             routing.configure(server(0), server(1), server(2), policy="round_robin")

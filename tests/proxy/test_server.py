@@ -146,10 +146,10 @@ class TestServer:
         assert (pool.url, pool.authority) == ("http://10.0.0.1:8000", b"vllm:8000")
 
     async def test_settings(self):
-        pool = pool_for("http://a", weight=0.5, api_key="k", models=("m",), state=4)
+        pool = pool_for("http://a", weight=0.5, api_key="k", models=("m",))
         assert (pool.row, pool.generation, pool.url) == (3, 7, "http://a")
         assert pool.capacity == 4.0
-        assert pool.state is ServerState.TRIAL
+        assert pool.state is ServerState.FREE, "until it is read from the table"
         assert pool.models == ("m",)
         assert pool.authorization == b"Bearer k"
 

@@ -28,8 +28,8 @@ from fastroute.proxy.metrics_relay import MetricsRelay
 from fastroute.proxy.own_replies import Listener, OwnReply
 from fastroute.proxy.worker import SWEEP_S, Worker
 from fastroute.rules.health import Event
-from fastroute.rules.server_state import ServerState
 from tests.support.judge import judge_replies
+from tests.support.score_table import put_server
 from tests.support.scripted import read_request, replies, scripted
 from tests.support.standins import until
 
@@ -101,7 +101,7 @@ class Supervised:
 @pytest.fixture
 async def worker():
     table = ScoreTable.create(rows=2, workers=1)
-    table.servers.state[0] = ServerState.UP
+    put_server(table, 0)
     state = WorkerContext(asyncio.get_running_loop(), table, table.worker_cells(0))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.setblocking(False)

@@ -14,6 +14,7 @@ from fastroute.proxy.router import Router, UnknownModel
 from fastroute.route.explain import Explanation, Known, Settings, explain
 from fastroute.rules.policy import POLICIES
 from fastroute.rules.server_state import ServerState
+from tests.support.score_table import put_server
 from tests.support.settings import settings_of
 
 DEFAULTS = settings_of(Settings)
@@ -269,6 +270,7 @@ async def _asked(servers, model, policy, aliases) -> Counter:
         router = Router(asyncio.get_running_loop(), table)
         routed = []
         for row, known in enumerate(servers):
+            put_server(table, row, known.state)
             table.servers.foreign_milli[row] = round(known.foreign_load * 1000)
             table.in_flight_columns[0][row] = known.in_flight
             routed.append(
@@ -278,7 +280,6 @@ async def _asked(servers, model, policy, aliases) -> Counter:
                     url=known.url,
                     max_concurrent_requests=known.max_concurrent_requests,
                     weight=known.weight,
-                    state=known.state,
                     models=known.models,
                 )
             )

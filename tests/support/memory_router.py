@@ -14,9 +14,9 @@ from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.own_replies import Listener
 from fastroute.proxy.server import Server
 from fastroute.proxy.upstream import UpstreamConnection
-from fastroute.rules.server_state import ServerState
 from tests.support.judge import judge_replies
 from tests.support.memory_transport import End, MemoryTransport
+from tests.support.score_table import put_server
 from tests.support.standins import until
 
 OUTCOMES = (
@@ -111,9 +111,8 @@ class MemoryRouter:
             for row in range(servers)
         )
         for row in range(servers):
-            self.table.servers.generation[row] = 1
             self.table.servers.capacity[row] = 8
-            self.table.servers.state[row] = ServerState.UP
+            put_server(self.table, row)
         config = Config(servers=(), **settings)
         self.state._put_in_force(config)
         self.pools = [MemoryPool(server, self.state) for server in self.routed]

@@ -22,6 +22,7 @@ from fastroute.proxy.metrics_relay import MetricsRelay
 from fastroute.proxy.own_replies import Listener
 from fastroute.proxy.worker import Worker
 from fastroute.rules.server_state import ServerState
+from tests.support.score_table import put_server
 from tests.support.standins import until
 
 
@@ -83,18 +84,17 @@ class Router:
         """Put changes in force, as a message of the supervisor does.
 
         Args:
-            servers: For each server in its order, fields of RoutedServer that change.
+            servers: For each server in its order, fields of RoutedServer that change, or `state`.
             model_slots: Models that are counted apart.
             models_json: The answer to GET /v1/models.
             settings: Keys of Config that change.
         """
         before = self.state.configured
-        changed = [
-            msgspec.structs.replace(server, **fields)
-            for server, fields in zip_longest(before.servers, servers, fillvalue={})
-        ]
-        for server in changed:
-            self.table.servers.state[server.row] = server.state
+        changed = []
+        for server, fields in zip_longest(before.servers, servers, fillvalue={}):
+            told = {"state": ServerState.UP, **fields}
+            put_server(self.table, server.row, ServerState(told.pop("state")))
+            changed.append(msgspec.structs.replace(server, **told))
         self.state.configure(
             Configure(
                 config=msgspec.structs.replace(before.config, **settings),
@@ -152,9 +152,8 @@ async def running_router(
     state = WorkerContext(loop, table, table.worker_cells(0))
     servers = []
     for row, url in enumerate(urls):
-        table.servers.generation[row] = 1
         table.servers.capacity[row] = capacity
-        table.servers.state[row] = ServerState.UP
+        put_server(table, row)
         servers.append(
             RoutedServer(row=row, generation=1, url=url, max_concurrent_requests=capacity)
         )

@@ -2,7 +2,13 @@
 
 from typing import Any
 
-from fastroute.ipc.messages import ConfigState, FollowedName, RoutedServer, ServerHealth
+from fastroute.ipc.messages import (
+    ConfigState,
+    FollowedName,
+    RoutedServer,
+    ServerHealth,
+    StateReason,
+)
 from fastroute.ipc.score_table import ServerSnapshot, TableSnapshot, WorkerSnapshot
 from fastroute.ipc.table_layout import (
     COUNTERS,
@@ -153,8 +159,6 @@ def example_view() -> View:
             1,
             "https://gpu-server-2:8088",
             max_concurrent_requests=4,
-            state=int(ServerState.DOWN),
-            reason="connecting failed: Connection refused",
         ),
     )
     health = {
@@ -183,6 +187,13 @@ def example_view() -> View:
             ),
         ),
         health=health,
+        reasons=(
+            StateReason(
+                row=1,
+                since_ns=down.state_since_ns,
+                text="connecting failed: Connection refused",
+            ),
+        ),
         config_state=ConfigState(
             source="servers.toml",
             loaded_at=NOW_UNIX - 300,

@@ -1,10 +1,10 @@
 import orjson
 import pytest
 
-from fastroute.ipc.messages import FollowedName, ServerHealth
+from fastroute.ipc.messages import FollowedName, ServerHealth, StateReason
 from fastroute.rules.server_state import ServerState
 from fastroute.views.status import health, live, ready, server_models
-from tests.support.views import NOW_UNIX, routed, row, view, view_of_states
+from tests.support.views import NOW_NS, NOW_UNIX, SECOND_NS, routed, row, view, view_of_states
 
 UP, DOWN, TRIAL = ServerState.UP, ServerState.DOWN, ServerState.TRIAL
 COOLING, DRAINING = ServerState.COOLING, ServerState.DRAINING
@@ -76,7 +76,8 @@ class TestHealth:
         assert (server["healthy"], server["health_status"]) == (healthy, word)
 
     def test_what_checks_found(self):
-        server = routed(0, models=("a", "b"), state=int(DOWN), reason="3 probes failed")
+        server = routed(0, models=("a", "b"))
+        reason = StateReason(row=0, since_ns=NOW_NS - 60 * SECOND_NS, text="3 probes failed")
         found = ServerHealth(
             last_check=NOW_UNIX,
             consecutive_failures=3,
@@ -86,7 +87,7 @@ class TestHealth:
             total_checks=10,
             models_last_updated=NOW_UNIX - 60,
         )
-        shown = view(row(0, DOWN), servers=(server,), health={server.url: found})
+        shown = view(row(0, DOWN), servers=(server,), health={server.url: found}, reasons=(reason,))
         assert orjson.loads(health(shown).body)["servers"] == [
             {
                 "url": "http://gpu-0:8000",

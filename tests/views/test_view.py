@@ -2,6 +2,7 @@ import datetime
 
 import pytest
 
+from fastroute.ipc.messages import StateReason
 from fastroute.rules.server_state import ServerState
 from fastroute.views.view import utc
 from tests.support.views import NOW_NS, SECOND_NS, routed, row, view, view_of_states
@@ -55,16 +56,17 @@ class TestServerView:
         assert listed.score == 2.25
 
     @pytest.mark.parametrize(
-        ("told", "reason"),
+        ("reason", "shown"),
         [
-            pytest.param(ServerState.DOWN, "3 probes failed", id="of-this-state"),
-            pytest.param(ServerState.TRIAL, "", id="of-the-state-before"),
+            pytest.param({"row": 0, "since_ns": NOW_NS}, "3 probes failed", id="of-this-state"),
+            pytest.param({"row": 0, "since_ns": NOW_NS - 1}, "", id="of-the-state-before"),
+            pytest.param({"row": 1, "since_ns": NOW_NS}, "", id="of-another-server"),
         ],
     )
-    def test_reason(self, told, reason):
-        server = routed(0, state=int(told), reason="3 probes failed")
-        (listed,) = view(row(0, ServerState.DOWN), servers=(server,)).listed()
-        assert listed.reason == reason
+    def test_reason(self, reason, shown):
+        reasons = (StateReason(**reason, text="3 probes failed"),)
+        (listed,) = view(row(0, state_since_ns=NOW_NS), reasons=reasons).listed()
+        assert listed.reason == shown
 
     @pytest.mark.parametrize(
         ("cells", "usage"),

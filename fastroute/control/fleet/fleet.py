@@ -16,7 +16,14 @@ from fastroute.config import Config, ServerConfig
 from fastroute.control.fleet.server import FleetContext, FleetServer
 from fastroute.control.watch.models import merge
 from fastroute.errors import ConfigError
-from fastroute.ipc.messages import ConfigState, Configure, FollowedName, Health, Observed
+from fastroute.ipc.messages import (
+    ConfigState,
+    Configure,
+    FollowedName,
+    Health,
+    Observed,
+    StateReasons,
+)
 from fastroute.ipc.score_table import ScoreTable
 from fastroute.ipc.table_layout import MODEL_SLOTS
 from fastroute.server_address import ServerAddress
@@ -54,6 +61,7 @@ class Fleet:
         "_is_settled",
         "_model_slots",
         "_started_at",
+        "_states_version",
         "leaving",
         "servers",
     )
@@ -84,6 +92,7 @@ class Fleet:
         self._started_at = unix_clock()
         self._born = clock()
         self._is_settled = False
+        self._states_version = 0
         self.servers: dict[ServerAddress, FleetServer] = {}
         self.leaving: dict[ServerAddress, FleetServer] = {}
         self.apply(config)
@@ -93,14 +102,22 @@ class Fleet:
         """The configuration in force."""
         return self._around.config
 
-    def notify(self, changed: Callable[[], None], checked: Callable[[], None]) -> None:
+    def notify(
+        self,
+        *,
+        changed: Callable[[], None],
+        state_changed: Callable[[], None],
+        checked: Callable[[], None],
+    ) -> None:
         """Say who is to be told of news from now on.
 
         Args:
             changed: Called when `configure` would return something else.
+            state_changed: Called when `reasons` would.
             checked: Called when `health` would.
         """
         self._around.changed = changed
+        self._around.state_changed = state_changed
         self._around.checked = checked
 
     def apply(self, config: Config) -> FleetChange:
@@ -123,6 +140,7 @@ class Fleet:
             server.leave()
             self.leaving[server.config.address] = server
         self._around.changed()
+        self._around.state_changed()
         added = tuple(s for address, s in self.servers.items() if address not in before)
         return FleetChange(added, removed)
 
@@ -138,6 +156,7 @@ class Fleet:
         now = self._around.clock()
         for server in self.servers.values():
             server.tick(now)
+        self._repeat_states()
         was_settled = self._is_settled
         if self._models_are_settled() and not was_settled and self._any_models():
             self._around.changed()
@@ -148,6 +167,17 @@ class Fleet:
                 server.free()
                 del self.leaving[address], self._by_row[server.row]
                 heapq.heappush(self._free_rows, server.row)
+
+    def _repeat_states(self) -> None:
+        """Have the workers read once more the states that changed since the last tick.
+
+        Some processors (arm64) may show another core the version before the states, and a worker
+        that read the states in between would not look again.
+        """
+        table = self._around.table
+        if table.states_version[0] != self._states_version:
+            table.raise_states_version()
+            self._states_version = table.states_version[0]
 
     def configure(
         self, config_state: ConfigState, names: tuple[FollowedName, ...] = ()
@@ -175,6 +205,11 @@ class Fleet:
             names=names,
             started_at=self._started_at,
         )
+
+    def reasons(self) -> StateReasons:
+        """Return why servers are in their states, for workers."""
+        reasons = (server.state_reason() for server in self.servers.values())
+        return StateReasons(reasons=tuple(reason for reason in reasons if reason.text))
 
     def health(self) -> Health:
         """Return what the health checks have found, for workers."""

@@ -46,12 +46,16 @@ class FleetContext:
         config: The settings in force; replaced on a reload.
         clock: Like time.monotonic.
         unix_clock: Like time.time.
-        changed: Called when the workers have to be told of a state, a model, a setting.
+        changed: Called when the workers have to be told of a model, a setting.
+        state_changed: Called when there is another reason for a state.
         checked: Called when there is a new result of a health check.
         events: For each worker, the relayed segments by row.
     """
 
-    __slots__ = ("changed", "checked", "clock", "config", "events", "table", "unix_clock")
+    __slots__ = (
+        *("changed", "checked", "clock", "config", "events", "state_changed", "table"),
+        "unix_clock",
+    )
 
     def __init__(
         self,
@@ -67,6 +71,7 @@ class FleetContext:
         self.unix_clock = unix_clock
         self.changed: Callable[[], None] = _nothing
         self.checked: Callable[[], None] = _nothing
+        self.state_changed: Callable[[], None] = _nothing
         self.events = [table.worker_cells(index).events for index in range(table.workers)]
 
 
@@ -158,11 +163,11 @@ class FleetServer:
     def leave(self) -> None:
         """Get no new requests: it is not in the configuration any more."""
         self.left_at = self._around.clock()
-        self._around.table.servers.state[self.row] = ServerState.DRAINING
+        self._around.table.set_state(self.row, ServerState.DRAINING)
 
     def free(self) -> None:
         """Give the row up; it has nothing in flight."""
-        self._around.table.servers.state[self.row] = ServerState.FREE
+        self._around.table.set_state(self.row, ServerState.FREE)
 
     # What the scraper asks and tells.
 
@@ -310,12 +315,18 @@ class FleetServer:
             generation=self.generation,
             url=self.config.url,
             max_concurrent_requests=self.config.max_concurrent_requests,
-            state=self.health.state,
-            reason=self.health.reason,
             models=self.model_names,
             api_key=self.config.api_key,
             weight=self.config.weight,
             discovered_from=self.config.discovered_from,
+        )
+
+    def state_reason(self) -> messages.StateReason:
+        """Return why it is in its state."""
+        return messages.StateReason(
+            row=self.row,
+            since_ns=self._around.table.servers.state_since_ns[self.row],
+            text=self.health.reason,
         )
 
     def health_report(self) -> messages.ServerHealth:
@@ -354,7 +365,7 @@ class FleetServer:
             # It may be another process now, with other models.
             self.list_now.set()
         self._publish_state()
-        self._around.changed()
+        self._around.state_changed()
 
     def _relayed_events(self) -> int:
         return sum(column[self.row] for column in self._around.events)
@@ -369,7 +380,7 @@ class FleetServer:
         columns, state = self._around.table.servers, self.health.state
         if columns.state[self.row] != state:
             columns.state_since_ns[self.row] = int(self._around.clock() * NANO)
-            columns.state[self.row] = state
+            self._around.table.set_state(self.row, state)
 
     def _publish_report(self, report: LoadReport) -> None:
         columns, row = self._around.table.servers, self.row

@@ -28,15 +28,21 @@ class FleetUnderTest:
         self.table = ScoreTable.create(rows=rows, workers=workers)
         self.now = 1000.0
         self.changes = 0
+        self.state_changes = 0
         self.checks = 0
         config = Config(servers=servers, **settings)
         self.fleet = Fleet(
             self.table, config, clock=lambda: self.now, unix_clock=lambda: 1e9 + self.now
         )
-        self.fleet.notify(self._changed, self._checked)
+        self.fleet.notify(
+            changed=self._changed, state_changed=self._state_changed, checked=self._checked
+        )
 
     def _changed(self) -> None:
         self.changes += 1
+
+    def _state_changed(self) -> None:
+        self.state_changes += 1
 
     def _checked(self) -> None:
         self.checks += 1
@@ -76,6 +82,12 @@ class FleetUnderTest:
             retry_after=retry_after,
         )
         self.fleet.observe(seen)
+
+    def reason(self, url: str = "http://a") -> str:
+        """Why a server is in its state, as the views find it."""
+        key = (self.server(url).row, self.column("state_since_ns", url))
+        reasons = {(each.row, each.since_ns): each.text for each in self.fleet.reasons().reasons}
+        return reasons.get(key, "")
 
     def routed(self):
         return self.fleet.configure(STATE).servers
@@ -118,7 +130,7 @@ class TestStart:
     def test_all_are_up_and_have_a_row(self, make):
         fleet = make(a(max_concurrent_requests=3), b(weight=2.0, api_key="k"))
         first, second = fleet.routed()
-        assert (first.row, first.generation, first.url, first.state) == (0, 1, "http://a", 1)
+        assert (first.row, first.generation, first.url) == (0, 1, "http://a")
         assert (second.row, second.weight, second.api_key, second.models) == (1, 2.0, "k", None)
         assert fleet.column("capacity") == 3
         assert fleet.column("kv_cache_ppm") == -1
@@ -126,7 +138,9 @@ class TestStart:
         assert fleet.state() == fleet.state("http://b") == "UP"
 
     def test_one_that_is_drained(self, make):
-        assert make(a(drain=True)).state() == "DRAINING"
+        fleet = make(a(drain=True))
+        assert fleet.state() == "DRAINING"
+        assert fleet.reason() == "it is to be drained"
 
     def test_too_many(self):
         with pytest.raises(ConfigError, match="2 servers are new, and there is room for 1 more"):
@@ -183,7 +197,7 @@ class TestApply:
         assert comings.removed == ()
         (first, _) = fleet.routed()
         assert (first.row, first.generation) == (before.row, before.generation)
-        assert (first.state, first.models) == (ServerState.DOWN, ("m",))
+        assert (fleet.state(), first.models) == ("DOWN", ("m",))
         assert (first.url, first.max_concurrent_requests) == ("HTTP://A:80/", 99)
         assert fleet.column("capacity") == 99
 
@@ -191,7 +205,6 @@ class TestApply:
         fleet = make()
         fleet.apply(a(drain=True))
         assert fleet.state() == "DRAINING"
-        assert fleet.routed()[0].state == ServerState.DRAINING
         fleet.apply(a())
         assert fleet.state() == "UP"
         assert log() == [
@@ -303,11 +316,8 @@ class TestProbes:
         for _ in range(3):
             server.probed(REFUSED)
         assert fleet.state() == "DOWN"
-        routed = fleet.routed()[0]
-        assert routed.state == ServerState.DOWN
-        assert routed.reason == (
-            "3 health checks in a row failed: cannot connect: Connection refused"
-        )
+        reason = fleet.reason()
+        assert reason == "3 health checks in a row failed: cannot connect: Connection refused"
         server.list_now.clear()
         server.probed(GOOD)
         assert fleet.state() == "TRIAL"
@@ -315,11 +325,12 @@ class TestProbes:
         server.probed(GOOD)
         assert fleet.state() == "UP"
         assert log() == [
-            f"server http://a is DOWN: {routed.reason}",
+            f"server http://a is DOWN: {reason}",
             "server http://a is TRIAL: a health check succeeded",
             "server http://a is UP: a health check succeeded",
         ]
-        assert fleet.changes == 3
+        assert fleet.state_changes == 3
+        assert fleet.changes == 0, "states go by the table alone"
 
     def test_results_are_told_each_time(self, make):
         fleet = make()
@@ -382,7 +393,7 @@ class TestRequests:
         assert fleet.state() == "UP"
         fleet.observe(Event.REQUEST_FAILED, "Connection refused")
         assert fleet.state() == "DOWN"
-        assert fleet.routed()[0].reason == "5 requests in a row failed: Connection refused"
+        assert fleet.reason() == "5 requests in a row failed: Connection refused"
 
     def test_a_failure_calls_for_a_probe(self, make):
         fleet = make()
@@ -398,13 +409,14 @@ class TestRequests:
         assert fleet.state() == "COOLING"
         fleet.pass_time(0.1)
         assert fleet.state() == "UP"
-        assert fleet.changes == 2
+        assert fleet.state_changes == 2
+        assert fleet.changes == 0, "states go by the table alone"
 
     def test_full_again_and_again_is_one_change(self, make):
         fleet = make()
         for _ in range(100):
             fleet.observe(Event.BUSY)
-        assert fleet.changes == 1
+        assert fleet.state_changes == 1
 
     def test_one_that_shuts_down(self, make):
         fleet = make()
@@ -426,6 +438,20 @@ class TestRequests:
         assert fleet.state() == "TRIAL"
         fleet.observe(Event.REQUEST_OK)
         assert fleet.state() == "UP"
+
+
+def test_states_are_repeated_once_in_the_next_tick(make):
+    fleet = make()
+    version = fleet.table.states_version
+    before = version[0]
+    fleet.pass_time(0.25)
+    fleet.pass_time(0.25)
+    assert version[0] == before + 1, "of the start"
+    fleet.observe(Event.BUSY, retry_after=9)
+    assert version[0] == before + 2
+    fleet.pass_time(0.25)
+    fleet.pass_time(0.25)
+    assert version[0] == before + 3
 
 
 class TestLoad:
@@ -505,7 +531,7 @@ class TestEngine:
         fleet = make()
         fleet.scrape(asleep=True)
         assert fleet.state() == "DOWN"
-        assert fleet.routed()[0].reason == "its engine is asleep"
+        assert fleet.reason() == "its engine is asleep"
         fleet.server().probed(GOOD)
         assert fleet.state() == "DOWN", "it answers probes in its sleep"
         fleet.scrape()
@@ -522,9 +548,7 @@ class TestEngine:
             fleet.pass_time(0.9)
         fleet.scrape(running=2, generation_tokens=9)
         assert fleet.state() == "DOWN"
-        assert fleet.routed()[0].reason == (
-            "its engine makes no progress: no token for 5 s, requests: 2"
-        )
+        assert fleet.reason() == ("its engine makes no progress: no token for 5 s, requests: 2")
         fleet.pass_time(100)
         fleet.server().probed(GOOD)
         assert fleet.state() == "DOWN"
