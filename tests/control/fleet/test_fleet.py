@@ -15,9 +15,9 @@ from fastroute.rules.health import Event
 from fastroute.rules.load import LoadReport
 from fastroute.rules.server_state import ServerState
 
-GOOD = Probe(True, False, 0.01, "")
-REFUSED = Probe(False, False, 0.0, "cannot connect: Connection refused")
-SLOW = Probe(False, True, 10.0, "no answer within 10 s")
+GOOD = Probe(True, False, 0.01, "", "/health")
+REFUSED = Probe(False, False, 0.0, "cannot connect: Connection refused", "/health")
+SLOW = Probe(False, True, 10.0, "no answer within 10 s", "/health")
 STATE = ConfigState()
 
 
