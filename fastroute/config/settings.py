@@ -59,47 +59,50 @@ class ServerConfig(
     url: Annotated[
         str,
         form(URL_FORM),
-        about("Where the server listens; with +dns, a name each of whose addresses is a server."),
+        about("URL of the server; with +dns, a name each of whose addresses is a server."),
     ]
     max_concurrent_requests: Annotated[
         int,
         limits("requests", 1, 1_000_000),
-        about("How many requests the server runs at once; its share of the load follows."),
+        about(
+            "Capacity: number of requests the server runs at once. It determines its share of the "
+            "load."
+        ),
     ] = 8
     models: Annotated[
         Annotated[tuple[ModelName, ...], Meta(min_length=1)] | None,
         MODELS_FORM,
-        about("The models it serves; without it, the server is asked."),
+        about("Models that the server has; by default the server is asked."),
     ] = None
     api_key: Annotated[
         SecretText | None,
         Meta(extra={"allowed": KEY_FORM, "secret": True}),
-        about("Sent to the server as its key, in place of the client's."),
+        about("Key that is sent to the server instead of the client's."),
     ] = None
     api_key_env: Annotated[
         ModelName | None,
         form("must be the name of an environment variable"),
-        about("The environment variable that holds its key, read when the file is."),
+        about("Environment variable with the key, read whenever the file is read."),
     ] = None
     weight: Annotated[
         float,
         limits("", 0.001, 1000),
-        about("Its share of the load beyond what max_concurrent_requests says."),
+        about("Factor for its share of the load, in addition to max_concurrent_requests."),
     ] = 1.0
     drain: Annotated[
         bool,
         form("must be true or false"),
-        about("Whether it gets no new requests and only finishes those it has."),
+        about("True to send no new requests to it and let it finish those in flight."),
     ] = False
     health_path: Annotated[
         HealthPath | None,
         form(HEALTH_PATH_FORM),
-        about("Path of its health check, in place of the one in [config]."),
+        about("Path of its health check, instead of the one in [config]."),
     ] = None
     health_statuses: Annotated[
         Statuses | None,
         form(STATUSES_FORM),
-        about("Statuses that a healthy server answers with, in place of those in [config]."),
+        about("Statuses of a successful health check, instead of those in [config]."),
     ] = None
     discovered_from: str | None = None
     """The URL, with +dns, of the entry it was made from; no key of the file."""
@@ -122,43 +125,43 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     policy: Annotated[
         str,
         choice(POLICIES),
-        about("How a server is chosen among those that can take a request."),
+        about("Policy that chooses one of the usable servers."),
     ] = "load"
     scrape_interval: Annotated[
         ScrapeSeconds,
-        about("Time between two readings of a server's metrics."),
+        about("Time between two scrapes of a server's metrics."),
     ] = 1.0
     scrape_timeout: Annotated[
         Seconds,
-        about("How long a server may take to answer with its metrics."),
+        about("Timeout of a scrape."),
     ] = 2.0
     waiting_weight: Annotated[
         float,
         limits("running requests", 0, 100),
-        about("What a request in a server's queue adds to its load."),
+        about("Load of a request that waits in a server's queue."),
     ] = 0.5
     busy_threshold: Annotated[
         float,
         limits("", 0, 1000),
-        about("The load for its capacity from which a server is busy; others are preferred."),
+        about("Score from which a server is busy; servers below it are preferred."),
     ] = 0.5
     aliases: Annotated[
         dict[ModelName, ModelName],
         form('must be a table such as { "gpt-4o" = "llama3.1:8b" }'),
-        about("Other names of models; the server is asked for the one on the right."),
+        about("Other names of models; the server gets the name on the right."),
     ] = {}
     models_refresh_interval: Annotated[
         Seconds,
-        about("Time between two questions to a server for its models."),
+        about("Time between two requests to a server for its models."),
     ] = 30.0
     dns_interval: Annotated[
         float,
         limits("seconds", 0.1, DAY),
-        about("Time between two look-ups of a name that is followed (http+dns://)."),
+        about("Time between two resolutions of a discovered name (http+dns://)."),
     ] = 5.0
     dns_hold: Annotated[
         SecondsOrZero,
-        about("How long a name must have had no address until its last servers are removed."),
+        about("Time without any address of a name after which its last servers are removed."),
     ] = 30.0
     health_check_interval: Annotated[
         Seconds,
@@ -166,162 +169,167 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = 10.0
     health_check_timeout: Annotated[
         Seconds,
-        about("How long a server may take to answer a health check."),
+        about("Timeout of a health check."),
     ] = 10.0
     enable_active_health_check: Annotated[
         bool,
         form("must be true or false"),
-        about("Whether health is checked; without, only failing requests take a server out."),
+        about("True for active health checks; if false, only failed requests eject a server."),
     ] = True
     health_path: Annotated[
         HealthPath,
         form(HEALTH_PATH_FORM),
         about(
-            "Path of a health check. A server that answers 404, 405 or 501 to /health is asked for "
-            "/v1/models."
+            "Path of a health check. A server that answers /health with 404, 405 or 501 is asked "
+            "for /v1/models."
         ),
     ] = DEFAULT_PATH
     health_statuses: Annotated[
         Statuses,
         form(STATUSES_FORM),
-        about("Statuses that a healthy server answers with; none for any 2xx."),
+        about("Statuses of a successful health check; none for any 2xx."),
     ] = ()
     health_check_consecutive_failures: Annotated[
         int,
         limits("checks", 1, 1000),
-        about("How many failed health checks in a row take a server out."),
+        about("Number of failed health checks in a row that eject a server."),
     ] = 3
     health_check_window_size: Annotated[
         int,
         limits("checks", 1, 10_000),
-        about("Over how many health checks success rate and response time are taken."),
+        about("Number of health checks from which success rate and response time are computed."),
     ] = 10
     health_check_min_success_rate: Annotated[
         float,
         limits("", 0, 1),
-        about("The share of good health checks below which a server is taken out."),
+        about("Share of successful health checks below which a server is ejected."),
     ] = 0.5
     health_check_max_response_time: Annotated[
         Seconds,
-        about("The mean response time of health checks above which a server is taken out."),
+        about("Mean response time of health checks above which a server is ejected."),
     ] = 10.0
     failure_threshold: Annotated[
         int,
         limits("requests", 1, 1000),
-        about("How many failed requests in a row take a server out."),
+        about("Number of failed requests in a row that eject a server (circuit breaker)."),
     ] = 5
     auto_recovery_threshold: Annotated[
         Seconds,
-        about("The longest time until a server that failed requests is tried again."),
+        about("Maximum time until a server that failed requests is tried again."),
     ] = 60.0
     stall_timeout: Annotated[
         SecondsOrZero,
-        about("How long a server may have requests and make no token until it is taken out."),
+        about("Time with requests and without a new token after which a server is ejected."),
     ] = 60.0
     request_timeout: Annotated[
         Seconds,
-        about("The longest silence of a server, before the first byte and between bytes."),
+        about("Timeout of a server: time without a byte, before the first one and between two."),
     ] = 120.0
     max_retries: Annotated[
         int,
         limits("attempts", 0, 100),
-        about("How many other servers are tried when one fails before it answers."),
+        about(
+            "Maximum number of retries on other servers while the client has not received a byte."
+        ),
     ] = 3
     retry_on: Annotated[
         tuple[RetryReason, ...],
         form(f"must be a list of some of {listed(RETRY_REASONS)}"),
-        about("What lets another server be tried: failures, and statuses of answers."),
+        about("Causes of a retry on another server: failures, and statuses of responses."),
     ] = RETRY_REASONS
     connect_timeout: Annotated[
         Seconds,
-        about("How long connecting to a server may take, TLS included."),
+        about("Timeout for connecting to a server, including TLS."),
     ] = 2.0
     tcp_timeout: Annotated[
         SecondsOrZero,
         about(
-            "Time without a sign of life from the network after which a connection to a client or "
-            "a server is closed (TCP keepalive, TCP_USER_TIMEOUT); 0 for the system's default."
+            "Time without an acknowledgement from the network after which a connection to a "
+            "client or a server is closed (TCP keepalive, TCP_USER_TIMEOUT); 0 for the system's "
+            "default."
         ),
     ] = 60.0
     pool_idle_timeout: Annotated[
         SecondsOrZero,
-        about("How long an idle connection to a server is kept for reuse; vLLM ends them at 5."),
+        about(
+            "Time that an idle connection to a server is kept for reuse; vLLM closes it after 5."
+        ),
     ] = 4.0
     client_idle_timeout: Annotated[
         Seconds,
-        about("How long a client's connection may stay open between requests."),
+        about("Timeout of a client's connection between two requests."),
     ] = 75.0
     client_header_timeout: Annotated[
         Seconds,
-        about("How long a client may take to send the head of a request."),
+        about("Timeout for the headers of a request."),
     ] = 10.0
     client_body_timeout: Annotated[
         Seconds,
-        about("The longest silence of a client that is sending a body."),
+        about("Timeout between two pieces of a request's body."),
     ] = 30.0
     max_header_bytes: Annotated[
         int,
         limits("bytes", 1024, 16 << 20),
-        about("The longest head of a request, and of a reply."),
+        about("Maximum size of the headers of a request, and of a response."),
     ] = 65_536
     max_body_bytes: Annotated[
         int,
         limits("bytes", 1, 1 << 40),
-        about("The longest body of a request."),
+        about("Maximum size of a request's body."),
     ] = 67_108_864
     max_connections: Annotated[
         int,
         limits("connections", 1, 1_000_000),
-        about("How many clients may be connected to one worker at once."),
+        about("Maximum number of client connections per worker."),
     ] = 20_000
     drain_timeout: Annotated[
         SecondsOrZero,
-        about("How long answers in flight may take to finish after SIGTERM or SIGINT."),
+        about("Graceful shutdown: time for requests in flight to finish after SIGTERM or SIGINT."),
     ] = 30.0
     config_reload_interval: Annotated[
         float,
         limits("seconds", 0.1, DAY),
-        about("Within what time a change of this file is seen."),
+        about("Time between two checks of this file for changes."),
     ] = 1.0
     admin_port: Annotated[
         int,
         limits("", 0, 65535),
-        about("A TCP port of its own for /health, /metrics and the like; needs a restart."),
+        about("Separate TCP port for /health, /metrics and the like; needs a restart."),
     ] = 0
     access_log: Annotated[
         AccessLogForm,
         form(f"must be one of {listed(AccessLogForm)}"),
-        about("Whether each request is written down on a line of its own, and in which form."),
+        about("Format of the access log, one line per request."),
     ] = AccessLogForm.OFF
     access_log_file: Annotated[
         FilePath,
         form('must be the path of a file, or "-" for stdout'),
-        about("Where the access log is written."),
+        about("File of the access log."),
     ] = "-"
     access_log_max_bytes: Annotated[
         int,
         limits("bytes", 0, 1 << 40),
-        about("The size from which the access log's file is put aside and a new one begun."),
+        about("Size at which the access log's file is rotated."),
     ] = 104_857_600
     access_log_backups: Annotated[
         int,
         limits("files", 0, 1000),
-        about("How many files of the access log that were put aside are kept."),
+        about("Number of rotated access log files to keep."),
     ] = 5
     explain: Annotated[
         bool,
         form("must be true or false"),
-        about("Whether replies tell in x-fastroute-... fields which server was chosen, and why."),
+        about("True to say in x-fastroute-... response headers which server was chosen, and why."),
     ] = False
     otlp_endpoint: Annotated[
         OtlpEndpoint,
         form('must be an http:// or https:// URL without user name and password, or ""'),
-        about("The OpenTelemetry collector that gets a span of each request, over OTLP/HTTP."),
+        about("OpenTelemetry collector that receives a span per request, over OTLP/HTTP."),
     ] = ""
     otlp_sample_ratio: Annotated[
         float,
         limits("", 0, 1),
-        about("The share of the requests without a traceparent of which there are spans."),
+        about("Share of the requests without a traceparent that get a span."),
     ] = 1.0
 
     def health_check_of(self, server: ServerConfig) -> HealthCheck:

@@ -47,11 +47,11 @@ class TestExample:
     def test_a_server_as_long_as_the_field_default(self):
         text = EXAMPLE.read_text().lower()
         server = ServerConfig(url="http://a")
-        assert "without it: 8." in text
+        assert "default: 8." in text
         assert server.max_concurrent_requests == 8
-        assert "without it: 1." in text
+        assert "default: 1." in text
         assert server.weight == 1
-        assert "without it: false." in text
+        assert "default: false." in text
         assert server.drain is False
 
     def test_the_servers_in_comments_can_be_used(self, monkeypatch):
