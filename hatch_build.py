@@ -26,8 +26,11 @@ MODULES = (
     "fastroute.proxy.upstream",
     "fastroute.proxy.server",
     "fastroute.proxy.router",
+    "fastroute.proxy.ledger",
     "fastroute.proxy.context",
     "fastroute.proxy.request_reader",
+    "fastroute.proxy.reply",
+    "fastroute.proxy.attempt",
     "fastroute.proxy.exchange",
     "fastroute.proxy.client",
 )

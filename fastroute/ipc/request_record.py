@@ -4,13 +4,9 @@ A worker makes one only if somebody wants it, and the supervisor writes it: as a
 log, as a span, or both. It holds sizes, times and names, never a body, a query or a key.
 """
 
-from typing import Literal
-
 import msgspec
 
-EndedBy = Literal["server", "client", "fastroute"]
-"""Who brought a request to its end: the server with its reply or by failing, the client by going
-away, or fastroute, which answered by itself or was stopping."""
+from fastroute.rules.outcome import ENDINGS, Outcome
 
 MAX_TEXT = 256
 """Characters of what a client chose (path, model, id) or of a reason that are kept."""
@@ -37,7 +33,7 @@ class RequestRecord(msgspec.Struct, frozen=True, array_like=True, kw_only=True, 
         started_at: Unix time in seconds at which the request had been read whole.
         client: IP address.
         status: As the client saw it, or None if no reply was begun.
-        ended_by: Who ended it.
+        outcome: How it ended.
         id: X-Request-Id as the server saw it, or None.
         method: None where the request could not be read.
         path: Without the query, which may hold a key; None where the request could not be read.
@@ -56,7 +52,7 @@ class RequestRecord(msgspec.Struct, frozen=True, array_like=True, kw_only=True, 
     started_at: float
     client: str
     status: int | None
-    ended_by: EndedBy
+    outcome: Outcome
     id: str | None = None
     method: str | None = None
     path: str | None = None
@@ -70,6 +66,11 @@ class RequestRecord(msgspec.Struct, frozen=True, array_like=True, kw_only=True, 
     attempts: int = 0
     reason: str | None = None
     span: SpanIds | None = None
+
+    @property
+    def ended_by(self) -> str:
+        """Return the side that ended it, as the access log names it."""
+        return ENDINGS[self.outcome].by.value
 
 
 def shortened(text: str) -> str:

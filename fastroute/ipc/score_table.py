@@ -67,6 +67,16 @@ class ServerSnapshot(ServerColumns[int], ServerCounters[int]):
     row: int
     recent: RecentColumns[int]
 
+    @property
+    def retries(self) -> int:
+        """Attempts that another attempt caused."""
+        return self.retries_connect + self.retries_reset + self.retries_busy + self.retries_failed
+
+    @property
+    def aborted(self) -> int:
+        """Requests whose client went away."""
+        return self.aborts_waiting + self.aborts_replying
+
 
 @dataclass(kw_only=True, eq=False)
 class WorkerSnapshot(ProcessCells[int]):

@@ -16,6 +16,10 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 Cell = TypeVar("Cell")
 """`memoryview` where a struct says where the cells are, `int` where it holds their values."""
+Grid = memoryview
+"""Cells with two indices; a name of its own, since compiled code reads them without Python."""
+Column = memoryview
+"""Cells with one index, for the same reason."""
 
 CELL_BYTES = 8
 CACHE_LINE_CELLS = 8
@@ -142,8 +146,6 @@ class OutcomeCounters(Generic[Cell]):
     finished_5xx: Cell
     failed: Cell
     """The server gave no whole reply: connecting failed, EOF, silence."""
-    aborted: Cell
-    """The client went away."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -154,16 +156,14 @@ class ServerCounters(OutcomeCounters[Cell]):
     counted_generation: Cell
     """The generation of the server that the others count; the worker clears them for a new one."""
     started: Cell
-    retries: Cell
-    """Attempts at this server that another attempt's failure caused."""
     retries_connect: Cell
-    """By what caused them: connecting failed."""
+    """Attempts at this server that another attempt caused, because connecting failed there."""
     retries_reset: Cell
-    """The connection ended without a byte of reply."""
+    """Because the connection ended without a byte of reply."""
     retries_busy: Cell
-    """429 or 503."""
+    """Because of a 429 or 503."""
     retries_failed: Cell
-    """500 while stopping, 502 or 504."""
+    """Because of a 502 or 504, or of a 500 while it stopped."""
     aborts_waiting: Cell
     """The client went away before the first byte of a reply."""
     aborts_replying: Cell
@@ -182,6 +182,9 @@ class ServerCounters(OutcomeCounters[Cell]):
 @dataclass(kw_only=True, eq=False)
 class ModelCounters(OutcomeCounters[Cell]):
     """Per worker and model, written by that worker, in `MODEL_SLOTS` cells each."""
+
+    aborted: Cell
+    """The client went away."""
 
 
 MODEL_SLOTS = 64

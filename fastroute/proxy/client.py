@@ -22,9 +22,10 @@ from fastroute.proxy.own_replies import (
     unknown_model,
 )
 from fastroute.proxy.request_reader import BETWEEN, BODY, HEAD, REFUSED, RequestReader
-from fastroute.proxy.request_trace import RequestTrace, told
+from fastroute.proxy.request_trace import Ended, RequestTrace, own_record
 from fastroute.proxy.router import UnknownModel
 from fastroute.rules.message import RequestHead
+from fastroute.rules.outcome import ENDINGS, Outcome
 
 log = logging.getLogger(__name__)
 
@@ -212,17 +213,19 @@ class ClientConnection(Client):
         self._head_in_hand = head
         local = self._answer(head)
         if local is not None:
-            worker.cells.process.requests_local[0] += 1
+            worker.ledger.own(Outcome.LOCAL)
             self._reply_locally(local, head)
             return
         try:
             group, body = worker.router.find(head.target, head.content_type, body)
         except UnknownModel as unknown:
-            worker.cells.process.unknown_models[0] += 1
+            worker.ledger.own(Outcome.UNKNOWN_MODEL)
             trace = None
             if worker.follows:
                 trace = RequestTrace(worker, self.address, head, body, unknown.model)
-            self._reply(unknown_model(unknown.model, unknown.known), "no server has it", trace)
+            reply = unknown_model(unknown.model, unknown.known)
+            reason = ENDINGS[Outcome.UNKNOWN_MODEL].message
+            self._reply(reply, Outcome.UNKNOWN_MODEL, reason, trace)
             return
         self._deadline = _NEVER
         self._exchange = exchange = Exchange(worker, self, head, body, group)
@@ -247,7 +250,7 @@ class ClientConnection(Client):
     def late_reply(self, reply: LocalReply, reason: str | None = None) -> None:
         """Send fastroute's own reply that had to be waited for, then go on."""
         self._exchange = None
-        self._reply(reply, reason)
+        self._reply(reply, Outcome.LOCAL, reason)
         self._advance()
 
     def _invite_body(self) -> None:
@@ -267,11 +270,13 @@ class ClientConnection(Client):
         else:
             self._close()
 
-    def exchange_refused(self, status: int, message: str) -> None:
+    def exchange_refused(self, outcome: Outcome, message: str) -> None:
         """Answer with an error of our own in place of a server's reply."""
+        status = ENDINGS[outcome].status
+        assert status is not None, f"{outcome} is answered by a server"
         exchange, self._exchange = self._exchange, None
         trace = None if exchange is None else exchange.trace
-        self._reply(own_error(status, message), message, trace)
+        self._reply(own_error(status, message), outcome, message, trace)
         self._advance()
 
     def exchange_broken(self, reset: bool) -> None:
@@ -288,9 +293,13 @@ class ClientConnection(Client):
             self._close()
 
     def _reply(
-        self, reply: LocalReply, reason: str | None = None, trace: RequestTrace | None = None
+        self,
+        reply: LocalReply,
+        outcome: Outcome = Outcome.LOCAL,
+        reason: str | None = None,
+        trace: RequestTrace | None = None,
     ) -> None:
-        """Answer the request in hand; the reason and its trace are for those who are told of it."""
+        """Answer the request in progress; all but the reply is for its record."""
         head = self._head_in_hand
         assert head is not None, "an answer to no request"
         keep_alive = head.keep_alive and not self._worker.draining
@@ -301,9 +310,10 @@ class ClientConnection(Client):
         written = own_reply(reply, method=head.method, connection=connection, if_none_match=known)
         self.write(written)
         if trace is not None:
-            trace.answered(reply.status, bytes_out=len(written), reason=reason)
+            trace.end(outcome, bytes_out=len(written), reason=reason, status=reply.status)
         elif self._worker.recorder is not None:
-            self._worker.recorder.add(told(self.address, head, reply.status, len(written), reason))
+            ended = Ended(outcome, reply.status, len(written), reason)
+            self._worker.recorder.add(own_record(self.address, head, ended))
         if keep_alive:
             self._set_deadline()
         else:
@@ -311,7 +321,7 @@ class ClientConnection(Client):
 
     def _refuse(self, refusal: BadRequest) -> None:
         """Answer a broken request, then close once the client had the time to read it."""
-        self._worker.cells.process.requests_refused[0] += 1
+        self._worker.ledger.own(Outcome.REFUSED)
         # Of what cannot be understood, nothing is said but that.
         head = self._reader.request.head if self._reader.state is BODY else None
         self._reader.stop()
@@ -319,9 +329,8 @@ class ClientConnection(Client):
         written = own_reply(reply, method=b"", connection=b"close")
         self.write(written)
         if self._worker.recorder is not None:
-            self._worker.recorder.add(
-                told(self.address, head, refusal.status, len(written), refusal.message)
-            )
+            ended = Ended(Outcome.REFUSED, refusal.status, len(written), refusal.message)
+            self._worker.recorder.add(own_record(self.address, head, ended))
         self._transport.write_eof()
         self._set_deadline()
 

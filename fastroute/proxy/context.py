@@ -8,13 +8,12 @@ from typing import Final, Protocol
 from fastroute.config import Config
 from fastroute.ipc.messages import Configure, Health, Losses, Message, Observed, StateReasons
 from fastroute.ipc.score_table import ScoreTable, WorkerCells
-from fastroute.ipc.table_layout import COUNTERS
+from fastroute.proxy.ledger import Ledger
 from fastroute.proxy.recorder import Recorder
 from fastroute.proxy.router import Router
 from fastroute.proxy.server import Server
 from fastroute.rules.head_match import HeadMatcher
 from fastroute.rules.health import Event
-from fastroute.rules.retry import RetryBudget
 from fastroute.rules.server_state import ServerState
 
 # One for each kind of client and key. A head and what is found in it take 2 KB, and as much for
@@ -52,7 +51,6 @@ class WorkerContext:
         retry_on: The setting, as a set.
         max_retries: The setting; like the next it is looked at for each request.
         client_idle_timeout: The setting, in seconds.
-        requests: How many exchanges were started; with `retries`, what the retry budget counts.
         known_requests: Heads of clients' requests.
         failing: Rows of servers whose last request failed.
         report: Sends a message to the supervisor.
@@ -61,12 +59,10 @@ class WorkerContext:
         follows: Whether a request's way is noted: for the recorder, or for `explain`.
         losses: The last Losses, for the views.
         client_left: Called for each client that goes while draining.
-        counts: This worker's cells by column and server's row (`WorkerCells.grid`).
-        model_counts: The same, by column and model's slot.
+        ledger: The counts of requests.
     """
 
     __slots__ = (
-        "_budget",
         "_recorder",
         "_request_block",
         "_request_ids",
@@ -78,21 +74,18 @@ class WorkerContext:
         "clients",
         "config",
         "configured",
-        "counts",
         "draining",
         "failing",
         "follows",
         "health",
         "known_requests",
+        "ledger",
         "loop",
         "losses",
         "max_retries",
-        "model_counts",
         "reasons",
         "recorder",
         "report",
-        "requests",
-        "retries",
         "retry_on",
         "router",
         "stamp",
@@ -110,8 +103,7 @@ class WorkerContext:
         self.stamp = loop.time()
         self.table = table
         self.cells = cells
-        self.counts = cells.grid
-        self.model_counts = cells.model_grid
+        self.ledger = Ledger(cells)
         self.router = Router(loop, table)
         self.configured = Configure(config=Config(servers=()), servers=())
         self._put_in_force(self.configured.config)
@@ -121,8 +113,6 @@ class WorkerContext:
         self.known_requests: HeadMatcher = HeadMatcher(KNOWN_REQUESTS)
         self.clients: set[Sweepable] = set()
         self.uncounted = 0
-        self.requests = 0
-        self.retries = 0
         self.failing: set[int] = set()
         self.report: Callable[[Message], None] = lambda _: None
         self.backlog: Callable[[], int] = lambda: 0
@@ -131,17 +121,15 @@ class WorkerContext:
         self.follows = False
         self.losses = Losses()
         self.client_left: Callable[[], None] = lambda: None
-        self._budget = RetryBudget()
-        self._request_prefix = os.urandom(8).hex().encode() + b"-"
+        self._request_prefix: bytes = os.urandom(8).hex().encode() + b"-"
         self._request_block = b""
         self._request_ids = 0
 
     def configure(self, configured: Configure) -> None:
         """Put settings and servers in force; exchanges under way keep the server they have."""
         for server in configured.servers:
-            if self.cells.counted_generation[server.row] != server.generation:
-                self._clear_row(server.row)
-                self.cells.counted_generation[server.row] = server.generation
+            if self.ledger.clear(server.row, server.generation):
+                self.failing.discard(server.row)
         self.configured = configured
         self._put_in_force(configured.config)
         self.router.configure(configured)
@@ -164,14 +152,6 @@ class WorkerContext:
         self._request_ids += 1
         return self._request_block + _LOW_DIGITS[low]
 
-    def sample_budget(self) -> None:
-        """Note the totals that the retry budget is reckoned from."""
-        self._budget.sample(self.stamp, self.requests, self.retries)
-
-    def may_retry(self) -> bool:
-        """Whether the retry budget allows one more."""
-        return self._budget.allows(self.requests, self.retries)
-
     def observe(self, server: Server, kind: Event, detail: str, retry_after: float = 0.0) -> None:
         """Tell the supervisor what matters for a server's health.
 
@@ -192,13 +172,3 @@ class WorkerContext:
                 retry_after=retry_after,
             )
         )
-
-    def _clear_row(self, row: int) -> None:
-        """Begin to count anew: the server that had the row is gone, with nothing in flight."""
-        cells = self.cells
-        columns = [getattr(cells, name) for name in COUNTERS if name != "in_flight"]
-        for histogram in (cells.first_byte, cells.duration):
-            columns += (*histogram.buckets, histogram.sum_us)
-        for column in columns:
-            column[row] = 0
-        self.failing.discard(row)

@@ -9,8 +9,9 @@ from typing import Final
 from fastroute.ipc.messages import MetricsReply, MetricsRequest
 from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.own_replies import LateClient, LateReply, LocalReply, own_error
-from fastroute.proxy.request_trace import told
+from fastroute.proxy.request_trace import Ended, own_record
 from fastroute.rules.message import RequestHead
+from fastroute.rules.outcome import Outcome
 
 REPLY_TIMEOUT_S: Final = 5.0
 """How long the supervisor has. It takes 0.1 s for 200 servers, and Prometheus waits for 10."""
@@ -78,7 +79,8 @@ class LateMetrics(LateReply):
         del self._waiting[self._id]
         recorder = self._worker.recorder
         if recorder is not None:
-            recorder.add(told(self._client.address, self._head, None, 0, "gone while waiting"))
+            ended = Ended(Outcome.CLIENT_GONE_WAITING, None, reason="gone while waiting")
+            recorder.add(own_record(self._client.address, self._head, ended))
 
     def cut(self) -> None:
         """Answer with an error: this worker stops now."""

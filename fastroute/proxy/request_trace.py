@@ -7,13 +7,33 @@ from collections.abc import Callable, Sequence
 from random import getrandbits, random
 from time import monotonic, time
 
-from fastroute.ipc.request_record import EndedBy, RequestRecord, SpanIds, shortened
+import msgspec
+
+from fastroute.ipc.request_record import RequestRecord, SpanIds, shortened
 from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.router import ModelServers
 from fastroute.proxy.server import Server
 from fastroute.rules.message import RequestHead
 from fastroute.rules.model_name import requested_model
+from fastroute.rules.outcome import Outcome
 from fastroute.rules.trace_context import TraceParent, read_traceparent, with_traceparent
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """How a request ended that fastroute answered without a server.
+
+    Attributes:
+        outcome: Its outcome.
+        status: Of the answer, or None if the client was gone before it.
+        bytes_out: Length of the answer.
+        reason: Why it did not go as usual, or None.
+    """
+
+    outcome: Outcome
+    status: int | None
+    bytes_out: int = 0
+    reason: str | None = None
+
 
 TRACEPARENT, TRACESTATE = b"traceparent", b"tracestate"
 
@@ -152,29 +172,35 @@ class RequestTrace:
 
     # The end
 
-    def end(self, by: EndedBy, *, bytes_out: int, reason: str | None = None) -> None:
-        """Tell of the request; what the client saw is what was flushed."""
-        if reason is None and self._failure:
-            reason = f"retried after {self._failure}"
-        self._record(by, self._status, bytes_out, reason)
+    def end(
+        self,
+        outcome: Outcome,
+        *,
+        bytes_out: int,
+        reason: str | None = None,
+        status: int | None = None,
+    ) -> None:
+        """Record the request.
 
-    def answered(self, status: int, *, bytes_out: int, reason: str | None) -> None:
-        """Tell of a request that fastroute answered itself; the server's fault is a 502 or 504."""
-        by: EndedBy = "server" if status in (502, 504) else "fastroute"
-        self._record(by, status, bytes_out, reason)
-
-    def _record(self, by: EndedBy, status: int | None, bytes_out: int, reason: str | None) -> None:
+        Args:
+            outcome: How it ended.
+            bytes_out: Length of the response, or of what the client got of it.
+            reason: Why it did not go as usual, or None.
+            status: Of fastroute's own answer; None where the client got the server's response.
+        """
         recorder = self._worker.recorder
         if recorder is None:
             return
+        if reason is None and self._failure:
+            reason = f"retried after {self._failure}"
         head, server, model, request_id = self._head, self._server, self._model, self._request_id
         duration = monotonic() - self._started_at
         recorder.add(
             RequestRecord(
                 started_at=time() - duration,
                 client=self._client.decode("latin-1"),
-                status=status,
-                ended_by=by,
+                status=self._status if status is None else status,
+                outcome=outcome,
                 id=None if request_id is None else shortened(request_id.decode("latin-1")),
                 method=head.method.decode("latin-1"),
                 path=path_of(head),
@@ -223,33 +249,25 @@ def path_of(head: RequestHead) -> str:
     return shortened(head.target.partition(b"?")[0].decode("latin-1"))
 
 
-def told(
-    client: bytes,
-    head: RequestHead | None,
-    status: int | None,
-    bytes_out: int,
-    reason: str | None,
-) -> RequestRecord:
+def own_record(client: bytes, head: RequestHead | None, ended: Ended) -> RequestRecord:
     """Make the record of a request that never had a trace: a local or a refused one.
 
     Args:
         client: IP address.
         head: The request's, or None where it could not be read.
-        status: Of the answer; None where the client went away before it.
-        bytes_out: Length of the answer.
-        reason: Why it was refused, or None.
+        ended: How it ended.
     """
     request_id = None if head is None else head.request_id
     return RequestRecord(
         started_at=time(),
         client=client.decode("latin-1"),
-        status=status,
-        ended_by="client" if status is None else "fastroute",
+        status=ended.status,
+        outcome=ended.outcome,
         id=None if request_id is None else shortened(request_id.decode("latin-1")),
         method=None if head is None else head.method.decode("latin-1"),
         path=None if head is None else path_of(head),
-        bytes_out=bytes_out,
-        reason=None if reason is None else shortened(reason),
+        bytes_out=ended.bytes_out,
+        reason=None if ended.reason is None else shortened(ended.reason),
     )
 
 

@@ -221,7 +221,7 @@ class Worker:
             client.sweep(now)
         for server in state.router.servers:
             server.expire_idle(now)
-        state.sample_budget()
+        state.ledger.sample(state.stamp)
         if state.recorder is not None:
             state.recorder.flush()
 

@@ -34,6 +34,7 @@ class _Line(msgspec.Struct, kw_only=True):
     duration: float
     attempts: int
     ended_by: str
+    outcome: str
     reason: str | None
     trace: str | None
 
@@ -56,6 +57,7 @@ def json_line(record: RequestRecord) -> bytes:
         duration=round(record.duration, 6),
         attempts=record.attempts,
         ended_by=record.ended_by,
+        outcome=record.outcome.value,
         reason=record.reason,
         trace=None if record.span is None else record.span.trace,
     )
@@ -71,7 +73,7 @@ def text_line(record: RequestRecord) -> bytes:
         f"id={_word(record.id)} model={_word(record.model)} server={_word(record.server)} "
         f"bytes_in={record.bytes_in} bytes_out={record.bytes_out} events={record.events} "
         f"first_byte={first_byte} duration={record.duration:.6f} attempts={record.attempts} "
-        f"ended_by={record.ended_by} reason={_word(record.reason)}"
+        f"ended_by={record.ended_by} outcome={record.outcome.value} reason={_word(record.reason)}"
     )
     if record.span is not None:
         line += f" trace={record.span.trace}"

@@ -12,6 +12,7 @@ from opentelemetry.util.types import AttributeValue
 
 from fastroute import __version__
 from fastroute.ipc.request_record import RequestRecord, SpanIds
+from fastroute.rules.outcome import ENDINGS, Side
 from fastroute.server_address import ServerAddress
 
 PROVIDER = "vllm"
@@ -66,13 +67,10 @@ def error_type(record: RequestRecord) -> str | None:
     One of `cancelled` (the client went away), `broken` (the reply was not whole), or the status
     from 400 on.
     """
-    if record.ended_by == "client":
-        return "cancelled"
-    if record.status is not None and record.status >= 400:
+    ending = ENDINGS[record.outcome]
+    if ending.by is not Side.CLIENT and record.status is not None and record.status >= 400:
         return str(record.status)
-    is_cut = record.ended_by == "fastroute" and record.attempts > 0
-    is_broken = record.reason is not None and record.reason.startswith("broken")
-    return "broken" if is_cut or is_broken else None
+    return ending.span_error
 
 
 def operation(path: str) -> str | None:
@@ -106,6 +104,7 @@ def _attributes(record: RequestRecord, error: str | None) -> dict[str, Attribute
         "fastroute.attempts": record.attempts,
         "fastroute.events": record.events,
         "fastroute.ended_by": record.ended_by,
+        "fastroute.outcome": record.outcome.value,
         "fastroute.reason": record.reason,
     }
     if record.server is not None:

@@ -28,6 +28,7 @@ from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.metrics_relay import MetricsRelay
 from fastroute.proxy.worker import Worker
 from fastroute.views.endpoints import ENDPOINTS
+from tests.support.counts import counts
 from tests.support.score_table import put_server
 from tests.support.standin_client import ask, chat, client, get, post
 from tests.support.standins import standin, until
@@ -134,7 +135,7 @@ async def test_nothing_else_is_there(request_):
         assert answer.status == 404
         assert answer.json()["error"]["code"] == 404
         assert server.counters.requests == 0, "an operator's port is no way to the servers"
-        assert ports.state.requests == 0
+        assert ports.state.ledger.requests == 0
 
 
 async def test_models_are_on_both():
@@ -189,7 +190,7 @@ async def test_shows_what_clients_do_on_the_other():
             await until(lambda: ports.state.cells.in_flight[0])
             stats = (await ask(ports.admin, get("/load-stats"))).json()
             assert stats["summary"]["total_in_flight"] == 1
-        await until(lambda: ports.state.cells.aborted[0])
+        await until(lambda: counts(ports.state.cells, "aborted")[0])
 
 
 async def test_draining_closes_both():

@@ -111,7 +111,7 @@ class TestUnknown:
         assert (answer.status, answer.body) == (int(head.split()[1]), body)
         assert answer["content-type"] == "application/json"
         assert router.state.cells.process.unknown_models[0] == 1
-        assert router.state.requests == 0, "it counts for no server and no retry budget"
+        assert router.state.ledger.requests == 0, "it counts for no server and no retry budget"
 
     async def test_names_all_that_would_do(self, start_router):
         async with standins(2) as servers:

@@ -6,8 +6,9 @@ import json
 import pytest
 
 from fastroute.ipc.table_layout import MODEL_COUNTERS
-from fastroute.proxy.exchange import MAX_HELD_BYTES
+from fastroute.proxy.reply import MAX_HELD_BYTES
 from fastroute.rules.health import Event
+from tests.support.counts import counts
 from tests.support.endings import finish, refusing_url, reset
 from tests.support.judge import judge_replies, judge_requests
 from tests.support.scripted import read_request, replies, scripted
@@ -96,7 +97,7 @@ class TestAnotherServer:
         assert judge_requests(asked[0])[0].body == b'{"model": "m"}'
         cells = router.state.cells
         assert cells.finished_5xx[0] + cells.finished_4xx[0] == cells.finished_2xx[1] == 1
-        assert cells.retries.tolist()[:2] == [0, 1]
+        assert counts(cells, "retries")[:2] == [0, 1]
         assert router.total("bytes_out") == len(OK_CLOSING)
 
     @pytest.mark.parametrize(
@@ -454,7 +455,7 @@ class TestHeld:
             cells = router.state.cells
             await until(lambda: cells.events[0])
             end(writer)
-            await until(lambda: cells.aborted[0])
+            await until(lambda: counts(cells, "aborted")[0])
             async with asyncio.timeout(5):
                 await dropped.wait()
         assert (cells.aborts_replying[0], router.total("started")) == (1, 1)
@@ -474,7 +475,7 @@ class TestHeld:
             cells = router.state.cells
             await until(lambda: second.connections)
             writer.close()
-            await until(lambda: cells.aborted[1])
+            await until(lambda: counts(cells, "aborted")[1])
         assert (cells.finished_5xx[0], cells.aborts_waiting[1]) == (1, 1)
         assert sum(cells.models.aborted) == 1
         assert sum(cells.models.finished_5xx) == 0

@@ -9,6 +9,7 @@ import random
 import msgspec
 import pytest
 
+from tests.support.counts import counts
 from tests.support.endings import finish, refusing_url, reset, silent_url
 from tests.support.ports import free_port
 from tests.support.scripted import read_request, replies, scripted
@@ -69,7 +70,7 @@ class TestConnectingFails:
                     assert (await ask(router.port, CHAT)).body == b"ok"
         cells = router.state.cells
         assert cells.finished_2xx[1] == 20
-        assert cells.failed[0] == cells.retries[1] > 0
+        assert cells.failed[0] == counts(cells, "retries")[1] > 0
         for line in failures(caplog):
             assert refusing in line
             assert "connecting" in line
@@ -129,7 +130,7 @@ class TestConnectingFails:
         async with standin() as good:
             with refusing_url() as refusing:
                 router = await start_router(refusing, good.url)
-                while not router.state.cells.retries[1]:
+                while not counts(router.state.cells, "retries")[1]:
                     answer = await ask(router.port, post("/standin/echo", body))
                     assert answer.status == 200
                     assert answer.json()["body"]["size"] == len(body)
@@ -146,7 +147,7 @@ class TestAReusedConnection:
                     assert (await connection.receive()).body == b"ok"
         assert server.connections == 2
         cells = router.state.cells
-        assert (cells.failed[0], cells.retries[0], cells.finished_2xx[0]) == (1, 1, 2)
+        assert (cells.failed[0], counts(cells, "retries")[0], cells.finished_2xx[0]) == (1, 1, 2)
         assert len(failures(caplog)) == 1
         assert "once more on a fresh connection" in failures(caplog)[0]
 

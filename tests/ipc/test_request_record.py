@@ -2,6 +2,7 @@ import pytest
 
 from fastroute.ipc.messages import MessageReader, Records, encode
 from fastroute.ipc.request_record import MAX_TEXT, RequestRecord, SpanIds, shortened
+from fastroute.rules.outcome import Outcome
 
 
 @pytest.mark.parametrize(
@@ -21,7 +22,9 @@ def test_shortened(text, kept):
     "record",
     [
         pytest.param(
-            RequestRecord(started_at=1.5, client="::1", status=None, ended_by="client"),
+            RequestRecord(
+                started_at=1.5, client="::1", status=None, outcome=Outcome.CLIENT_GONE_WAITING
+            ),
             id="little-known",
         ),
         pytest.param(
@@ -29,7 +32,7 @@ def test_shortened(text, kept):
                 started_at=1.5,
                 client="::1",
                 status=200,
-                ended_by="server",
+                outcome=Outcome.ANSWERED,
                 id="a",
                 method="POST",
                 path="/v1/é",
@@ -51,3 +54,9 @@ def test_shortened(text, kept):
 def test_goes_to_the_supervisor_unchanged(record):
     [message] = MessageReader().feed(encode(Records([record, record])))
     assert message.records == [record, record]
+
+
+def test_ended_by():
+    """Derived, and so the access log cannot contradict the outcome."""
+    record = RequestRecord(started_at=1.5, client="::1", status=504, outcome=Outcome.TIMED_OUT)
+    assert record.ended_by == "server"

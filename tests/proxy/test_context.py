@@ -81,21 +81,6 @@ async def test_request_ids(state, table):
     assert all(len(request_id) == 25 for request_id in ids)
 
 
-async def test_retry_budget(state):
-    state.requests, state.retries = 1000, 200
-    assert not state.may_retry(), "a fifth of them is enough"
-    state.retries = 199
-    assert state.may_retry()
-
-
-async def test_retry_budget_forgets(state):
-    state.requests, state.retries = 1000, 400
-    for seconds in (0.0, 5.0, 11.0):
-        state.stamp = 100.0 + seconds
-        state.sample_budget()
-    assert state.may_retry()
-
-
 @pytest.mark.parametrize(
     ("seen", "told"),
     [

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from fastroute.proxy.exchange import MAX_HELD_BYTES
+from fastroute.proxy.reply import MAX_HELD_BYTES
 from fastroute.rules.health import Event
 from fastroute.rules.server_state import ServerState
 from tests.support.judge import judge_replies, judge_requests

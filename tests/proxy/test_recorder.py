@@ -3,10 +3,11 @@ import pytest
 from fastroute.ipc.messages import Records
 from fastroute.ipc.request_record import RequestRecord
 from fastroute.proxy.recorder import BATCH, MAX_BACKLOG_BYTES, Recorder
+from fastroute.rules.outcome import Outcome
 
 
 def record(number: int) -> RequestRecord:
-    return RequestRecord(started_at=number, client="a", status=200, ended_by="server")
+    return RequestRecord(started_at=number, client="a", status=200, outcome=Outcome.ANSWERED)
 
 
 class SupervisorLink:

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from fastroute.ipc.messages import Records
-from fastroute.proxy.exchange import MAX_HELD_BYTES
+from fastroute.proxy.reply import MAX_HELD_BYTES
 from fastroute.rules.server_state import ServerState
 from fastroute.rules.trace_context import read_traceparent
 from tests.support.judge import judge_requests

@@ -3,6 +3,7 @@
 import msgspec
 
 from fastroute.ipc.request_record import RequestRecord, SpanIds
+from fastroute.rules.outcome import Outcome
 
 IDS = SpanIds("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", "b7ad6b7169203331")
 
@@ -10,7 +11,7 @@ CHAT = RequestRecord(
     started_at=1_767_225_600.25,
     client="192.0.2.7",
     status=200,
-    ended_by="server",
+    outcome=Outcome.ANSWERED,
     id="abc-1",
     method="POST",
     path="/v1/chat/completions",
@@ -27,7 +28,7 @@ REFUSED = RequestRecord(
     started_at=1_767_225_600.0,
     client="::1",
     status=400,
-    ended_by="fastroute",
+    outcome=Outcome.REFUSED,
     bytes_out=280,
     reason="not a valid HTTP request",
 )

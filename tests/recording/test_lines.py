@@ -31,12 +31,13 @@ def test_text():
     assert text_line(CHAT).decode() == (
         "2026-01-01T00:00:00.250Z 192.0.2.7 POST /v1/chat/completions 200 id=abc-1 "
         "model=llama3.1:8b server=http://gpu-1:8000 bytes_in=812 bytes_out=1903 events=41 "
-        "first_byte=0.052123 duration=1.204100 attempts=1 ended_by=server reason=-\n"
+        "first_byte=0.052123 duration=1.204100 attempts=1 ended_by=server outcome=answered "
+        "reason=-\n"
     )
     assert text_line(REFUSED).decode() == (
         "2026-01-01T00:00:00.000Z ::1 - - 400 id=- model=- server=- bytes_in=0 bytes_out=280 "
         "events=0 first_byte=- duration=0.000000 attempts=0 ended_by=fastroute "
-        'reason="not a valid HTTP request"\n'
+        'outcome=refused reason="not a valid HTTP request"\n'
     )
 
 
@@ -57,6 +58,7 @@ def test_json():
         "duration": 1.2041,
         "attempts": 1,
         "ended_by": "server",
+        "outcome": "answered",
         "reason": None,
         "trace": None,
     }
@@ -81,5 +83,5 @@ def test_what_a_client_sent_breaks_no_line(path, model, reason):
     assert (dict(taken)["model"], dict(taken)["reason"]) == (model, reason)
     assert [name for name, _ in taken][5:] == [
         *("id", "model", "server", "bytes_in", "bytes_out", "events"),
-        *("first_byte", "duration", "attempts", "ended_by", "reason"),
+        *("first_byte", "duration", "attempts", "ended_by", "outcome", "reason"),
     ]

@@ -4,6 +4,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from fastroute.ipc.request_record import SpanIds
 from fastroute.recording.spans import error_type, operation, resource, span_of
+from fastroute.rules.outcome import Outcome
 from tests.recording.records import CHAT, IDS, chat
 
 NOTHING = Resource({})
@@ -37,6 +38,7 @@ def test_a_chat():
         "fastroute.attempts": 1,
         "fastroute.events": 41,
         "fastroute.ended_by": "server",
+        "fastroute.outcome": "answered",
     }
 
 
@@ -73,10 +75,15 @@ def test_a_trace_of_our_own():
     [
         pytest.param({}, None, id="well"),
         pytest.param({"status": 404}, "404", id="client-error"),
-        pytest.param({"status": 503, "ended_by": "fastroute", "attempts": 0}, "503", id="unrouted"),
-        pytest.param({"ended_by": "client", "status": None}, "cancelled", id="client-gone"),
-        pytest.param({"reason": "broken: connection closed"}, "broken", id="broken"),
-        pytest.param({"ended_by": "fastroute", "reason": "cut"}, "broken", id="cut"),
+        pytest.param({"status": 503, "outcome": Outcome.NO_USABLE_SERVER}, "503", id="unrouted"),
+        pytest.param(
+            {"outcome": Outcome.CLIENT_GONE_WAITING, "status": None}, "cancelled", id="client-gone"
+        ),
+        pytest.param({"outcome": Outcome.TRUNCATED}, "broken", id="broken"),
+        pytest.param({"outcome": Outcome.STALLED}, "broken", id="stalled"),
+        pytest.param({"outcome": Outcome.TRUNCATED, "status": 500}, "500", id="broken-error"),
+        pytest.param({"outcome": Outcome.CLIENT_GONE_REPLYING}, "cancelled", id="gone-in-a-stream"),
+        pytest.param({"outcome": Outcome.STOPPED_REPLYING}, "broken", id="cut"),
         pytest.param({"reason": "retried after status 503"}, None, id="retried"),
     ],
 )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastroute.ipc.score_table import COUNTERS, MODEL_COUNTERS, PROCESS_CELLS
+from fastroute.ipc.table_layout import COUNTERS, MODEL_COUNTERS, PROCESS_CELLS
 from fastroute.rules.outcome import ENDINGS, Next, Outcome, Phase, Side, outcome_of_failure
 from fastroute.rules.retry import RETRY_REASONS
 

@@ -4,15 +4,13 @@ from random import Random
 
 import pytest
 
+from fastroute.rules.outcome import ENDINGS, Next, Outcome, Phase, outcome_of_failure
 from fastroute.rules.retry import (
     BUDGET_WINDOW,
-    Next,
-    Phase,
     RetryBudget,
-    Verdict,
-    after_failure,
     is_shutting_down,
     judge,
+    may_retry,
 )
 
 NEW, REUSED = False, True
@@ -53,28 +51,29 @@ NAMES = {ALL: "all", NOT_CONNECT: "not-connect", NOT_RESET: "not-reset"}
     ],
     ids=lambda value: NAMES.get(value) or getattr(value, "name", str(value)).lower(),
 )
-def test_after_failure(phase, reused, silent, retry_on, expected):
-    follow = after_failure(phase, reused=reused, silent=silent, retry_on=retry_on)
-    assert follow is expected
+def test_what_follows_a_failure(phase, reused, silent, retry_on, expected):
+    outcome = outcome_of_failure(phase, reused=reused, silent=silent, begun=False)
+    allowed = may_retry(outcome, 0, retry_on)
+    assert (ENDINGS[outcome].follow if allowed else Next.GIVE_UP) is expected
 
 
 @pytest.mark.parametrize(
     ("status", "expected"),
     [
-        (200, Verdict.FINE),
-        (307, Verdict.FINE),
-        (400, Verdict.FINE),
-        (404, Verdict.FINE),
-        (428, Verdict.FINE),
-        (429, Verdict.BUSY),
-        (430, Verdict.FINE),
-        (499, Verdict.FINE),
-        (500, Verdict.UNCLEAR),
-        (501, Verdict.FAILED),
-        (502, Verdict.FAILED),
-        (503, Verdict.BUSY),
-        (504, Verdict.FAILED),
-        (999, Verdict.FAILED),
+        (200, Outcome.ANSWERED),
+        (307, Outcome.ANSWERED),
+        (400, Outcome.ANSWERED),
+        (404, Outcome.ANSWERED),
+        (428, Outcome.ANSWERED),
+        (429, Outcome.OVERLOADED),
+        (430, Outcome.ANSWERED),
+        (499, Outcome.ANSWERED),
+        (500, Outcome.SERVER_ERROR),
+        (501, Outcome.SERVER_ERROR),
+        (502, Outcome.SERVER_ERROR),
+        (503, Outcome.OVERLOADED),
+        (504, Outcome.SERVER_ERROR),
+        (999, Outcome.SERVER_ERROR),
     ],
 )
 def test_judge(status, expected):
@@ -84,9 +83,26 @@ def test_judge(status, expected):
 def test_is_shutting_down():
     """vLLM's own words, as captured while it was being stopped."""
     body = b'{"error":{"message":"cannot schedule new futures after shutdown","type":"Inter'
-    assert is_shutting_down(body)
-    assert not is_shutting_down(b'{"error":{"message":"EngineCore encountered an issue."')
-    assert not is_shutting_down(b"")
+    assert is_shutting_down(500, body)
+    assert not is_shutting_down(503, body)
+    assert not is_shutting_down(500, b'{"error":{"message":"EngineCore encountered an issue."')
+    assert not is_shutting_down(500, b"")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "retry_on", "expected"),
+    [
+        pytest.param(Outcome.ANSWERED, 200, ALL, False, id="answered"),
+        pytest.param(Outcome.OVERLOADED, 429, ALL, True, id="429"),
+        pytest.param(Outcome.OVERLOADED, 429, ALL - {"429"}, False, id="429-not-named"),
+        pytest.param(Outcome.OVERLOADED, 503, {"503"}, True, id="503-alone"),
+        pytest.param(Outcome.SERVER_ERROR, 502, ALL, True, id="502"),
+        pytest.param(Outcome.SERVER_ERROR, 500, ALL, False, id="500-cannot-be-named"),
+        pytest.param(Outcome.SHUTTING_DOWN, 500, frozenset(), True, id="whatever-is-named"),
+    ],
+)
+def test_may_retry_a_response(outcome, status, retry_on, expected):
+    assert may_retry(outcome, status, frozenset(retry_on)) is expected
 
 
 def test_budget_has_a_floor():

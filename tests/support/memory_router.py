@@ -14,15 +14,11 @@ from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.own_replies import Listener
 from fastroute.proxy.server import Server
 from fastroute.proxy.upstream import UpstreamConnection
+from tests.support.counts import ENDINGS, counts
 from tests.support.judge import judge_replies
 from tests.support.memory_transport import End, MemoryTransport
 from tests.support.score_table import put_server
 from tests.support.standins import until
-
-OUTCOMES = (
-    *("finished_2xx", "finished_3xx", "finished_4xx", "finished_5xx"),
-    *("failed", "aborted"),
-)
 
 
 class StillLoop:
@@ -145,13 +141,13 @@ class MemoryRouter:
 
     def count(self, counter: str) -> int:
         """Sum a counter over all servers."""
-        return sum(getattr(self.state.cells, counter))
+        return sum(counts(self.state.cells, counter))
 
     def check_settled(self) -> None:
         """Nothing is in flight, and each attempt was counted exactly once."""
         cells = self.state.cells
         assert not any(self.table.in_flight_totals())
-        assert self.count("started") == sum(self.count(outcome) for outcome in OUTCOMES)
+        assert self.count("started") == sum(self.count(outcome) for outcome in ENDINGS)
         assert cells.process.client_connections[0] == len(self.state.clients)
 
     def close(self) -> None:

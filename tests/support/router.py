@@ -14,7 +14,7 @@ from fastroute.config import Config
 from fastroute.control.metrics import Numbers
 from fastroute.ipc.messages import Configure, Message, MetricsRequest, Records, RoutedServer
 from fastroute.ipc.request_record import RequestRecord
-from fastroute.ipc.score_table import ScoreTable, WorkerCells
+from fastroute.ipc.score_table import ScoreTable
 from fastroute.ipc.table_layout import MODEL_COUNTERS
 from fastroute.proxy.client import ClientConnection
 from fastroute.proxy.context import WorkerContext
@@ -22,6 +22,7 @@ from fastroute.proxy.metrics_relay import MetricsRelay
 from fastroute.proxy.own_replies import Listener
 from fastroute.proxy.worker import Worker
 from fastroute.rules.server_state import ServerState
+from tests.support.counts import ENDINGS, counts
 from tests.support.score_table import put_server
 from tests.support.standins import until
 
@@ -112,7 +113,7 @@ class Router:
 
     def total(self, counter: str) -> int:
         """Sum a counter over all servers."""
-        return sum(getattr(self.state.cells, counter))
+        return sum(counts(self.state.cells, counter))
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Open a client connection."""
@@ -173,23 +174,14 @@ async def running_router(
         assert not any(table.in_flight_totals())
         assert state.cells.process.client_connections[0] == 0
         cells = state.cells
-        for row in range(len(urls)):
-            ended = sum(
-                counter[row]
-                for counter in (
-                    *(cells.finished_2xx, cells.finished_3xx),
-                    *(cells.finished_4xx, cells.finished_5xx),
-                    *(cells.failed, cells.aborted),
-                )
-            )
-            assert cells.started[row] == ended, "each attempt is counted exactly once"
-            _check_reasons(cells, row)
+        ended = map(sum, zip(*(counts(cells, ending) for ending in ENDINGS), strict=True))
+        assert counts(cells, "started") == list(ended), "each attempt is counted exactly once"
         answered = sum(sum(getattr(cells.models, outcome)) for outcome in MODEL_COUNTERS)
         unrouted = cells.process.unrouted_503[0]
-        assert answered + unrouted == state.requests, "each request is counted exactly once"
+        assert answered + unrouted == state.ledger.requests, "each request is counted exactly once"
         if settings.get("access_log", "off") != "off":
             own = (cells.process.requests_local, cells.process.requests_refused)
-            count = state.requests + cells.process.unknown_models[0] + sum(n[0] for n in own)
+            count = state.ledger.requests + cells.process.unknown_models[0] + sum(n[0] for n in own)
             assert len(router.records()) == count, "each request is told of exactly once"
     finally:
         worker.stop_keeping_time()
@@ -200,9 +192,3 @@ async def running_router(
             pool.close_idle()
         await asyncio.sleep(0)  # let aborted transports tell their protocols
         await until(lambda: not state.clients)
-
-
-def _check_reasons(cells: WorkerCells, row: int) -> None:
-    reasons = (cells.retries_connect, cells.retries_reset, cells.retries_busy, cells.retries_failed)
-    assert cells.retries[row] == sum(counter[row] for counter in reasons)
-    assert cells.aborted[row] == cells.aborts_waiting[row] + cells.aborts_replying[row]

@@ -120,7 +120,6 @@ def example_view() -> View:
         finished_2xx=1190,
         finished_4xx=7,
         finished_5xx=1,
-        aborted=3,
         aborts_waiting=1,
         aborts_replying=2,
         connections_new=12,
@@ -128,7 +127,6 @@ def example_view() -> View:
         bytes_in=1_843_200,
         bytes_out=98_304_000,
         events=402_711,
-        retries=2,
         retries_connect=2,
         first_byte=histogram(
             FIRST_BYTE_BOUNDS, at_3=700, at_4=400, at_7=98, at_8=3, sum_us=71_000_000

@@ -134,7 +134,16 @@ class TestServer:
 
     def test_counted(self):
         server = server_of(
-            view(row(0, finished_5xx=2, failed=3, aborted=5, retries=4, retries_reset=4))
+            view(
+                row(
+                    0,
+                    finished_5xx=2,
+                    failed=3,
+                    aborts_waiting=2,
+                    aborts_replying=3,
+                    retries_reset=4,
+                )
+            )
         )
         assert (server["errors"], server["aborts"], server["retries"]) == (5, 5, 4)
         assert server["retries_by_reason"] == {"connect": 0, "reset": 4, "busy": 0, "failed": 0}

@@ -1,0 +1,91 @@
+"""The response to one attempt, as the client is to get it."""
+
+from typing import Final
+
+from fastroute.rules.framing import Body, Unwrapper
+from fastroute.rules.message import ReplyHead, RequestHead
+from fastroute.rules.outcome import Outcome
+from fastroute.rules.retry import judge
+
+# Through the class each costs 60 ns on Python 3.11.
+CHUNKED: Final = Body.CHUNKED
+UNTIL_CLOSE: Final = Body.UNTIL_CLOSE
+ANSWERED: Final = Outcome.ANSWERED
+# How much of a refusal is held back while another server is tried; vLLM's are below 1 KiB.
+MAX_HELD_BYTES = 65536
+
+
+class Reply:
+    """A response whose head has come.
+
+    Attributes:
+        head: As the server sent it.
+        outcome: What it says, if it comes to a whole end.
+        body: How its end is found, at the client.
+        keep_alive: True if the client's connection stays open after it.
+        held: The head and pieces of the body that are not written yet, because a refusal waits
+            for its end; None once the client gets the response as it comes.
+        unwrapper: Takes the chunked coding off for a client of HTTP/1.0, or None.
+        bytes_out: Bytes that were written to the client.
+    """
+
+    __slots__ = (
+        "_held_bytes",
+        "body",
+        "bytes_out",
+        "head",
+        "held",
+        "keep_alive",
+        "outcome",
+        "unwrapper",
+    )
+
+    _held_bytes: int
+    body: Body
+    bytes_out: int
+    head: ReplyHead
+    held: list[bytes] | None
+    keep_alive: bool
+    outcome: Outcome
+    unwrapper: Unwrapper | None
+
+    def begin(
+        self, head: ReplyHead, raw: bytes, authority: bytes, request: RequestHead, draining: bool
+    ) -> bytes:
+        """Set all attributes; compiled, arguments of a constructor cost 0.1 us more.
+
+        Args:
+            head: Its head.
+            raw: The head as it came.
+            authority: The server's, which Location fields may name.
+            request: Head of the client's request.
+            draining: True if the client's connection has to end with this response.
+
+        Returns:
+            The head for the client.
+        """
+        self.head = head
+        self.outcome = ANSWERED if head.status < 400 else judge(head.status)
+        self.body = head.body
+        self.bytes_out = 0
+        self.held = None
+        self._held_bytes = 0
+        self.unwrapper = None
+        if request.http_1_0 and head.body is CHUNKED:
+            self.unwrapper = Unwrapper()
+            self.body = UNTIL_CLOSE
+        self.keep_alive = request.keep_alive and not draining and self.body is not UNTIL_CLOSE
+        connection = None
+        if not self.keep_alive:
+            connection = b"close"
+        elif request.http_1_0:
+            connection = b"keep-alive"
+        return head.render(raw, authority, connection, request.http_1_0)
+
+    def hold(self, data: bytes) -> bool:
+        """Keep a piece; False if it is too much by now."""
+        if self.held is None:
+            self.held = []
+        self.held.append(data)
+        self._held_bytes += len(data)
+        return self._held_bytes <= MAX_HELD_BYTES
