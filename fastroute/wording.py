@@ -1,4 +1,4 @@
-"""Numbers and names in few characters, for a terminal."""
+"""Short forms of numbers and names, for a terminal."""
 
 import re
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def count(number: float | None) -> str:
 
 
 def percent(share: float | None) -> str:
-    """Write a share (1 is all) in at most 4 characters: 56%, 999%, and from there on 10x."""
+    """Write a share (1 is 100 %) in at most 4 characters: 56%, 999%, and above that 10x."""
     if share is None:
         return UNKNOWN
     return f"{100 * share:.0f}%" if share < 9.995 else f"{share:.0f}x"
@@ -48,7 +48,7 @@ def seconds(duration: float | None) -> str:
 
 
 def clock(duration: float) -> str:
-    """Write a duration (seconds) as 1:06:40, days before it: 2d 1:06:40."""
+    """Write a duration (seconds) as 1:06:40, with days as 2d 1:06:40."""
     minutes, left = divmod(int(duration), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
@@ -57,10 +57,10 @@ def clock(duration: float) -> str:
 
 
 def bar(share: float, width: int) -> str:
-    """Draw a share (1 is all) with a mark at one half; the result is one cell wider than `width`.
+    """Draw a share (1 is full) with a mark at one half; the result is one cell wider than `width`.
 
     Args:
-        share: Above 1 the bar is full.
+        share: 0 and up; above 1 the bar is full.
         width: Cells, an even number.
     """
     filled = min(width, round(share * width))
@@ -70,7 +70,7 @@ def bar(share: float, width: int) -> str:
 
 
 def short_names(urls: Sequence[str]) -> dict[str, str]:
-    """Return what to call servers: their hosts, with ports where these tell them apart."""
+    """Return the servers' display names: hosts, with ports where hosts are not unique."""
     parts = {url: urlsplit(url) for url in urls}
     hosts = {url: part.hostname or url for url, part in parts.items()}
     for names in (
@@ -83,7 +83,7 @@ def short_names(urls: Sequence[str]) -> dict[str, str]:
 
 
 def _without_domain(hosts: Sequence[str]) -> list[str]:
-    """Leave out the domain that all hosts have in common."""
+    """Remove the domain that all hosts have in common."""
     labels = [host.split(".") for host in hosts]
     if len(hosts) < 2 or any(ADDRESS.search(host) for host in hosts):
         return list(hosts)
@@ -92,8 +92,8 @@ def _without_domain(hosts: Sequence[str]) -> list[str]:
     return [".".join(each) for each in labels]
 
 
-def cut_name(name: str, width: int) -> str:
-    """Cut a name to a width where it tells least: addresses in front, names of hosts behind."""
+def shortened_name(name: str, width: int) -> str:
+    """Shorten a name to a width: addresses at the start, host names at the end."""
     if len(name) <= width:
         return name
     kept = max(0, width - len(ELLIPSIS))
@@ -101,5 +101,5 @@ def cut_name(name: str, width: int) -> str:
 
 
 def printable(text: str) -> str:
-    """What servers say may hold anything, and terminals obey."""
+    """Replace control characters: text from servers may contain escape sequences."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

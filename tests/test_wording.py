@@ -4,11 +4,11 @@ from fastroute.wording import (
     bar,
     clock,
     count,
-    cut_name,
     percent,
     printable,
     seconds,
     short_names,
+    shortened_name,
 )
 
 
@@ -81,8 +81,8 @@ def test_short_names(urls, names):
     ("name", "text"),
     [("gpu-1", "gpu-1"), ("gpu-server-1", "gpu-ser…"), ("10.0.0.1:8000", "….1:8000"), ("", "")],
 )
-def test_cut_name(name, text):
-    assert cut_name(name, 8) == text
+def test_shortened_name(name, text):
+    assert shortened_name(name, 8) == text
 
 
 def test_printable():

@@ -207,7 +207,7 @@ def top(
     """
     import asyncio
 
-    from fastroute.monitor.poller import NoAnswer, target
+    from fastroute.monitor.poller import NoResponse, target
     from fastroute.monitor.terminal import has_terminal
     from fastroute.monitor.top import print_json, print_once, show
 
@@ -218,7 +218,7 @@ def top(
     work = print_json if json else print_once if is_once else show
     try:
         asyncio.run(work(full, address))
-    except NoAnswer as error:
+    except NoResponse as error:
         typer.echo(f"fastroute: {full}: {error}", err=True)
         raise typer.Exit(1) from None
 

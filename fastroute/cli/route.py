@@ -75,7 +75,7 @@ def _of_servers(
     from fastroute.cli.progress import progress
     from fastroute.control.watch.name_check import check_names
     from fastroute.net.resolver import Resolver
-    from fastroute.route.sources import ask_servers
+    from fastroute.route.sources import query_servers
 
     async def ask() -> "tuple[Sequence[Known], Settings]":
         settings, names = await check_names(servers_from(config, server).config, Resolver().resolve)
@@ -84,7 +84,7 @@ def _of_servers(
                 typer.echo(f"warning: {name.url}: {problem}", err=True)
         count = len(settings.servers)
         with progress(f"asking {counted(count, 'server')}", count) as asked:
-            return await ask_servers(settings, asked)
+            return await query_servers(settings, asked)
 
     return asyncio.run(ask())
 
@@ -92,12 +92,12 @@ def _of_servers(
 def _of_router(url: str) -> "tuple[Sequence[Known], Settings]":
     import asyncio
 
-    from fastroute.monitor.poller import NoAnswer, target
-    from fastroute.route.sources import ask_router
+    from fastroute.monitor.poller import NoResponse, target
+    from fastroute.route.sources import query_router
 
     full, address = target(url)
     try:
-        return asyncio.run(ask_router(address))
-    except NoAnswer as error:
+        return asyncio.run(query_router(address))
+    except NoResponse as error:
         typer.echo(f"fastroute: {full}: {error}", err=True)
         raise typer.Exit(1) from None

@@ -1,4 +1,4 @@
-"""Keys, from the bytes a terminal sends."""
+"""Decodes the bytes that a terminal sends into keys."""
 
 import re
 from enum import Enum, auto
@@ -9,7 +9,7 @@ UNFINISHED = re.compile(r"\x1b([\[O][0-9;]*)?\Z")
 
 
 class Key(Enum):
-    """What the monitor understands."""
+    """Keys that have a function in the monitor."""
 
     QUIT = auto()
     SORT = auto()
@@ -44,25 +44,25 @@ MEANINGS = {
 
 
 class KeyReader:
-    """Takes bytes as they come; the sequence of a key may come in two pieces."""
+    """Decodes bytes as they arrive; the sequence of a key may be split between two reads."""
 
     def __init__(self) -> None:
         self._rest = ""
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether the last bytes may be the begin of a key; if no more come, call `flush`."""
+        """True if the last bytes may start a sequence; if no more bytes follow, call `flush`."""
         return bool(self._rest)
 
     def feed(self, data: bytes) -> list[Key]:
-        """Return the keys that are complete; what means nothing is left out."""
+        """Return the complete keys; sequences without a function are dropped."""
         text = self._rest + data.decode("utf-8", "replace")
         unfinished = UNFINISHED.search(text)
         self._rest = "" if unfinished is None else unfinished[0]
         return _keys(text[: len(text) - len(self._rest)])
 
     def flush(self) -> list[Key]:
-        """Take what has come for all there is: an escape without more is the key of that name."""
+        """Decode the remaining bytes as they are: a single escape byte is the Esc key."""
         text, self._rest = self._rest, ""
         return _keys(text)
 

@@ -1,4 +1,4 @@
-"""The monitor of the router that runs in this process, which goes on whatever becomes of it."""
+"""The monitor of the router in this process; the router continues even if the monitor fails."""
 
 import asyncio
 import logging
@@ -12,7 +12,7 @@ from fastroute.monitor.stderr_lines import StderrLines
 from fastroute.server_address import ServerAddress
 
 STOP_CHECK = 0.1
-"""Seconds between looks at whether the router is stopping."""
+"""Seconds between checks whether the router is stopping."""
 
 log = logging.getLogger("monitor")
 
@@ -24,17 +24,17 @@ async def with_monitor(
     stderr: StderrLines,
     caption: Callable[[], str] = str,
 ) -> int:
-    """Run the router, and the monitor from the time it is ready until it stops.
+    """Run the router, with the monitor from the time it is ready until it stops.
 
     Args:
-        router: The supervisor at work.
-        ready: Set when it accepts clients.
-        listening: Where fastroute's own endpoints are found; closed when it stops.
-        stderr: What is logged, also by workers.
-        caption: Returns a line that the monitor shows; nothing if it is empty.
+        router: The running supervisor.
+        ready: Set when the router accepts clients.
+        listening: Serves fastroute's own endpoints; closed when the router stops.
+        stderr: Log lines, including those of the workers.
+        caption: Returns a line to show above the servers; empty for none.
 
     Returns:
-        What `router` returned.
+        The result of `router`.
     """
     with stderr.followed():
         showing = asyncio.get_running_loop().create_task(_show(ready, listening, stderr, caption))
@@ -52,19 +52,19 @@ async def _show(
     try:
         await _monitor(listening, stderr, caption)
     except Exception:
-        # A screen is not worth a router.
-        log.exception("the monitor failed; logging goes on")
+        # A failed display must not stop the router.
+        log.exception("the monitor failed; the router continues and logs here")
 
 
 async def _monitor(
     listening: socket.socket, stderr: StderrLines, caption: Callable[[], str]
 ) -> None:
-    # Only now: a router that is not looked at does without the memory.
+    # Imported only now, so that a router without a monitor does not need the memory.
     from fastroute.monitor.monitor import Monitor
     from fastroute.monitor.poller import Poller
     from fastroute.monitor.screen import Screen
 
-    def covered(is_covered: bool) -> None:
+    def on_cover(is_covered: bool) -> None:
         if is_covered:
             stderr.hide()
         else:
@@ -74,7 +74,7 @@ async def _monitor(
     poller = Poller(url, ServerAddress.from_url(url))
     screen = Screen()
     try:
-        monitor = Monitor(poller, screen, stderr.kept, covered, caption)
+        monitor = Monitor(poller, screen, stderr.kept, on_cover, caption)
         watching = asyncio.get_running_loop().create_task(_end_with(listening, monitor.end))
         try:
             await monitor.run()
@@ -84,13 +84,13 @@ async def _monitor(
         screen.close()
         poller.close()
     if not screen.is_lost and not _is_stopping(listening):
-        # The user has quit: as with ctrl-c.
+        # The user pressed q: do the same as ctrl-c.
         os.kill(os.getpid(), signal.SIGINT)
 
 
 async def _end_with(listening: socket.socket, end: Callable[[], None]) -> None:
-    """End the monitor when the router stops: what it still has to say is then said by the log."""
-    while not _is_stopping(listening):  # noqa: ASYNC110  a closed socket tells nobody
+    """End the monitor when the router stops, so that its last log lines are visible."""
+    while not _is_stopping(listening):  # noqa: ASYNC110  closing a socket notifies nobody
         await asyncio.sleep(STOP_CHECK)
     end()
 
@@ -100,7 +100,7 @@ def _is_stopping(listening: socket.socket) -> bool:
 
 
 def own_url(listening: socket.socket) -> str:
-    """Return where to ask what listens on a socket, also if it listens on all addresses."""
+    """Return a URL that reaches a listening socket, even if it listens on all addresses."""
     host, port = listening.getsockname()[:2]
     if host == "0.0.0.0":
         host = "127.0.0.1"

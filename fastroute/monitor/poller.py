@@ -1,4 +1,4 @@
-"""Asks a fastroute for /load-stats again and again, and knows how fast its counters rise."""
+"""Polls a router's /load-stats and computes rates from its counters."""
 
 import time
 from collections import deque
@@ -14,28 +14,28 @@ from fastroute.server_address import URL_FORM, ServerAddress
 
 Answer = TypeVar("Answer")
 
-WITHIN = 3.0
-"""Seconds an answer may take."""
+TIMEOUT = 3.0
+"""Seconds a response may take."""
 
 WINDOW = 5.0
-"""Seconds over which rates are taken: long enough for rare requests, short enough to be of now."""
+"""Seconds over which rates are averaged: enough for rare requests, few enough to be current."""
 
 MODELS_INTERVAL = 5.0
-"""Seconds between two questions for the models, which seldom change."""
+"""Seconds between requests for the models, which seldom change."""
 
 
-class NoAnswer(Exception):
-    """The fastroute did not answer, or it is none; the message says so in a few words."""
+class NoResponse(Exception):
+    """No fastroute answered; the message gives the reason in a few words."""
 
 
 def target(url: str) -> tuple[str, ServerAddress]:
-    """Return the URL of a fastroute, in full, and its address.
+    """Return the complete URL of a router, and its address.
 
     Args:
         url: May lack `http://`.
 
     Raises:
-        ConfigError: It is no such URL.
+        ConfigError: The URL is not valid.
     """
     full = (url if "://" in url else f"http://{url}").rstrip("/")
     try:
@@ -48,21 +48,21 @@ def target(url: str) -> tuple[str, ServerAddress]:
 
 
 class Poller:
-    """One fastroute as seen over HTTP. Close it when done.
+    """Polls one router over HTTP. Close it when done.
 
     Attributes:
-        body: The last /load-stats as it came.
+        body: The last body of /load-stats, unchanged.
     """
 
     def __init__(
         self, url: str, address: ServerAddress, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Prepare, without asking anything.
+        """Prepare, without sending anything.
 
         Args:
-            url: As shown.
+            url: The router's URL, as shown to the user.
             address: Where it listens.
-            clock: Like time.monotonic.
+            clock: Returns seconds, like time.monotonic.
         """
         self.body = b""
         self._url = url
@@ -71,27 +71,27 @@ class Poller:
         self._moments: deque[Moment] = deque()
         self._models: dict[str, tuple[str, ...]] = {}
         self._models_at = float("-inf")
-        self._trouble = ""
+        self._error = ""
 
     async def poll(self) -> None:
-        """Ask once.
+        """Poll once.
 
         Raises:
-            NoAnswer: What was known before is kept, and shown with this trouble.
+            NoResponse: `data` still returns the last known report, now with this error.
         """
         try:
-            await self._ask()
-        except NoAnswer as error:
-            self._trouble = str(error)
+            await self._fetch()
+        except NoResponse as error:
+            self._error = str(error)
             raise
-        self._trouble = ""
+        self._error = ""
 
-    def picture(self, log: Sequence[str] | None = None, caption: str = "") -> MonitorData:
-        """Return what is known now, with what else is to be shown."""
+    def data(self, log: Sequence[str] | None = None, caption: str = "") -> MonitorData:
+        """Return the data to show now."""
         clock = time.strftime("%H:%M:%S")
         if not self._moments:
             return MonitorData(
-                source=self._url, trouble=self._trouble, log=log, caption=caption, clock=clock
+                source=self._url, error=self._error, log=log, caption=caption, clock=clock
             )
         before, after = self._moments[0], self._moments[-1]
         return MonitorData(
@@ -99,7 +99,7 @@ class Poller:
             report=after.report,
             rates=rates(before, after),
             models=self._models,
-            trouble=self._trouble,
+            error=self._error,
             unrouted=_unrouted_rate(before, after),
             log=log,
             caption=caption,
@@ -110,13 +110,13 @@ class Poller:
         """Close the connection."""
         self._client.close()
 
-    async def _ask(self) -> None:
+    async def _fetch(self) -> None:
         self.body, report = await self._get("/load-stats", Report)
         now = self._clock()
         if self._moments and is_restart(self._moments[-1].report, report):
             self._moments.clear()
         self._moments.append(Moment(now, report))
-        # One that is as old as the window stays, to compare with.
+        # Keep one moment that is as old as the window, to compare with.
         while len(self._moments) > 2 and now - self._moments[1].at >= WINDOW:
             self._moments.popleft()
         if now - self._models_at >= MODELS_INTERVAL:
@@ -124,29 +124,29 @@ class Poller:
             self._models, self._models_at = models.by_url(), now
 
     async def _get(self, path: str, kind: type[Answer]) -> tuple[bytes, Answer]:
-        return await ask(self._client, path, kind)
+        return await fetch(self._client, path, kind)
 
 
-async def ask(client: ServerClient, path: str, kind: type[Answer]) -> tuple[bytes, Answer]:
-    """Ask a fastroute once.
+async def fetch(client: ServerClient, path: str, kind: type[Answer]) -> tuple[bytes, Answer]:
+    """Send one GET request to a router.
 
     Returns:
-        The answer as it came, and taken apart.
+        The response's body, unchanged and decoded.
 
     Raises:
-        NoAnswer: There is none, or not that of a fastroute.
+        NoResponse: There is no response, or it is not that of a fastroute.
     """
     try:
-        reply = await client.get(path, WITHIN)
+        reply = await client.get(path, TIMEOUT)
     except ClientError as error:
-        raise NoAnswer(str(error)) from None
+        raise NoResponse(str(error)) from None
     if reply.status != 200:
-        hint = "; if it has an admin_port, ask there" if path == "/load-stats" else ""
-        raise NoAnswer(f"this is no fastroute: {path} answered {reply.status}{hint}")
+        hint = "; if admin_port is set, use that port" if path == "/load-stats" else ""
+        raise NoResponse(f"not a fastroute: {path} returned status {reply.status}{hint}")
     try:
         return reply.body, read_answer(reply.body, kind)
     except ValueError:
-        raise NoAnswer(f"this is no fastroute: {path} answered something else") from None
+        raise NoResponse(f"not a fastroute: {path} returned an unknown body") from None
 
 
 def _unrouted_rate(before: Moment, after: Moment) -> float | None:

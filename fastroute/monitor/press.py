@@ -1,4 +1,4 @@
-"""What a key changes in what is shown."""
+"""The effect of each key on the monitor's state."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -18,12 +18,12 @@ MAX_SCROLL = 1_000
 
 
 def press(key: Key, state: MonitorState, urls: Sequence[str]) -> MonitorState:
-    """Return what is shown after a key.
+    """Return the state after a key press.
 
     Args:
-        key: Any; one that means nothing here changes nothing.
-        state: What is shown now.
-        urls: Those of the servers, as sorted now.
+        key: Any key; one without a function here returns the same state.
+        state: The state before.
+        urls: The servers' URLs in their displayed order.
     """
     if key in STEPS or key in (Key.HOME, Key.END):
         return _move(key, state, urls) if state.page == Page.TABLE else _scroll(key, state)
@@ -41,7 +41,7 @@ def _move(key: Key, state: MonitorState, urls: Sequence[str]) -> MonitorState:
 
 
 def _scroll(key: Key, state: MonitorState) -> MonitorState:
-    # Log lines are looked at from the end, so up is further away from it.
+    # Log lines are shown from the end, so that up increases the distance to it.
     upwards = state.page == Page.LOG
     step = -STEPS.get(key, 0) if upwards else STEPS.get(key, 0)
     first, last = (MAX_SCROLL, 0) if upwards else (0, MAX_SCROLL)
@@ -58,7 +58,7 @@ def _pause(state: MonitorState) -> MonitorState:
 
 
 def _to(page: Page) -> Callable[[MonitorState], MonitorState]:
-    """Return what turns to a page, or back to the servers if that page is shown already."""
+    """Return a change that opens a page, or the table if that page is already open."""
 
     def turn(state: MonitorState) -> MonitorState:
         return msgspec.structs.replace(

@@ -1,7 +1,7 @@
-"""The terminal: its other screen, keys one by one, and all as it was when the monitor ends.
+"""The terminal: its alternate screen and single key presses, restored when the monitor ends.
 
-Nothing here waits for the terminal: one at the end of a stalled connection must not hold up the
-supervisor, which draws on it.
+Nothing here blocks on the terminal: the supervisor draws on it, and must not be delayed by a
+terminal at the end of a stalled connection.
 """
 
 import asyncio
@@ -18,24 +18,24 @@ from rich.console import Console
 from rich.text import Text
 
 ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[H\x1b[2J"
-"""Other screen, no cursor, no wrapping, empty."""
+"""Switch to the alternate screen, hide the cursor, disable wrapping, clear."""
 LEAVE = "\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l"
 FRAME_BEGIN = "\x1b[H"
 ERASE_REST = "\x1b[K"
 
 INPUT_FLAGS, LOCAL_FLAGS, CONTROL_CHARACTERS = 0, 3, 6
-"""Places in what termios.tcgetattr returns."""
+"""Indices in the list that termios.tcgetattr returns."""
 
 LEAVE_TIMEOUT = 0.5
-"""Seconds that the terminal has to take what is left when it is left."""
+"""Seconds for the terminal to accept the remaining output when the monitor leaves it."""
 
 
 class Screen:
-    """The terminal of standard input and output; entered and left as often as needed.
+    """The terminal of standard input and output; can be entered and left repeatedly.
 
     Attributes:
-        is_entered: Whether the monitor has the terminal now.
-        is_lost: Whether there is no terminal any more, as when its window was closed.
+        is_entered: True while the monitor uses the terminal.
+        is_lost: True if the terminal is gone, for example because its window was closed.
     """
 
     def __init__(self) -> None:
@@ -45,8 +45,8 @@ class Screen:
             OSError: The terminal cannot be opened.
         """
         self._input = sys.stdin.fileno()
-        # Opened anew, because not to wait is a property of the open file, which we share with the
-        # shell that started us.
+        # Reopened, because O_NONBLOCK belongs to the open file description, which this process
+        # shares with the shell that started it.
         flags = os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
         self._output = os.open(os.ttyname(sys.stdout.fileno()), flags)
         self._console = Console(force_terminal=True, width=80)
@@ -60,7 +60,7 @@ class Screen:
         return self._before is not None
 
     def size(self) -> tuple[int, int]:
-        """Return columns and lines; those of a terminal that does not say are 80 and 24."""
+        """Return columns and lines; 80 and 24 if the terminal does not report them."""
         try:
             size = os.get_terminal_size(self._output)
         except OSError:
@@ -68,10 +68,10 @@ class Screen:
         return size.columns or 80, size.lines or 24
 
     def enter(self, on_keys: Callable[[bytes], None]) -> None:
-        """Take the terminal.
+        """Switch the terminal to the monitor.
 
         Args:
-            on_keys: Called with what was typed.
+            on_keys: Called with the bytes of typed keys; with none once the terminal is gone.
         """
         try:
             before = termios.tcgetattr(self._input)
@@ -84,16 +84,16 @@ class Screen:
         asyncio.get_running_loop().add_reader(self._input, self._read, on_keys)
 
     def leave(self) -> None:
-        """Give the terminal back as it was."""
+        """Restore the terminal."""
         if self._before is None:
             return
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._input)
         loop.remove_writer(self._output)
-        self._finish(self._unsent + LEAVE.encode())
+        self._write_within_timeout(self._unsent + LEAVE.encode())
         self._unsent = self._next = b""
         with contextlib.suppress(termios.error, OSError):
-            # What was typed ahead was for the monitor, not for the shell.
+            # Keys typed ahead were meant for the monitor, not for the shell.
             termios.tcflush(self._input, termios.TCIFLUSH)
             termios.tcsetattr(self._input, termios.TCSANOW, self._before)
         self._before = None
@@ -106,10 +106,10 @@ class Screen:
             self._output = -1
 
     def draw(self, lines: list[Text], width: int) -> None:
-        """Show lines that fill a terminal; while it does not take the last, only the newest."""
+        """Show lines that fill the terminal; while it stalls, keep only the newest frame."""
         with self._console.capture() as capture:
             self._console.print(Text("\n").join(lines), soft_wrap=True, end="")
-        # After a full line the cursor stays on its last cell, which would be erased.
+        # After a full line the cursor stays on the last cell, which ERASE_REST would erase.
         ends = (ERASE_REST if line.cell_len < width else "" for line in lines)
         drawn = map("".join, zip(capture.get().split("\n"), ends, strict=True))
         frame = (FRAME_BEGIN + "\r\n".join(drawn)).encode(errors="replace")
@@ -140,9 +140,9 @@ class Screen:
             return
         self._unsent = data[sent:]
         if self._unsent:
-            asyncio.get_running_loop().add_writer(self._output, self._writable)
+            asyncio.get_running_loop().add_writer(self._output, self._flush)
 
-    def _writable(self) -> None:
+    def _flush(self) -> None:
         asyncio.get_running_loop().remove_writer(self._output)
         data, self._unsent = self._unsent, b""
         self._write(data)
@@ -150,7 +150,7 @@ class Screen:
             frame, self._next = self._next, b""
             self._write(frame)
 
-    def _finish(self, data: bytes) -> None:
+    def _write_within_timeout(self, data: bytes) -> None:
         deadline = time.monotonic() + LEAVE_TIMEOUT
         with contextlib.suppress(OSError):
             while data:
@@ -161,14 +161,14 @@ class Screen:
 
 
 def _for_keys(before: list[Any]) -> list[Any]:
-    """Return settings with which keys come one by one, unseen; ctrl-c and ctrl-z stay signals."""
+    """Return settings that deliver single keys without echo; ctrl-c and ctrl-z remain signals."""
     wanted = list(before)
     wanted[LOCAL_FLAGS] &= ~(termios.ECHO | termios.ICANON | termios.IEXTEN)
-    # Without this ctrl-s would stop the screen.
+    # With IXON ctrl-s would stop the screen.
     wanted[INPUT_FLAGS] &= ~termios.IXON
     characters = list(wanted[CONTROL_CHARACTERS])
     characters[termios.VMIN], characters[termios.VTIME] = 1, 0
-    # ctrl-\ would end us with the terminal as it is.
+    # ctrl-\ would end the process without restoring the terminal.
     characters[termios.VQUIT] = b"\0"
     wanted[CONTROL_CHARACTERS] = characters
     return wanted

@@ -1,8 +1,8 @@
-"""Standard error while the monitor has the screen: kept as lines, and not written over it.
+"""Standard error while the monitor uses the screen: lines are kept instead of written over it.
 
-Everything that is written there, also by workers and by what knows nothing of the monitor, goes
-through a pipe. Its writers never wait: a worker that did would delay its clients, so a line for
-which there is no room is lost.
+All output to standard error, also from workers and from code unaware of the monitor, goes through
+a pipe. Writes to it never block: a blocked worker would delay its clients, so a line that does
+not fit into the pipe is lost.
 """
 
 import asyncio
@@ -19,17 +19,18 @@ from fastroute.wording import printable
 STDERR = 2
 KEPT_LINES = 1_000
 SHOWN_AFTER = 10
-"""Of the lines that were not seen, so many are written when the monitor ends."""
+"""Number of hidden lines that are written when the monitor ends: the newest."""
 CHUNK = 65536
-PATIENCE = 0.5
-"""Seconds that a terminal has to take a line; one that once did not has none, until it does."""
+STALL_TIMEOUT = 0.5
+"""Seconds to wait for a terminal to accept a line. A terminal that has stalled is not waited for
+again until it accepts output."""
 
 
 class StderrLines:
-    """Takes the place of standard error while the context is entered.
+    """Replaces standard error while the context is entered.
 
     Attributes:
-        kept: The last lines, the newest last.
+        kept: The last lines, newest last.
     """
 
     def __init__(self) -> None:
@@ -41,9 +42,9 @@ class StderrLines:
 
     def __enter__(self) -> Self:
         self._real = os.dup(STDERR)
-        # Into a file they go at once, whatever the screen shows.
+        # Lines for a file are written immediately, whatever the screen shows.
         self._is_terminal = os.isatty(self._real)
-        self._output = _opened_anew(self._real) if self._is_terminal else os.dup(self._real)
+        self._output = _reopened(self._real) if self._is_terminal else os.dup(self._real)
         self._reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         os.dup2(writing, STDERR)
         os.close(writing)
@@ -64,7 +65,7 @@ class StderrLines:
 
     @contextlib.contextmanager
     def followed(self) -> Iterator[None]:
-        """Take lines as they come, as long as this lasts; to be used in the running loop."""
+        """Read lines as they arrive, until the context exits. Enter it in the running loop."""
         loop = asyncio.get_running_loop()
         loop.add_reader(self._reading, self._read)
         try:
@@ -73,11 +74,11 @@ class StderrLines:
             loop.remove_reader(self._reading)
 
     def hide(self) -> None:
-        """Write no more to a terminal: there is something else on it now."""
+        """Stop writing to the terminal, on which the monitor is shown now."""
         self._is_hidden = self._is_terminal
 
     def show(self) -> None:
-        """Write the last lines that were hidden, and from now on all."""
+        """Write the last hidden lines, and every line from now on."""
         self._is_hidden = False
         while self._unseen:
             self._pass_on(self._unseen.popleft())
@@ -97,23 +98,23 @@ class StderrLines:
             self._pass_on(line + b"\n")
 
     def _pass_on(self, data: bytes) -> None:
-        # As logging does: who cannot be told is not told, and goes on.
+        # As in the logging module, a line that cannot be written is dropped without an error.
         with contextlib.suppress(OSError):
-            while data and self._has_room():
+            while data and self._is_writable():
                 with contextlib.suppress(BlockingIOError):
                     data = data[os.write(self._output, data) :]
 
-    def _has_room(self) -> bool:
-        patience = 0.0 if self._is_stalled else PATIENCE
-        self._is_stalled = not select.select([], [self._output], [], patience)[1]
+    def _is_writable(self) -> bool:
+        timeout = 0.0 if self._is_stalled else STALL_TIMEOUT
+        self._is_stalled = not select.select([], [self._output], [], timeout)[1]
         return not self._is_stalled
 
 
-def _opened_anew(terminal: int) -> int:
-    """Open a terminal so that writes do not wait; others who have it open are not affected."""
+def _reopened(terminal: int) -> int:
+    """Open a terminal for non-blocking writes, without changing it for other processes."""
     try:
         return os.open(
             os.ttyname(terminal), os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
         )
     except OSError:
-        return os.dup(terminal)  # Its name means nothing in this container: then wait.
+        return os.dup(terminal)  # Its name is unknown in this container: writes may block.

@@ -1,11 +1,11 @@
-"""Whether there is a terminal for the monitor."""
+"""Checks for a terminal on which the monitor can be shown."""
 
 import os
 import sys
 
 
 def has_terminal() -> bool:
-    """Whether there is a terminal to draw on, with somebody in front of it."""
+    """Return True if there is a terminal to draw on and this process is in its foreground."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return False
     if os.environ.get("TERM", "dumb") == "dumb":
@@ -14,7 +14,7 @@ def has_terminal() -> bool:
 
 
 def is_foreground() -> bool:
-    """Whether the terminal is ours: to a job in the background it is not."""
+    """Return True if this process is in the terminal's foreground process group."""
     try:
         return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
     except OSError:

@@ -1,4 +1,4 @@
-"""`fastroute top`: the monitor of a fastroute elsewhere, a table of it, or its raw figures."""
+"""`fastroute top`: shows another router as the monitor, as a table or as JSON."""
 
 import asyncio
 import signal
@@ -7,7 +7,7 @@ import sys
 from rich.console import Console
 
 from fastroute.monitor.monitor import POLL_INTERVAL, Monitor
-from fastroute.monitor.poller import NoAnswer, Poller
+from fastroute.monitor.poller import NoResponse, Poller
 from fastroute.monitor.screen import Screen
 from fastroute.monitor.view.terminal import ONCE_WIDTH, once
 from fastroute.server_address import ServerAddress
@@ -17,7 +17,7 @@ async def show(url: str, address: ServerAddress) -> None:
     """Show the monitor until its user quits.
 
     Raises:
-        NoAnswer: There is no fastroute to begin with; later it is waited for.
+        NoResponse: No fastroute answers the first request. Once shown, the monitor keeps retrying.
     """
     poller = Poller(url, address)
     try:
@@ -34,10 +34,10 @@ async def show(url: str, address: ServerAddress) -> None:
 
 
 async def print_once(url: str, address: ServerAddress) -> None:
-    """Print a table. It takes a second, as rates are differences.
+    """Print a table. It takes a second, because rates need two samples.
 
     Raises:
-        NoAnswer: There is no fastroute.
+        NoResponse: No fastroute answers there.
     """
     poller = Poller(url, address)
     try:
@@ -48,16 +48,16 @@ async def print_once(url: str, address: ServerAddress) -> None:
         poller.close()
     console = Console()
     width = console.width if console.is_terminal else ONCE_WIDTH
-    for line in once(poller.picture(), width):
+    for line in once(poller.data(), width):
         line.rstrip()
         console.print(line, soft_wrap=True)
 
 
 async def print_json(url: str, address: ServerAddress) -> None:
-    """Print /load-stats as it comes.
+    """Print the body of /load-stats unchanged.
 
     Raises:
-        NoAnswer: There is no fastroute.
+        NoResponse: No fastroute answers there.
     """
     poller = Poller(url, address)
     try:
@@ -67,4 +67,4 @@ async def print_json(url: str, address: ServerAddress) -> None:
     sys.stdout.write(poller.body.decode() + "\n")
 
 
-__all__ = ["NoAnswer", "print_json", "print_once", "show"]
+__all__ = ["NoResponse", "print_json", "print_once", "show"]

@@ -1,4 +1,4 @@
-"""What `fastroute route` writes: who is chosen and why, and how all servers fare."""
+"""Output of `fastroute route`: the chosen server, the reason, and a table of all servers."""
 
 import os
 
@@ -8,13 +8,13 @@ from fastroute.route.explain import Explanation, Ranked
 from fastroute.rules.server_state import ServerState
 from fastroute.wording import count, percent, printable
 
-HEADS = ("SERVER", "CHANCE", "SCORE", "OWN", "OTHERS", "CAP", "")
+HEADINGS = ("SERVER", "CHANCE", "SCORE", "OWN", "OTHERS", "CAP", "")
 
 
 def lines(explanation: Explanation) -> list[str]:
-    """Return the answer, and a table of all servers, the likeliest first."""
-    rows = [HEADS, *map(_row, sorted(explanation.ranked, key=_order))]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS) - 1)]
+    """Return the result, and a table of all servers, the likeliest first."""
+    rows = [HEADINGS, *map(_row, sorted(explanation.ranked, key=_order))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS) - 1)]
     table = []
     for first, *rest in rows:
         numbers = [f"{cell:>{width}}" for cell, width in zip(rest[:-1], widths[1:], strict=True)]
@@ -32,7 +32,7 @@ def _row(ranked: Ranked) -> tuple[str, ...]:
     return (
         printable(server.url),
         "-" if ranked.left_out else percent(ranked.chance),
-        # Nothing is read of a server that is down.
+        # The load of a server that is down is not scraped.
         "-" if server.state is ServerState.DOWN else f"{ranked.score:.2f}",
         count(server.in_flight),
         count(server.foreign_load),
@@ -42,7 +42,7 @@ def _row(ranked: Ranked) -> tuple[str, ...]:
 
 
 def as_json(explanation: Explanation) -> bytes:
-    """Return the whole as a JSON object; docs/doctor.md describes it."""
+    """Return the explanation as a JSON object; docs/doctor.md describes it."""
     likely = explanation.likely
     whole = {
         "model": explanation.model,

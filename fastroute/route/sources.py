@@ -1,4 +1,4 @@
-"""What is known of the servers now: asked of themselves, or of a fastroute that runs."""
+"""Current state of the servers, fetched from the servers or from a running router."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from fastroute.config import Config, ServerConfig
 from fastroute.control.watch.models import LISTING_TIMEOUT, BadModels, fetch_models
 from fastroute.control.watch.prober import probe_once
 from fastroute.control.watch.scraper import ScrapeError, Scraper
-from fastroute.monitor.poller import ask
+from fastroute.monitor.poller import fetch
 from fastroute.net.http_client import ClientError, ServerClient
 from fastroute.route.explain import Known, Settings
 from fastroute.rules.load import foreign_load
@@ -21,16 +21,16 @@ from fastroute.rules.server_state import ServerState
 from fastroute.server_address import ServerAddress
 
 
-async def ask_servers(
-    config: Config, asked: Callable[[], None]
+async def query_servers(
+    config: Config, done: Callable[[], None]
 ) -> tuple[Sequence[Known], Settings]:
-    """Ask each server once, all at the same time, what the supervisor asks again and again.
+    """Query all servers concurrently, once, for what the supervisor polls.
 
-    All load counts as others': whether a running fastroute caused it is not known here.
+    All load counts as that of other clients: the share of a running router is not known here.
 
     Args:
         config: Servers and settings.
-        asked: Called for each server that is done.
+        done: Called for each server when its query has finished.
     """
     tls = None
     if any(server.address.tls for server in config.servers):
@@ -39,15 +39,15 @@ async def ask_servers(
     async def of_server(server: ServerConfig) -> Known:
         client = ServerClient(server.address, called=server.called, api_key=server.api_key, tls=tls)
         with contextlib.closing(client):
-            known = await _ask_server(server, config, client)
-        asked()
+            known = await _query_server(server, config, client)
+        done()
         return known
 
     servers = await asyncio.gather(*map(of_server, config.servers))
     return servers, msgspec.convert(config, Settings, from_attributes=True)
 
 
-async def _ask_server(server: ServerConfig, config: Config, client: ServerClient) -> Known:
+async def _query_server(server: ServerConfig, config: Config, client: ServerClient) -> Known:
     known = Known(
         url=server.url,
         max_concurrent_requests=server.max_concurrent_requests,
@@ -68,22 +68,22 @@ async def _ask_server(server: ServerConfig, config: Config, client: ServerClient
     try:
         report = await Scraper(client).scrape(config.scrape_timeout)
     except ScrapeError as error:
-        return replace(known, note=f"its load is not known and taken for 0: {error}")
+        return replace(known, note=f"load unknown, assumed to be 0: {error}")
     if report.asleep:
         known = replace(known, state=ServerState.DOWN, reason="its engine is asleep")
     load = foreign_load(report.running, report.waiting, config.waiting_weight, 0)
     return replace(known, foreign_load=load)
 
 
-async def ask_router(address: ServerAddress) -> tuple[Sequence[Known], Settings]:
-    """Ask a fastroute what it knows; its own requests in flight are in.
+async def query_router(address: ServerAddress) -> tuple[Sequence[Known], Settings]:
+    """Query a router for its servers, including its own requests in flight.
 
     Raises:
-        NoAnswer: It does not answer, or is none.
+        NoResponse: No router answers there.
     """
     with contextlib.closing(ServerClient(address)) as client:
-        _, stats = await ask(client, "/load-stats", Report)
-        _, models = await ask(client, "/server-models", ModelsReport)
+        _, stats = await fetch(client, "/load-stats", Report)
+        _, models = await fetch(client, "/server-models", ModelsReport)
     by_url = models.by_url()
     servers = [
         Known(

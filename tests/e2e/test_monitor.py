@@ -1,4 +1,4 @@
-"""The monitor as its users see it: in a terminal, with keys."""
+"""The monitor in a terminal, operated by keys, as its users see it."""
 
 import os
 import re
@@ -46,7 +46,7 @@ class TestRun:
             assert KEYS in screen
             shell.wait_for("127.0.0.1:9: down for")
             shell.press("s")
-            shell.wait_for("sort: trouble")
+            shell.wait_for("sort: problems")
             shell.press("p")
             paused = shell.wait_for("PAUSED")
             shell.press("p")
@@ -63,7 +63,7 @@ class TestRun:
             shell.press("l")
             shell.wait_for(" has models: ")
             shell.press("?")
-            shell.wait_for("this page")
+            shell.wait_for("this help")
             shell.press("q")
             shell.wait_for("SIGINT: draining; requests in flight: 0")
             shell.wait_for(f"{PROMPT}\n")
@@ -157,7 +157,7 @@ class TestRun:
 
 
 class TestTop:
-    def test_it_says_that_contact_is_lost_and_finds_it_again(self, server, shell, tmp_path):
+    def test_it_shows_a_lost_connection_and_reconnects(self, server, shell, tmp_path):
         port = ("--port", str(free_port()))
         options = ("run", "--host", "127.0.0.1", "--server", server.url, *port)
         with untouched(shell):
@@ -166,12 +166,12 @@ class TestTop:
                 screen = wait_for_monitor(shell)
                 assert router.url in screen
                 shell.press("l")
-                shell.wait_for("the log is where that fastroute runs")
+                shell.wait_for("the log is written where that router runs")
                 shell.press("l")
-            shell.wait_for("NO CONTACT")
-            shell.wait_for(f"no contact, trying again: {REFUSED}")
+            shell.wait_for("DISCONNECTED")
+            shell.wait_for(f"disconnected, retrying: {REFUSED}")
             with running(tmp_path, *options):
-                wait_until(lambda: "NO CONTACT" not in shell.screen())
+                wait_until(lambda: "DISCONNECTED" not in shell.screen())
                 shell.press("q")
                 shell.wait_for(f"{PROMPT}\n")
 
@@ -231,10 +231,10 @@ class TestTop:
         assert done.stderr.startswith(f"fastroute: {message}")
         assert done.stderr.count("\n") == 1
 
-    def test_something_else(self, server: StandInProcess):
+    def test_another_program(self, server: StandInProcess):
         done = run_command("top", server.url)
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr.startswith(f"fastroute: {server.url}: this is no fastroute: ")
+        assert done.stderr.startswith(f"fastroute: {server.url}: not a fastroute: ")
 
 
 RUN_DOWN = ("--host", "127.0.0.1", "--port", "0", "--server", "http://127.0.0.1:9")

@@ -12,19 +12,19 @@ from fastroute.monitor.keys import Key, KeyReader
         pytest.param(b"\r\n", "ENTER ENTER", id="enter"),
         pytest.param(b"\x1bq", "ESCAPE QUIT", id="escape-and-letter"),
         pytest.param(b"\x1b\x1b[A", "ESCAPE UP", id="escape-and-arrow"),
-        pytest.param(b"\x1b[200~\x1b[1;5Cxyz\xff\xc3\xa4", "", id="what-means-nothing"),
+        pytest.param(b"\x1b[200~\x1b[1;5Cxyz\xff\xc3\xa4", "", id="unknown-sequences"),
     ],
 )
 def test_keys(data, keys):
     wanted = [Key[name] for name in keys.split()]
     assert KeyReader().feed(data) == wanted
-    # However it comes in pieces.
+    # The same for every split of the bytes.
     for cut in range(len(data)):
         reader = KeyReader()
         assert reader.feed(data[:cut]) + reader.feed(data[cut:]) + reader.flush() == wanted
 
 
-def test_escape_is_a_key_once_nothing_follows():
+def test_escape_is_a_key_if_nothing_follows():
     reader = KeyReader()
     assert reader.feed(b"\x1b") == []
     assert reader.is_unfinished

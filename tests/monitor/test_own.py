@@ -21,7 +21,7 @@ def test_own_url(address, url):
         assert own_url(listening) == f"{url}{listening.getsockname()[1]}"
 
 
-async def test_a_monitor_that_fails_is_not_the_end_of_the_router(caplog):
+async def test_the_router_continues_if_the_monitor_fails(caplog):
     ready = asyncio.Event()
     ready.set()
 

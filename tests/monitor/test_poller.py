@@ -4,7 +4,7 @@ import contextlib
 import pytest
 
 from fastroute.errors import ConfigError
-from fastroute.monitor.poller import NoAnswer, Poller, target
+from fastroute.monitor.poller import NoResponse, Poller, target
 from tests.support.reports import EXAMPLE
 from tests.support.standins import standin
 
@@ -43,19 +43,19 @@ async def test_a_fastroute(start_router):
         with poller_of(router.port) as poller:
             await poller.poll()
             await poller.poll()
-            picture = poller.picture(["line"])
-    assert [each.url for each in picture.report.servers] == [server.url]
-    assert picture.rates[server.url].requests == 0
-    assert (picture.trouble, picture.unrouted, list(picture.log)) == ("", 0, ["line"])
+            data = poller.data(["line"])
+    assert [each.url for each in data.report.servers] == [server.url]
+    assert data.rates[server.url].requests == 0
+    assert (data.error, data.unrouted, list(data.log)) == ("", 0, ["line"])
     assert poller.body.startswith(b'{"servers":')
 
 
-async def test_contact_is_lost_and_found():
+async def test_a_failed_poll_sets_the_error():
     with poller_of(1) as poller:
-        with pytest.raises(NoAnswer, match="Connection refused"):
+        with pytest.raises(NoResponse, match="Connection refused"):
             await poller.poll()
-        assert poller.picture().trouble == "cannot connect: Connection refused"
-        assert poller.picture().report is None
+        assert poller.data().error == "cannot connect: Connection refused"
+        assert poller.data().report is None
 
 
 @pytest.mark.parametrize(
@@ -63,18 +63,18 @@ async def test_contact_is_lost_and_found():
     [
         pytest.param(
             b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
-            "this is no fastroute: /load-stats answered 404; if it has an admin_port, ask there",
+            "not a fastroute: /load-stats returned status 404; if admin_port is set, use that port",
             id="404",
         ),
         pytest.param(
             b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
-            "this is no fastroute: /load-stats answered something else",
+            "not a fastroute: /load-stats returned an unknown body",
             id="other-json",
         ),
         pytest.param(b"SSH-2.0-OpenSSH\r\n", "the response breaks HTTP", id="no-http"),
     ],
 )
-async def test_something_else(reply, message):
+async def test_another_program(reply, message):
     async def answer(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
         writer.write(reply)
@@ -83,12 +83,12 @@ async def test_something_else(reply, message):
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         with poller_of(server.sockets[0].getsockname()[1]) as poller:
-            with pytest.raises(NoAnswer, match=message):
+            with pytest.raises(NoResponse, match=message):
                 await poller.poll()
 
 
 class Scripted(Poller):
-    """Answers with given counts in place of a fastroute."""
+    """A poller that gets given counts instead of a router's."""
 
     def __init__(self, *answers: tuple[float, float, int]) -> None:
         self._answers = iter(answers)
@@ -118,9 +118,9 @@ async def test_rates(answers, rate):
     poller = Scripted(*answers)
     for _ in answers:
         await poller.poll()
-    (known,) = [r.requests for r in poller.picture().rates.values()] or [None]
+    (known,) = [r.requests for r in poller.data().rates.values()] or [None]
     assert known == rate
 
 
-def test_the_example_is_one():
+def test_the_example_has_servers():
     assert EXAMPLE["servers"]

@@ -30,26 +30,26 @@ def run(more: str = "", before: str = "", code: int = 0) -> subprocess.Completed
     return done
 
 
-def test_lines_are_kept_and_passed_on():
+def test_lines_are_kept_and_written():
     done = run()
     assert done.stdout.decode() == "early|ours|of a child|an escape �[2J\n"
     assert done.stderr == b"early\nours\nof a child\nan escape \x1b[2J\nlate\n"
 
 
-def test_what_is_no_terminal_gets_all_even_while_hidden():
+def test_a_file_gets_all_lines_even_while_hidden():
     done = run(before="stderr.hide()")
     assert done.stderr.startswith(b"early\nours\n")
 
 
-def test_of_what_was_hidden_the_last_lines_are_shown():
+def test_the_last_hidden_lines_are_shown():
     before = "stderr._is_terminal = True; stderr.hide()"
     more = 'for n in range(20): print("line", n, file=sys.stderr)'
     done = run(before=before, more=more)
     assert done.stderr.decode().splitlines() == [*(f"line {n}" for n in range(10, 20)), "late"]
 
 
-def test_writers_do_not_wait():
-    """A worker that waited here would let its clients wait."""
+def test_writers_do_not_block():
+    """A worker blocked here would delay its clients."""
     more = """
         line = b"x" * 999 + b"\\n"
         try:
@@ -61,7 +61,7 @@ def test_writers_do_not_wait():
     assert run(more=more).stdout.endswith(b"full\n")
 
 
-def test_an_exception_is_seen():
+def test_a_traceback_is_written():
     done = run(more='raise ValueError("mistake")', before="stderr._is_terminal = True", code=1)
     assert done.stderr.rstrip().endswith(b"ValueError: mistake")
     assert b"early\n" in done.stderr

@@ -9,7 +9,7 @@ DEFAULTS = settings_of(Settings)
 SERVERS = [
     Known(url="http://gpu-1:8000", models=("m",), foreign_load=2.5, in_flight=3),
     Known(url="http://gpu-2:8000", models=("m",), max_concurrent_requests=16, weight=2.0,
-          note="its load is not known and taken for 0: no answer"),
+          note="load unknown, assumed to be 0: no response"),
     Known(url="http://gpu-3", models=("m",), state=ServerState.DOWN, reason="no \x1b[2J answer"),
 ]  # fmt: skip
 
@@ -40,7 +40,7 @@ def test_json():
     assert (third["state"], third["left_out"][:4]) == ("down", "down")
 
 
-def test_json_of_a_tie_and_of_nobody():
+def test_json_of_a_tie_and_of_no_server():
     tie = json.loads(as_json(explain([SERVERS[1], SERVERS[1]], "m", DEFAULTS)))
     assert (tie["chosen"], len(tie["among"])) == (None, 2)
     nobody = json.loads(as_json(explain(SERVERS, "x", DEFAULTS)))

@@ -1,11 +1,11 @@
-"""What is known of servers that really listen, and of a router that really runs."""
+"""Queries of real stand-in servers and of a running router."""
 
 import pytest
 
 from fastroute.config import parse_config
-from fastroute.monitor.poller import NoAnswer
+from fastroute.monitor.poller import NoResponse
 from fastroute.route.explain import Settings
-from fastroute.route.sources import ask_router, ask_servers
+from fastroute.route.sources import query_router, query_servers
 from fastroute.rules.health_check import HealthCheck
 from fastroute.rules.server_state import ServerState
 from fastroute.server_address import ServerAddress
@@ -18,7 +18,7 @@ from tests.support.standins import standin, until
 async def asked(*servers, **settings):
     answered = []
     config = parse_config(toml_text(*servers, **settings), "t")
-    found, used = await ask_servers(config, lambda: answered.append(1))
+    found, used = await query_servers(config, lambda: answered.append(1))
     assert len(answered) == len(servers)
     return found, used
 
@@ -62,9 +62,7 @@ async def test_servers_that_are_out():
 async def test_without_health_checks_only_requests_would_show_it():
     (known,), _ = await asked(f"http://127.0.0.1:{free_port()}", enable_active_health_check=False)
     assert (known.state, known.models) == (ServerState.UP, None)
-    assert known.note == (
-        "its load is not known and taken for 0: cannot connect: Connection refused"
-    )
+    assert known.note == ("load unknown, assumed to be 0: cannot connect: Connection refused")
 
 
 async def test_pinned_models():
@@ -81,7 +79,7 @@ async def test_a_router(start_router):
         async with client(router.port) as busy:
             busy.send(chat(max_tokens=200, stream=True, model="standin"))
             await until(lambda: server.engine.running == 1)
-            (known,), used = await ask_router(ServerAddress.from_url(router.url))
+            (known,), used = await query_router(ServerAddress.from_url(router.url))
     assert used == Settings(policy="power_of_two", busy_threshold=0.25, aliases={"x": "standin"})
     assert (known.url, known.state, known.models) == (server.url, ServerState.UP, ("standin",))
     assert (known.in_flight, known.foreign_load) == (1, 1.5)
@@ -90,5 +88,5 @@ async def test_a_router(start_router):
 
 async def test_something_else_than_a_router():
     async with standin() as server:
-        with pytest.raises(NoAnswer, match=r"no fastroute: /load-stats answered 404"):
-            await ask_router(ServerAddress.from_url(server.url))
+        with pytest.raises(NoResponse, match=r"not a fastroute: /load-stats returned status 404"):
+            await query_router(ServerAddress.from_url(server.url))

@@ -1,4 +1,4 @@
-"""The picture in docs/monitor.md; run as a module, it draws it anew."""
+"""The example screen in docs/monitor.md; run as a module to update it."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ WIDTH, HEIGHT = 80, 18
 
 
 def with_picture(page: str) -> str:
-    """The page with the picture as it should be."""
+    """Return the page with the current screen."""
     return PART.sub(lambda _: f"```text\n{_drawn()}\n```\n", page)
 
 

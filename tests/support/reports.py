@@ -1,4 +1,4 @@
-"""/load-stats made by hand."""
+"""Reports of /load-stats for tests."""
 
 import copy
 from typing import Any
@@ -14,7 +14,7 @@ EXAMPLE = orjson.loads(VIEWS[b"/load-stats"](example_view()).body)
 
 
 def server(number: int, **changes: Any) -> dict[str, Any]:
-    """gpu-1, gpu-2 ...: up, half full; `engine` changes its detailed metrics."""
+    """Return gpu-`number`: up, at half load; `engine` changes its detailed metrics."""
     made = copy.deepcopy(EXAMPLE["servers"][0])
     made["url"] = f"http://gpu-{number}.cluster.local:8000"
     made["detailed_metrics"] |= changes.pop("engine", {})
@@ -39,7 +39,7 @@ def report(*servers: dict[str, Any], **summary: Any) -> Report:
 
 
 def picture(*servers: dict[str, Any], **fields: Any) -> MonitorData:
-    """A picture of servers that all have the model `llama`."""
+    """Return data for the monitor, of servers that all have the model `llama`."""
     models = {each["url"]: ("llama",) for each in servers}
     values = {"source": "http://router:8888", "models": models, "clock": "12:00:01"}
     return MonitorData(**(values | {"report": report(*servers)} | fields))

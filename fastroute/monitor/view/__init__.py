@@ -1,1 +1,1 @@
-"""Text of the terminal monitor."""
+"""Rendering of the terminal monitor as text."""

@@ -1,4 +1,4 @@
-"""What the monitor shows, and what its user has chosen to see of it."""
+"""The data that the monitor shows, and its user's choices."""
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, StrEnum
@@ -12,7 +12,7 @@ from fastroute.wording import short_names
 
 
 class Page(Enum):
-    """What fills the screen."""
+    """Pages of the monitor; one at a time fills the screen."""
 
     TABLE = "table"
     SERVER = "server"
@@ -21,35 +21,35 @@ class Page(Enum):
 
 
 class Sort(StrEnum):
-    """By what the servers are sorted; those with most of it come first."""
+    """Sort orders of the servers, the highest value first."""
 
     CONFIG = "config"
-    TROUBLE = "trouble"
+    PROBLEMS = "problems"
     LOAD = "load"
     WAITING = "waiting"
     FIRST_BYTE = "first byte"
     ERRORS = "errors"
 
     def next(self) -> "Sort":
-        """Return the one that follows, the first after the last."""
+        """Return the next order; the first follows the last."""
         every = list(Sort)
         return every[(every.index(self) + 1) % len(every)]
 
 
 class MonitorState(msgspec.Struct, frozen=True, kw_only=True):
-    """What the user has chosen."""
+    """The user's choices."""
 
     page: Page = Page.TABLE
     sort: Sort = Sort.CONFIG
     selected: str | None = None
-    """URL of the selected server; None: the first."""
+    """URL of the selected server; None for the first."""
     paused: bool = False
     scroll: int = 0
-    """Lines: down from the top, and on the page of log lines up from the end."""
+    """Number of lines: down from the top, or on the log page up from the end."""
 
 
 class Line(msgspec.Struct, frozen=True):
-    """A server with all that is known of it."""
+    """A server and everything known about it."""
 
     name: str
     server: ServerReport
@@ -59,29 +59,29 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class MonitorData(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is to show at one moment."""
+    """Data to show at one moment."""
 
     source: str
-    """The URL that was asked."""
+    """URL of the polled router."""
     report: Report | None = None
-    """The last one; None before the first."""
+    """The last report; None before the first."""
     rates: Mapping[str, Rates] = {}
     """By URL."""
     models: Mapping[str, tuple[str, ...]] = {}
     """By URL."""
-    trouble: str = ""
-    """Why there was no answer last time; empty if there was one."""
+    error: str = ""
+    """Reason why the last poll failed; empty if it succeeded."""
     unrouted: float | None = None
-    """Requests a second that no server could be found for."""
+    """Requests per second for which no server was available."""
     log: Sequence[str] | None = None
-    """Log lines, the newest last; None: they are somewhere else."""
+    """Log lines, newest last; None if the router logs elsewhere."""
     caption: str = ""
-    """What the program that shows it has to say itself, in one line."""
+    """A line from the program that shows the monitor, such as the demo."""
     clock: str = ""
-    """The time of day, as shown."""
+    """Time of day, as shown."""
 
     def lines(self, sort: Sort) -> list[Line]:
-        """Return the servers in an order."""
+        """Return the servers in the given order."""
         if self.report is None:
             return []
         servers = self.report.servers
@@ -101,18 +101,18 @@ class MonitorData(msgspec.Struct, frozen=True, kw_only=True):
         return sorted(lines, key=ORDERS[sort], reverse=True)
 
 
-TROUBLE = {"down": 4, "cooling": 2, "trial": 1, "draining": 1}
-OUTLIER_TROUBLE = 3
+SEVERITY = {"down": 4, "cooling": 2, "trial": 1, "draining": 1}
+OUTLIER_SEVERITY = 3
 
 
-def _trouble(line: Line) -> float:
-    outlier = OUTLIER_TROUBLE if line.outlier is not None else 0
-    return max(TROUBLE.get(line.server.status, 0), outlier)
+def _severity(line: Line) -> float:
+    outlier = OUTLIER_SEVERITY if line.outlier is not None else 0
+    return max(SEVERITY.get(line.server.status, 0), outlier)
 
 
 ORDERS: Mapping[Sort, Callable[[Line], tuple[float, ...]]] = {
     Sort.CONFIG: lambda line: (),
-    Sort.TROUBLE: lambda line: (_trouble(line), line.server.utilization_percent),
+    Sort.PROBLEMS: lambda line: (_severity(line), line.server.utilization_percent),
     Sort.LOAD: lambda line: (line.server.utilization_percent,),
     Sort.WAITING: lambda line: (line.server.detailed_metrics.num_requests_waiting or 0,),
     Sort.FIRST_BYTE: lambda line: (line.server.recent.first_byte_p99_seconds or 0,),

@@ -1,4 +1,4 @@
-"""One server with everything that /load-stats says of it."""
+"""The page of one server: everything that /load-stats reports about it."""
 
 from collections.abc import Iterator, Mapping
 
@@ -8,7 +8,7 @@ from fastroute.monitor.view.picture import Line
 from fastroute.monitor.view.server_table import STATE_STYLES, fitted, level_style, models_text
 from fastroute.wording import bar, count, percent, printable, seconds
 
-LABEL_WIDTH = 14
+LABEL_WIDTH = 15
 BAR_WIDTH = 20
 
 
@@ -19,9 +19,9 @@ def server_page(line: Line) -> list[Text]:
     titled.append(f"   {printable(server.url)}", style="not bold")
     lines = [titled, Text(), _state(line), _labelled("models", models_text(line.models))]
     if server.discovered_from is not None:
-        lines.append(_labelled("found by", printable(server.discovered_from)))
+        lines.append(_labelled("resolved from", printable(server.discovered_from)))
     if line.outlier is not None:
-        lines.append(_labelled("stands out", line.outlier.text, "bold yellow"))
+        lines.append(_labelled("outlier", line.outlier.text, "bold yellow"))
     lines += [Text(), _load(line)]
     lines += [_labelled(label, text) for label, text in _facts(line)]
     return lines
@@ -42,7 +42,7 @@ def _load(line: Line) -> Text:
     text = _labelled("load", drawn, level_style(share))
     text.append(
         f"   {server.current_load:g} of {server.max_capacity}: own {server.in_flight}, "
-        f"others' {server.foreign_load:g}"
+        f"other clients {server.foreign_load:g}"
     )
     return text
 
@@ -59,10 +59,10 @@ def _facts(line: Line) -> Iterator[tuple[str, str]]:
         ),
     )
     yield "KV cache", percent(engine.gpu_cache_usage_perc)
-    yield "prefix cache", f"{percent(engine.prefix_hit_rate)} of tokens found"
+    yield "prefix cache", f"{percent(engine.prefix_hit_rate)} of tokens hit"
     yield (
         "scraped",
-        (f"{seconds(server.scrape_age_seconds)} ago, failed {count(server.scrape_failures)} times"),
+        (f"{seconds(server.scrape_age_seconds)} ago, {count(server.scrape_failures)} failures"),
     )
     yield "", ""
     yield (
@@ -75,7 +75,7 @@ def _facts(line: Line) -> Iterator[tuple[str, str]]:
     yield "requests", _counts(server.requests)
     yield "errors", count(server.errors)
     yield "retries", _counts(server.retries_by_reason)
-    yield "clients gone", _counts(server.aborts_by_phase)
+    yield "client aborts", _counts(server.aborts_by_phase)
     p50, p99 = server.first_byte_p50_seconds, server.first_byte_p99_seconds
     yield "first byte", f"p50 {seconds(p50)}, p99 {seconds(p99)}"
     p50, p99 = server.duration_p50_seconds, server.duration_p99_seconds
@@ -84,8 +84,8 @@ def _facts(line: Line) -> Iterator[tuple[str, str]]:
     yield (
         "bytes",
         (
-            f"to it {count(server.bytes_in)}, to clients {count(server.bytes_out)} "
-            f"in {count(server.events)} pieces"
+            f"to the server {count(server.bytes_in)}, to clients {count(server.bytes_out)} "
+            f"in {count(server.events)} chunks"
         ),
     )
 

@@ -1,4 +1,4 @@
-"""The servers as lines of a terminal: as many columns as its width has room for."""
+"""The servers as lines of a terminal, with as many columns as fit its width."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -7,15 +7,15 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from fastroute.monitor.view.picture import Line
-from fastroute.wording import UNKNOWN, bar, count, cut_name, percent, printable, seconds
+from fastroute.wording import UNKNOWN, bar, count, percent, printable, seconds, shortened_name
 
 WARN_SHARE = 0.7
 ALARM_SHARE = 0.9
 STALE_AFTER = 5.0
-"""Seconds after which what was scraped says little about now."""
+"""Seconds after which scraped metrics no longer describe the current load."""
 BAR_WIDTH = 6
 MIN_NAME_WIDTH = 16
-"""With these, 80 cells have room for errors beside a name such as 127.0.0.1:50000."""
+"""Enough for 127.0.0.1:50000; leaves space for the ERR column in 80 cells."""
 MAX_NAME_WIDTH = 40
 MIN_MODEL_WIDTH = 12
 GAP = " "
@@ -32,7 +32,7 @@ STATE_STYLES = {
 
 
 def level_style(share: float | None) -> str:
-    """Return the colour of a share (1 is all): from 70 % on it warns, from 90 % it alarms."""
+    """Return the colour of a share (1 is full): yellow from 70 %, red from 90 %."""
     if share is None:
         return ""
     if share >= ALARM_SHARE:
@@ -41,12 +41,12 @@ def level_style(share: float | None) -> str:
 
 
 class Column(msgspec.Struct, frozen=True):
-    """A number or word of a server."""
+    """A column of the table."""
 
     title: str
     width: int
     rank: int
-    """The higher, the sooner there is no room for it."""
+    """Columns with a higher rank are hidden first if the terminal is narrow."""
     value: Callable[[Line], str]
     about: str
     style: Callable[[Line], str] = lambda _: ""
@@ -55,7 +55,7 @@ class Column(msgspec.Struct, frozen=True):
     def cell(self, line: Line) -> Text:
         return fitted(self.value(line), self.width, self.style(line), left=self.left)
 
-    def head(self) -> Text:
+    def heading(self) -> Text:
         return fitted(self.title, self.width, "bold", left=self.left)
 
 
@@ -69,79 +69,82 @@ def _is_stale(line: Line) -> bool:
 
 
 def _scraped(style: Callable[[Line], str] = lambda _: "") -> Callable[[Line], str]:
-    """Return the style of what was scraped: fainter when that was long ago."""
+    """Return the style of a scraped value, dimmed if the last scrape is too old."""
     return lambda line: "dim" if _is_stale(line) else style(line)
 
 
 COLUMNS = (
     Column(
-        "STATE", 8, 0, lambda x: printable(x.server.status), "what it may get: up all, trial one "
-        "request at a time, cooling only where there is no other, draining and down none",
+        "STATE", 8, 0, lambda x: printable(x.server.status), "which requests it gets: up: all; "
+        "trial: one at a time; cooling: only if no other server is usable; draining, down: none",
         lambda x: STATE_STYLES.get(x.server.status, ""), left=True,
     ),
     Column(
         "LOAD", BAR_WIDTH + 1, 2, lambda x: bar(_load(x), BAR_WIDTH),
-        "current load of capacity; the mark is at 50 %",
+        "current load as a share of capacity; the mark is at 50 %",
         lambda x: level_style(_load(x)), left=True,
     ),
     Column(
-        "%", 4, 0, lambda x: percent(_load(x)), "the same", lambda x: level_style(_load(x))
+        "%", 4, 0, lambda x: percent(_load(x)), "the same in percent",
+        lambda x: level_style(_load(x)),
     ),
     Column(
         "RUN", 4, 1, lambda x: count(x.server.detailed_metrics.num_requests_running),
-        "requests the server runs; faint: that was long ago", _scraped(),
+        "requests running on the server; dimmed if its last scrape is old", _scraped(),
     ),
     Column(
         "WAIT", 4, 0, lambda x: count(x.server.detailed_metrics.num_requests_waiting),
-        "requests in its queue",
+        "requests waiting in the server's queue",
         _scraped(lambda x: "yellow" if x.server.detailed_metrics.num_requests_waiting else ""),
     ),
-    Column("OWN", 4, 1, lambda x: count(x.server.in_flight), "requests in flight from here"),
+    Column("OWN", 4, 1, lambda x: count(x.server.in_flight), "requests in flight from this router"),
     Column("CAP", 4, 2, lambda x: count(x.server.max_capacity), "max_concurrent_requests"),
-    Column("SCORE", 5, 5, lambda x: f"{x.server.score:.2f}", "what the choice compares; 1 is full"),
+    Column("SCORE", 5, 5, lambda x: f"{x.server.score:.2f}", "load that is compared; 1: full"),
     Column(
         "KV", 4, 2, lambda x: percent(x.server.detailed_metrics.gpu_cache_usage_perc),
-        "KV cache in use",
+        "share of the KV cache in use",
         _scraped(lambda x: level_style(x.server.detailed_metrics.gpu_cache_usage_perc)),
     ),
     Column(
         "HIT", 4, 5, lambda x: percent(x.server.detailed_metrics.prefix_hit_rate),
-        "tokens found in its prefix cache", _scraped(),
+        "prefix cache hit rate, of prompt tokens", _scraped(),
     ),
-    Column("REQ/S", 5, 4, lambda x: count(x.rates.requests), "requests sent to it, each second"),
-    Column("TOK/S", 5, 3, lambda x: count(x.rates.tokens), "tokens it generates, each second"),
+    Column("REQ/S", 5, 4, lambda x: count(x.rates.requests), "requests per second sent to it"),
+    Column("TOK/S", 5, 3, lambda x: count(x.rates.tokens), "tokens per second it generates"),
     Column(
         "P50", 5, 5, lambda x: seconds(x.server.recent.first_byte_p50_seconds),
-        "half of the first bytes of the last 30 s came within it",
+        "median time to the first byte, over the last 30 s",
     ),
     Column(
-        "P99", 5, 3, lambda x: seconds(x.server.recent.first_byte_p99_seconds), "99 of 100 did"
+        "P99", 5, 3, lambda x: seconds(x.server.recent.first_byte_p99_seconds),
+        "the same, 99th percentile",
     ),
     Column(
-        "ERR", 4, 3, lambda x: count(x.server.errors), "answers 5xx and broken ones; red: now",
+        "ERR", 4, 3, lambda x: count(x.server.errors),
+        "5xx and broken responses since it was added; red while they occur",
         lambda x: "bold red" if x.rates.errors else "",
     ),
     Column(
-        "ERR/S", 5, 5, lambda x: count(x.rates.errors), "the same, each second",
+        "ERR/S", 5, 5, lambda x: count(x.rates.errors), "errors per second",
         lambda x: "bold red" if x.rates.errors else "",
     ),
     Column(
-        "AGE", 5, 4, lambda x: seconds(x.server.scrape_age_seconds), "since its metrics were read",
+        "AGE", 5, 4, lambda x: seconds(x.server.scrape_age_seconds), "time since its last scrape",
         lambda x: "yellow" if _is_stale(x) else "",
     ),
 )  # fmt: skip
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """What fits into a width."""
+    """The columns that fit a width."""
 
     name_width: int
     columns: tuple[Column, ...]
     model_width: int
-    """0: the models are not in a column."""
+    """0 if the models have no column."""
 
     def hidden(self) -> list[Column]:
-        """Return the columns there is no room for."""
+        """Return the columns that do not fit."""
         return [column for column in COLUMNS if column not in self.columns]
 
 
@@ -167,16 +170,16 @@ def layout(lines: Iterable[Line], width: int) -> Layout:
 def heading(chosen: Layout) -> Text:
     """Return the line above the servers."""
     cells = [fitted(PLAIN + "SERVER", chosen.name_width, "bold", left=True)]
-    cells += [column.head() for column in chosen.columns]
+    cells += [column.heading() for column in chosen.columns]
     if chosen.model_width:
         cells.append(fitted("MODEL", chosen.model_width, "bold", left=True))
     return Text(GAP).join(cells)
 
 
 def server_line(line: Line, chosen: Layout) -> Text:
-    """Return a server's line; one that stands out is marked with an exclamation mark."""
+    """Return a server's line; an outlier is marked with an exclamation mark."""
     mark, style = (PLAIN, "") if line.outlier is None else (MARKED, "bold yellow")
-    name = cut_name(line.name, chosen.name_width - len(mark))
+    name = shortened_name(line.name, chosen.name_width - len(mark))
     cells = [fitted(mark + name, chosen.name_width, style, left=True)]
     cells += [column.cell(line) for column in chosen.columns]
     if chosen.model_width:
@@ -185,7 +188,7 @@ def server_line(line: Line, chosen: Layout) -> Text:
 
 
 def second_line(line: Line, chosen: Layout) -> Text:
-    """Return what of a server has no room in its line: the reason of its state, models, numbers."""
+    """Return what does not fit a server's first line: reason for its state, models, numbers."""
     parts = [reason] if (reason := printable(line.server.state_reason)) else []
     if line.outlier is not None:
         parts.append(line.outlier.text)
@@ -203,7 +206,7 @@ def models_text(models: Sequence[str] | None) -> str:
 
 
 def fitted(text: str, width: int, style: str = "", *, left: bool = False) -> Text:
-    """Return a text in exactly `width` cells, cut or padded."""
+    """Return a text of exactly `width` cells, truncated or padded."""
     cell = Text(text, style=style, no_wrap=True)
     cell.truncate(width, overflow="ellipsis")
     missing = width - cell.cell_len

@@ -1,4 +1,4 @@
-"""The monitor's screen: a picture as lines of a terminal, exactly as wide and high as it is."""
+"""The monitor's screen as lines of text that fit the terminal exactly."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from textwrap import wrap
@@ -20,74 +20,74 @@ from fastroute.monitor.view.server_table import (
 )
 from fastroute.wording import bar, clock, count, percent, printable, seconds
 
-FOOTER = "q quit  s sort  p pause  ↑↓ select  enter detail  esc back  l log  ? help"
+FOOTER = "q quit  s sort  p pause  ↑↓ select  enter details  esc back  l log  ? help"
 BAR_WIDTH = 10
 ONCE_WIDTH = 160
-"""Cells of a table that no terminal limits: all columns and the models."""
+"""Width in cells if the output is no terminal: enough for all columns and the models."""
 
 HELP_KEYS = (
-    ("q, ctrl-c", "quit; of a running router: answers in flight finish"),
-    ("s", "sort by: as configured, trouble, load, waiting, first byte, errors"),
-    ("p, space", "pause and go on"),
+    ("q, ctrl-c", "quit; `fastroute run` then stops gracefully: requests in flight finish"),
+    ("s", "next sort order: config, problems, load, waiting, first byte, errors"),
+    ("p, space", "pause or resume updates"),
     ("↑ ↓, page, home", "select a server, scroll"),
-    ("enter", "all about the selected server"),
+    ("enter", "details of the selected server"),
     ("esc", "back"),
     ("l", "log lines"),
-    ("?", "this page"),
+    ("?", "this help"),
 )
 KEY_WIDTH = 16
 NOTICES_SHARE = 6
-"""Notices may take one of so many lines."""
+"""Notices may take 1/NOTICES_SHARE of the lines."""
 
 
-def frame(picture: MonitorData, state: MonitorState, width: int, height: int) -> list[Text]:
+def frame(data: MonitorData, state: MonitorState, width: int, height: int) -> list[Text]:
     """Return `height` lines of at most `width` cells."""
-    head = _head(picture, state)
-    room = max(0, height - len(head) - 1)
-    body = PAGES[state.page](picture, state, width, room)[:room]
+    header = _header(data, state)
+    room = max(0, height - len(header) - 1)
+    body = PAGES[state.page](data, state, width, room)[:room]
     body += [Text()] * (room - len(body))
-    lines = [*head, *body, Text(FOOTER, style="dim")][:height]
+    lines = [*header, *body, Text(FOOTER, style="dim")][:height]
     for line in lines:
         line.no_wrap = True
         line.truncate(width, overflow="ellipsis")
     return lines
 
 
-def once(picture: MonitorData, width: int) -> list[Text]:
-    """Return all servers as a table that is printed and stays."""
+def once(data: MonitorData, width: int) -> list[Text]:
+    """Return all servers as a table, for printing once."""
     state = MonitorState()
-    lines = picture.lines(state.sort)
+    lines = data.lines(state.sort)
     chosen = layout(lines, width)
     table = [heading(chosen)]
     for line in lines:
         table.append(server_line(line, chosen))
         if more := second_line(line, chosen):
             table.append(more)
-    return [*_head(picture, state)[1:], *_notices(picture, lines), Text(), *table]
+    return [*_header(data, state)[1:], *_notices(data, lines), Text(), *table]
 
 
-def _head(picture: MonitorData, state: MonitorState) -> list[Text]:
-    """Return two lines: who is shown, and the totals."""
-    report = picture.report
+def _header(data: MonitorData, state: MonitorState) -> list[Text]:
+    """Return two lines: the router shown, and its totals."""
+    report = data.report
     first = Text("fastroute", style="bold")
     if report is None:
-        first.append(f" at {picture.source}", style="not bold")
-        return [first, Text(picture.trouble or "asking ...", style="bold red")]
+        first.append(f" at {data.source}", style="not bold")
+        return [first, Text(data.error or "connecting ...", style="bold red")]
     summary = report.summary
     first.append(f" {printable(summary.version)}", style="not bold")
     if any(worker.draining for worker in summary.workers):
         first.append("  DRAINING", style="bold yellow")
     if state.paused:
         first.append("  PAUSED", style="bold yellow")
-    if picture.trouble:
-        first.append("  NO CONTACT", style="bold red")
-    first.append(f" at {picture.source}", style="not bold")
+    if data.error:
+        first.append("  DISCONNECTED", style="bold red")
+    first.append(f" at {data.source}", style="not bold")
     first.append(f"  sort: {state.sort}  up {clock(summary.uptime_seconds)}", style="not bold")
-    first.append(f"  {picture.clock}", style="not bold dim")
-    return [first, _totals(picture, report)]
+    first.append(f"  {data.clock}", style="not bold dim")
+    return [first, _totals(data, report)]
 
 
-def _totals(picture: MonitorData, report: Report) -> Text:
+def _totals(data: MonitorData, report: Report) -> Text:
     summary = report.summary
     share = summary.overall_utilization_percent / 100
     usable = f"{summary.healthy_servers}/{summary.total_servers} usable"
@@ -95,8 +95,8 @@ def _totals(picture: MonitorData, report: Report) -> Text:
     line = Text(usable, style="green" if all_usable else "bold red")
     drawn = f"  {bar(share, BAR_WIDTH)} {percent(share)}"
     line.append(drawn, style=f"not bold {level_style(share)}")
-    rates = picture.rates.values()
-    # The most telling first: what has no room is cut off.
+    rates = data.rates.values()
+    # The most important first, because the end is truncated if the terminal is narrow.
     line.append(
         f" {summary.total_active_load:.4g}/{count(summary.total_capacity)}"
         f"  {count(summary.total_in_flight)} in flight"
@@ -114,13 +114,13 @@ def _sum(rates: Iterable[float | None]) -> float | None:
     return sum(known) if known else None
 
 
-def _notices(picture: MonitorData, lines: Sequence[Line]) -> list[Text]:
-    """Return the notices that need attention, the gravest first."""
+def _notices(data: MonitorData, lines: Sequence[Line]) -> list[Text]:
+    """Return the notices, the most severe first."""
     notices = []
-    if picture.trouble and picture.report is not None:
-        notices.append(Text(f"no contact, trying again: {picture.trouble}", style="bold red"))
-    if picture.unrouted:
-        refused = f"{count(picture.unrouted)} requests/s find no usable server"
+    if data.error and data.report is not None:
+        notices.append(Text(f"disconnected, retrying: {data.error}", style="bold red"))
+    if data.unrouted:
+        refused = f"{count(data.unrouted)} requests/s rejected: no usable server"
         notices.append(Text(refused, style="bold red"))
     notices += _down(lines)
     found = [line for line in lines if line.outlier is not None]
@@ -129,7 +129,7 @@ def _notices(picture: MonitorData, lines: Sequence[Line]) -> list[Text]:
         for line in found
         if line.outlier is not None
     ]
-    return notices if picture.report is None else notices + _of_configuration(picture.report)
+    return notices if data.report is None else notices + _of_configuration(data.report)
 
 
 def _of_configuration(report: Report) -> list[Text]:
@@ -138,12 +138,12 @@ def _of_configuration(report: Report) -> list[Text]:
         f"{name.url}: {name.warning}" for name in summary.dns_names if name.warning is not None
     ]
     if summary.config.error is not None:
-        texts.append(f"not in force: {summary.config.error}")
+        texts.append(f"configuration not applied: {summary.config.error}")
     return [Text(printable(text), style="bold yellow") for text in texts]
 
 
 def _down(lines: Sequence[Line]) -> list[Text]:
-    """Name the servers that are down, those of one reason in one line."""
+    """Name the servers that are down, one line per reason."""
     by_reason: dict[str, list[Line]] = {}
     for line in lines:
         if line.server.status == "down":
@@ -160,18 +160,18 @@ def _down(lines: Sequence[Line]) -> list[Text]:
 
 
 def _shortened(notices: list[Text], most: int) -> list[Text]:
-    """Return at most so many of them, the last saying how many more there are."""
+    """Return at most `most` notices; the last gives the number of the rest."""
     if len(notices) <= most:
         return notices
     last = Text(f"(and {len(notices) - most} more) ").append_text(notices[most - 1])
     return [*notices[: most - 1], last]
 
 
-def _table_page(picture: MonitorData, state: MonitorState, width: int, room: int) -> list[Text]:
-    lines = picture.lines(state.sort)
-    notices = _shortened(_notices(picture, lines), max(1, room // NOTICES_SHARE))
+def _table_page(data: MonitorData, state: MonitorState, width: int, room: int) -> list[Text]:
+    lines = data.lines(state.sort)
+    notices = _shortened(_notices(data, lines), max(1, room // NOTICES_SHARE))
     chosen = layout(lines, width)
-    caption = [Text(picture.caption, style="bold cyan")] if picture.caption else []
+    caption = [Text(data.caption, style="bold cyan")] if data.caption else []
     body = [*caption, *notices, heading(chosen)]
     room -= len(body)
     selected = selected_index(lines, state)
@@ -181,7 +181,7 @@ def _table_page(picture: MonitorData, state: MonitorState, width: int, room: int
             if more := second_line(line, chosen):
                 body.append(more)
         return body
-    # No room for two lines each: only the selected server has its second, below all.
+    # Not enough space for two lines each: only the selected server's second line is shown, last.
     shown = max(1, room - 1)
     start = first_shown(selected, len(lines), shown)
     for index, line in list(enumerate(lines))[start : start + shown]:
@@ -193,40 +193,40 @@ def _table_page(picture: MonitorData, state: MonitorState, width: int, room: int
 
 def _selectable(line: Text, chosen: Layout, *, is_it: bool) -> Text:
     if is_it:
-        # Not all of the line: its colours would be a patchwork of backgrounds.
+        # Only the name: the colours of the cells would become backgrounds.
         line.stylize("reverse", 0, chosen.name_width)
     return line
 
 
 def selected_index(lines: Sequence[Line], state: MonitorState) -> int:
-    """Return the place of the selected server, 0 if it is gone."""
+    """Return the index of the selected server, 0 if it is gone."""
     return next((i for i, line in enumerate(lines) if line.server.url == state.selected), 0)
 
 
 def first_shown(selected: int, total: int, shown: int) -> int:
-    """Return which of `total` lines comes first so that the selected one is in the middle."""
+    """Return the index of the first line shown, so that the selected one is in the middle."""
     return max(0, min(selected - shown // 2, total - shown))
 
 
-def _server_page(picture: MonitorData, state: MonitorState, width: int, room: int) -> list[Text]:
-    lines = picture.lines(state.sort)
+def _server_page(data: MonitorData, state: MonitorState, width: int, room: int) -> list[Text]:
+    lines = data.lines(state.sort)
     if not lines:
         return [Text("no servers")]
     page = server_page(lines[selected_index(lines, state)])
     return _scrolled(_folded(page, width), state.scroll, room)
 
 
-def _log_page(picture: MonitorData, state: MonitorState, width: int, room: int) -> list[Text]:
-    if picture.log is None:
-        return [Text("the log is where that fastroute runs, not here")]
-    if not picture.log:
+def _log_page(data: MonitorData, state: MonitorState, width: int, room: int) -> list[Text]:
+    if data.log is None:
+        return [Text("the log is written where that router runs, not here")]
+    if not data.log:
         return [Text("nothing logged yet")]
-    lines = _folded(map(Text, picture.log), width)
+    lines = _folded(map(Text, data.log), width)
     end = max(min(room, len(lines)), len(lines) - state.scroll)
     return lines[max(0, end - room) : end]
 
 
-def _help_page(picture: MonitorData, state: MonitorState, width: int, room: int) -> list[Text]:
+def _help_page(data: MonitorData, state: MonitorState, width: int, room: int) -> list[Text]:
     lines = [each for key, about in HELP_KEYS for each in _entry(key, about, width)]
     lines.append(Text())
     for column in COLUMNS:
@@ -237,14 +237,14 @@ def _help_page(picture: MonitorData, state: MonitorState, width: int, room: int)
 
 
 def _entry(key: str, about: str, width: int) -> list[Text]:
-    """Explain one thing, broken between words."""
+    """Explain one key or column, wrapped between words."""
     first, *others = wrap(about, max(1, width - KEY_WIDTH))
     lines = [fitted(key, KEY_WIDTH, "bold", left=True).append(first)]
     return lines + [Text(" " * KEY_WIDTH + other) for other in others]
 
 
 def _folded(lines: Iterable[Text], width: int) -> list[Text]:
-    """Break lines that are too long, so that nothing is cut off them."""
+    """Wrap lines that are too long, so that nothing is truncated."""
     return [piece for line in lines for piece in line.divide(range(width, len(line.plain), width))]
 
 

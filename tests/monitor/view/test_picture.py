@@ -16,7 +16,7 @@ SERVERS = (
     ("sort", "order"),
     [
         (Sort.CONFIG, "1 2 3 4"),
-        (Sort.TROUBLE, "3 4 2 1"),
+        (Sort.PROBLEMS, "3 4 2 1"),
         (Sort.LOAD, "2 4 1 3"),
         (Sort.WAITING, "2 1 4 3"),
         (Sort.FIRST_BYTE, "1 2 4 3"),
@@ -29,7 +29,7 @@ def test_sort(sort, order):
     assert " ".join(line.name.removeprefix("gpu-") for line in lines) == order
 
 
-def test_every_sort_comes_round():
+def test_next_visits_every_order():
     sort, seen = Sort.CONFIG, []
     for _ in Sort:
         seen.append(sort)
@@ -37,5 +37,5 @@ def test_every_sort_comes_round():
     assert (sort, set(seen)) == (Sort.CONFIG, set(Sort))
 
 
-def test_nothing_known_yet():
+def test_no_report_yet():
     assert picture(report=None).lines(Sort.CONFIG) == []

@@ -57,20 +57,20 @@ def test_lines_fit(width):
     assert texts[0].cell_len <= width
 
 
-def test_the_long_names_get_what_room_there_is():
+def test_long_names_get_the_remaining_width():
     name = "a-server-with-a-rather-long-name"
     made = lines(server(1, url=f"http://{name}:8000"))
     assert server_line(made[0], layout(made, 80)).plain.startswith(" a-server-with-…")
     assert name in server_line(made[0], layout(made, 160)).plain
 
 
-def test_one_that_stands_out_is_marked_without_colour_too():
+def test_an_outlier_is_marked_without_colour():
     made = lines(server(1), server(2, engine={"num_requests_waiting": 12}))
     plain = [server_line(line, layout(made, 80)).plain for line in made]
     assert [line[0] for line in plain] == [" ", "!"]
 
 
-def test_what_servers_say_does_not_reach_the_terminal():
+def test_escape_sequences_of_servers_do_not_reach_the_terminal():
     made = lines(down(1, "\x1b[2J"), models={"http://gpu-1.cluster.local:8000": ("\x1b]0;x\a",)})
     assert "\x1b" not in second_line(made[0], layout(made, 80)).plain
 

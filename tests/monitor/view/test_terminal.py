@@ -22,7 +22,7 @@ def hundred() -> MonitorData:
 @pytest.mark.parametrize("size", [(80, 24), (200, 60), (40, 10), (10, 4), (1, 1)], ids=str)
 def test_it_fits(page, servers, size):
     width, height = size
-    made = picture(*(server(n) for n in range(servers)), log=["x" * 300] * 50, trouble="gone")
+    made = picture(*(server(n) for n in range(servers)), log=["x" * 300] * 50, error="gone")
     lines = frame(made, MonitorState(page=page), width, height)
     assert len(lines) == height
     assert max(line.cell_len for line in lines) <= width
@@ -43,13 +43,13 @@ def test_two_servers():
     assert lines[-1] == FOOTER
 
 
-def test_the_first_picture():
-    assert shown(picture(report=None))[:2] == ["fastroute at http://router:8888", "asking ..."]
-    assert shown(picture(report=None, trouble="cannot connect"))[1] == "cannot connect"
+def test_before_the_first_report():
+    assert shown(picture(report=None))[:2] == ["fastroute at http://router:8888", "connecting ..."]
+    assert shown(picture(report=None, error="cannot connect"))[1] == "cannot connect"
 
 
 class TestNotices:
-    """What somebody who was just woken up should read first."""
+    """Lines that an operator should read first."""
 
     def test_down(self):
         lines = shown(picture(server(1), down(2)))
@@ -64,15 +64,15 @@ class TestNotices:
         lines = shown(picture(server(1), server(2), server(3, engine={"num_requests_waiting": 4})))
         assert lines[2] == "gpu-3: 4x the waiting of the others (4 against 1)"
 
-    def test_lost_contact(self):
-        lines = shown(picture(server(1), trouble="cannot connect: Connection refused"))
-        assert "NO CONTACT" in lines[0]
-        assert lines[2] == "no contact, trying again: cannot connect: Connection refused"
+    def test_disconnected(self):
+        lines = shown(picture(server(1), error="cannot connect: Connection refused"))
+        assert "DISCONNECTED" in lines[0]
+        assert lines[2] == "disconnected, retrying: cannot connect: Connection refused"
 
     def test_configuration(self):
         config = {"source": "servers.toml", "error": "servers.toml: line 3"}
         made = picture(server(1), report=report(server(1), config=config))
-        assert shown(made)[2] == "not in force: servers.toml: line 3"
+        assert shown(made)[2] == "configuration not applied: servers.toml: line 3"
 
     def test_a_name_that_cannot_be_resolved(self):
         name = {"url": "http+dns://vllm:8000", "warning": "it has no address\x1b[2J"}
@@ -82,9 +82,10 @@ class TestNotices:
         )
 
     def test_unrouted(self):
-        assert shown(picture(down(1), unrouted=2.5))[2] == "2.5 requests/s find no usable server"
+        notice = shown(picture(down(1), unrouted=2.5))[2]
+        assert notice == "2.5 requests/s rejected: no usable server"
 
-    def test_more_than_there_is_room_for(self):
+    def test_more_than_fit(self):
         servers = [down(number, f"reason {number}") for number in range(1, 9)]
         lines = shown(picture(*servers))
         assert lines[2:5] == [
@@ -96,7 +97,7 @@ class TestNotices:
 
 
 class TestManyServers:
-    def test_begin(self):
+    def test_start(self):
         lines = shown(hundred())
         assert lines[4].startswith(" gpu-1 ")
         assert lines[-2].startswith(" 1-18 of 100    llama, score")
@@ -112,7 +113,7 @@ class TestManyServers:
         lines = frame(hundred(), MonitorState(selected=selected), 80, 24)
         (marked,) = [line for line in lines if any(s.style == "reverse" for s in line.spans)]
         assert marked.plain.startswith(" gpu-50 ")
-        # Its name only: colours in reverse are hard to read.
+        # Only its name: colours in reverse are hard to read.
         (name,) = [span for span in marked.spans if span.style == "reverse"]
         assert marked.plain[name.start : name.end].strip() == "gpu-50"
 
@@ -142,8 +143,8 @@ class TestLog:
         ]
         assert lines == list(self.log[:21])
 
-    def test_of_a_fastroute_elsewhere(self):
-        assert self.page()[0] == "the log is where that fastroute runs, not here"
+    def test_of_a_router_elsewhere(self):
+        assert self.page()[0] == "the log is written where that router runs, not here"
 
     def test_empty(self):
         assert self.page(log=[])[0] == "nothing logged yet"
