@@ -1,10 +1,10 @@
-"""What went wrong, in the words and the JSON shape that users and clients see."""
+"""Errors, with the messages and the JSON that users and clients see."""
 
 import orjson
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; the message is one clear line for the user."""
+    """Invalid configuration; the message is one clear line for the user."""
 
 
 def error_body(status: int, message: str, type_: str, param: str | None = None) -> bytes:
@@ -12,20 +12,20 @@ def error_body(status: int, message: str, type_: str, param: str | None = None) 
 
     Args:
         status: HTTP status; repeated as `code`, as vLLM does.
-        message: What happened and, where there is one, the remedy.
+        message: The problem and, if there is one, the remedy.
         type_: Error class in vLLM's words, such as `BadRequestError`.
-        param: The request field at fault, if one is.
+        param: The invalid field of the request, if any.
     """
     error = {"message": message, "type": type_, "param": param, "code": status}
     return orjson.dumps({"error": error})
 
 
 class BadRequest(Exception):
-    """A client's request cannot be served; it is answered and its connection closed.
+    """An invalid request of a client: send an error response and close its connection.
 
     Attributes:
-        status: HTTP status of the answer.
-        message: What is wrong, for the client.
+        status: HTTP status of the response.
+        message: The problem, for the client.
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -35,4 +35,4 @@ class BadRequest(Exception):
 
 
 class BadReply(Exception):
-    """A server's reply breaks HTTP; its connection cannot be used any further."""
+    """A server's response is not valid HTTP; its connection cannot be reused."""

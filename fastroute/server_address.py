@@ -1,4 +1,4 @@
-"""Where a server listens, or the name whose addresses are servers: a URL, taken apart."""
+"""Parsed URL of a server, or of a DNS name whose addresses are servers."""
 
 import ipaddress
 import re
@@ -10,7 +10,7 @@ from fastroute.errors import ConfigError
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 PRINTABLE = re.compile(r"[!-~]+")
-# Labels of up to 63 characters: a resolver refuses longer ones, and empty ones.
+# Labels of up to 63 characters: resolvers reject longer ones, and empty ones.
 HOST_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
 URL_FORM = "must be http://host:port or https://host:port"
 DNS_SUFFIX = "+dns"
@@ -18,14 +18,14 @@ DNS_FORM = "must be http+dns://name:port or https+dns://name:port"
 
 
 class ServerAddress(msgspec.Struct, frozen=True):
-    """Where a server listens.
+    """Address at which a server listens.
 
     Attributes:
         host: Name or IP address, lower case, without the brackets of IPv6.
         port: TCP port.
-        tls: Whether to speak https.
-        authority: What a Host field says of it: host, and the port where it is not the usual one.
-        follows_dns: Whether it is not one server: each address of the name is one.
+        tls: True for https.
+        authority: Value of the Host header: host, and the port if it is not the default one.
+        follows_dns: True if each address of the name is a server.
     """
 
     host: str
@@ -36,14 +36,14 @@ class ServerAddress(msgspec.Struct, frozen=True):
 
     @property
     def is_ip(self) -> bool:
-        """Whether it can be connected to without a look-up."""
+        """True if the host is an IP address, which needs no resolution."""
         return _is_ip_address(self.host)
 
     @property
     def tls_name(self) -> str | None:
-        """The name that SNI gives and its certificate must have, or None without TLS.
+        """The host name for SNI and for checking the certificate, or None without TLS.
 
-        The dot at the end of a rooted name is no part of it (RFC 6066, section 3).
+        It does not include the dot at the end of a rooted name (RFC 6066, section 3).
         """
         return self.host.rstrip(".") if self.tls else None
 
@@ -53,18 +53,18 @@ class ServerAddress(msgspec.Struct, frozen=True):
 
     @property
     def url(self) -> str:
-        """The URL of it in full, with the port: `http://[::1]:8000`."""
+        """The complete URL, with the port: `http://[::1]:8000`."""
         scheme = ("https" if self.tls else "http") + (DNS_SUFFIX if self.follows_dns else "")
         return f"{scheme}://{_bracketed(self.host)}:{self.port}"
 
     @classmethod
     def from_url(cls, url: str) -> "ServerAddress":
-        """Take a server's URL apart, or that of a name to follow (`http+dns://name:port`).
+        """Parse the URL of a server, or of a DNS name to resolve (`http+dns://name:port`).
 
         Raises:
-            ConfigError: It is no URL of a server; the message says what it must be.
+            ConfigError: The URL is invalid; the message gives the required form.
         """
-        # urlsplit drops line breaks and tabs without a word, so look at the whole first.
+        # urlsplit silently drops line breaks and tabs, so check the whole URL first.
         if not PRINTABLE.fullmatch(url):
             raise ConfigError(URL_FORM)
         try:

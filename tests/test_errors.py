@@ -10,7 +10,7 @@ from fastroute.errors import BadReply, BadRequest, ConfigError, error_body
     [(None, "plain"), ("model", 'with "quotes", \\, \n and \u00e4')],
 )
 def test_error_body(param, message):
-    """The shape and the order of vLLM, which OpenAI's clients show."""
+    """It has the format of vLLM, whose message OpenAI's clients show."""
     body = json.loads(error_body(404, message, "NotFoundError", param))
     assert list(body) == ["error"]
     assert list(body["error"].items()) == [

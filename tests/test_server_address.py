@@ -25,7 +25,7 @@ class TestServerAddress:
             ),
         ],
     )
-    def test_takes_a_url_apart(self, url, expected):
+    def test_parses_a_url(self, url, expected):
         assert msgspec.structs.astuple(ServerAddress.from_url(url)) == (*expected, False)
 
     @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ class TestServerAddress:
             pytest.param("http://me:pw@gpu", ", without user name and password", id="userinfo"),
         ],
     )
-    def test_refuses(self, url, reason):
+    def test_rejects(self, url, reason):
         with pytest.raises(ConfigError) as caught:
             ServerAddress.from_url(url)
         assert f"must be http://host:port or https://host:port{reason}" in str(caught.value)
@@ -71,7 +71,7 @@ class TestNames:
             pytest.param("HTTP+DNS://VLLM.Lab:1", ("vllm.lab", 1, False, "vllm.lab:1"), id="case"),
         ],
     )
-    def test_are_taken_apart(self, url, expected):
+    def test_are_parsed(self, url, expected):
         address = ServerAddress.from_url(url)
         assert msgspec.structs.astuple(address) == (*expected, True)
 
@@ -88,7 +88,7 @@ class TestNames:
             pytest.param("https+dns://[::1]:8000", "write https://", id="ipv6"),
         ],
     )
-    def test_refuses(self, url, reason):
+    def test_rejects(self, url, reason):
         with pytest.raises(ConfigError) as caught:
             ServerAddress.from_url(url)
         assert reason in str(caught.value)
@@ -115,5 +115,5 @@ class TestNames:
             ("https://[::1]:1", "::1"),
         ],
     )
-    def test_the_name_a_certificate_must_have(self, url, name):
+    def test_tls_name(self, url, name):
         assert ServerAddress.from_url(url).tls_name == name

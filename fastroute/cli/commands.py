@@ -1,7 +1,7 @@
-"""The command line: what each command is told, and what its exit code says.
+"""The command line: commands, their options and exit codes.
 
-Objects are wired together here. What only a running router needs is imported when it runs, so that
-`--help` and mistakes are answered at once.
+Objects are wired together here. Modules that only a running router needs are imported when it
+runs, so that `--help` and usage errors respond quickly.
 """
 
 import math
@@ -57,21 +57,19 @@ app = typer.Typer(
 
 
 HostOption = Annotated[
-    str, typer.Option(help="Address or name to listen on; 127.0.0.1 takes only local clients.")
+    str, typer.Option(help="Address or name to listen on; 127.0.0.1 accepts only local clients.")
 ]
 PortOption = Annotated[
     int,
-    typer.Option(
-        min=0, max=65535, metavar="PORT", help="TCP port to listen on; 0 takes any free one."
-    ),
+    typer.Option(min=0, max=65535, metavar="PORT", help="TCP port to listen on; 0 for a free one."),
 ]
 ConsoleOption = Annotated[
-    bool, typer.Option("--console", help="Log also on a terminal, in place of the monitor.")
+    bool, typer.Option("--console", help="Show the log instead of the monitor on a terminal.")
 ]
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where to listen, and with how many workers."""
+    """Address to listen on, and number of workers."""
 
     host: str
     port: int
@@ -79,7 +77,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 def main() -> None:
-    """Run the command line; what the user got wrong ends it with one line and exit code 2."""
+    """Run the command line; a user error prints one line and exits with code 2."""
     try:
         # The name is that of the command also for `python -m fastroute`.
         app(prog_name="fastroute")
@@ -93,11 +91,11 @@ def fastroute(
     *,
     version: VersionOption = False,
 ) -> None:
-    """One OpenAI-compatible address in front of many vLLM servers: each request goes to the best.
+    """Router in front of vLLM servers: one OpenAI-compatible address, balanced by real load.
 
-    Try it, with three stand-in servers: `fastroute demo`
+    Try it with three stand-in servers: `fastroute demo`
 
-    Use it: `fastroute run --server http://gpu-1:8000 --server http://gpu-2:8000`
+    Run it: `fastroute run --server http://gpu-1:8000 --server http://gpu-2:8000`
     """
 
 
@@ -117,13 +115,13 @@ def run(  # noqa: PLR0913  the options are the interface
     max_load: Annotated[
         int | None,
         typer.Option(
-            help="How many requests each --server runs at once.",
+            help="Capacity: number of requests each --server runs concurrently.",
             show_default=str(DEFAULT_MAX_LOAD),
         ),
     ] = None,
     workers: Annotated[
         str,
-        typer.Option(metavar="N|auto", help="Worker processes; auto is one for each CPU core."),
+        typer.Option(metavar="N|auto", help="Number of worker processes; auto: one per CPU core."),
     ] = "1",
     console: ConsoleOption = False,
     log_level: LogLevelOption = LogLevel.INFO,
@@ -136,7 +134,7 @@ def run(  # noqa: PLR0913  the options are the interface
 ) -> None:
     """Run the router.
 
-    Servers come from a file (servers.example.toml shows all it can say) or from options:
+    Servers are read from a file (servers.example.toml shows all settings) or from options:
 
     `fastroute run --config servers.toml`
 
@@ -144,16 +142,16 @@ def run(  # noqa: PLR0913  the options are the interface
 
     Clients then use http://THIS-HOST:8888/v1 as their OpenAI base URL.
 
-    On a terminal it shows a monitor of the servers (? explains it); elsewhere it logs to stderr.
+    On a terminal it shows a monitor of the servers (? for help); otherwise it logs to stderr.
 
-    Each request on a line: `fastroute run --access-log text` (docs/logs.md)
+    To log each request: `fastroute run --access-log text` (docs/logs.md)
 
-    A change of the file is taken over within a second, or at once on SIGHUP; one that cannot be
-    used is logged and changes nothing.
+    Changes of the file are applied within a second, or immediately on SIGHUP. An invalid file is
+    logged and ignored.
 
-    Ctrl-C, SIGTERM or q in the monitor stops accepting, lets answers in flight finish (for at
-    most drain_timeout, 30 s unless the file says otherwise) and exits. A second Ctrl-C or SIGTERM
-    exits at once.
+    Graceful shutdown: on Ctrl-C, SIGTERM or q in the monitor the router stops accepting clients,
+    waits for requests in flight (at most drain_timeout, by default 30 s) and exits. A second
+    Ctrl-C or SIGTERM exits immediately.
 
     Exit codes:
 
@@ -161,9 +159,9 @@ def run(  # noqa: PLR0913  the options are the interface
 
     - 1: no worker process could be started
 
-    - 2: wrong options, wrong file or port in use; one line on stderr says which
+    - 2: invalid options, invalid file or port in use; one line on stderr gives the reason
 
-    - 130, 143: ended at once by a second Ctrl-C or SIGTERM
+    - 130, 143: ended immediately by a second Ctrl-C or SIGTERM
     """
     override = overrides(access_log=access_log, access_log_file=access_log_file)
     source = servers_from(config, server, max_load, override)
@@ -184,14 +182,17 @@ def run(  # noqa: PLR0913  the options are the interface
 def top(
     *,
     url: Annotated[
-        str, typer.Argument(metavar="URL", help="Where it listens, or its admin port if it has.")
+        str,
+        typer.Argument(
+            metavar="URL", help="URL of the router, or of its admin port if it has one."
+        ),
     ] = "http://127.0.0.1:8888",
     once: Annotated[bool, typer.Option("--once", help="Print a table and exit.")] = False,
     json: Annotated[
-        bool, typer.Option("--json", help="Print the raw figures (/load-stats) and exit.")
+        bool, typer.Option("--json", help="Print /load-stats as JSON and exit.")
     ] = False,
 ) -> None:
-    """Show the monitor of a fastroute that runs already, here or elsewhere.
+    """Show the monitor of a running router, local or remote.
 
     `fastroute top http://router:8888`
 
@@ -199,11 +200,11 @@ def top(
 
     Exit codes:
 
-    - 0: ended by q or Ctrl-C, or printed
+    - 0: ended by q or Ctrl-C, or the output was printed
 
     - 1: no fastroute answers there
 
-    - 2: wrong options or URL
+    - 2: invalid options or URL
     """
     import asyncio
 
@@ -225,13 +226,13 @@ def top(
 
 @app.command()
 def check_config(*, config: ConfigOption = None) -> None:
-    """Check a servers.toml, look up its DNS names, and ask each server how it is.
+    """Validate a servers.toml, resolve its DNS names and check that each server responds.
 
     Exit codes:
 
-    - 0: the file can be used; a warning tells of servers that cannot be reached
+    - 0: the file is valid; servers that cannot be reached are reported as warnings
 
-    - 1: the file cannot be used; one line on stderr says why
+    - 1: the file is invalid; one line on stderr gives the reason
     """
     from fastroute.cli.doctor import diagnosed
     from fastroute.doctor.check_report import print_report
@@ -256,10 +257,10 @@ def demo(  # noqa: PLR0913  the options are the interface
     port: PortOption = 8888,
     servers: Annotated[
         int,
-        typer.Option(min=2, max=MAX_DEMO_SERVERS, metavar="N", help="How many stand-in servers."),
+        typer.Option(min=2, max=MAX_DEMO_SERVERS, metavar="N", help="Number of stand-in servers."),
     ] = 3,
     traffic: Annotated[
-        bool, typer.Option("--traffic/--no-traffic", help="Whether there are clients.")
+        bool, typer.Option("--traffic/--no-traffic", help="Simulate clients.")
     ] = True,
     outage_every: Annotated[
         float,
@@ -267,19 +268,20 @@ def demo(  # noqa: PLR0913  the options are the interface
             min=0,
             max=86_400,
             metavar="SECONDS",
-            help="How often a server dies; it is back after a third of that. 0 is never.",
+            help="Interval of server failures; a third of it the server is down. 0: never.",
         ),
     ] = 30.0,
     console: ConsoleOption = False,
     log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
-    """Show what the router does, with three stand-in servers and clients of theirs. No GPU needed.
+    """Show the router at work with three stand-in servers and simulated clients. Needs no GPU.
 
-    The stand-ins answer like vLLM, with made-up text, and are unlike in speed. One of them dies
-    again and again, in mid-answer, and comes back: look where the requests go meanwhile.
+    The stand-ins respond like vLLM, with made-up text and at different speeds. One of them is
+    killed repeatedly, while it has requests in flight, and restarted: watch how the router sends
+    its requests to the others.
 
-    On a terminal it shows the monitor, as `run` does; elsewhere it logs. It prints a curl line to
-    try in another terminal; with --no-traffic the servers are yours alone. Ctrl-C, or q in the
+    On a terminal it shows the monitor, as `run` does; otherwise it logs. It prints a curl command
+    to try in another terminal; with --no-traffic there are no other clients. Ctrl-C, or q in the
     monitor, ends everything.
     """
     if math.isnan(outage_every):  # typer's range lets it pass
@@ -322,21 +324,21 @@ def _serve(
     """Run the supervisor until a signal ends it.
 
     Args:
-        source: Servers and settings, and where changes of them come from.
-        place: Where to listen.
-        logs: For supervisor and workers.
-        show: What goes on beside it, if anything does.
-        with_screen: Whether to show the monitor.
+        source: Servers and settings, and the source of changes to them.
+        place: Address to listen on.
+        logs: Log options of the supervisor and workers.
+        show: Scenario to run at the same time, if any.
+        with_screen: True to show the monitor.
 
     Returns:
         The exit code.
 
     Raises:
-        ConfigError: The address cannot be listened on, a log cannot be written, or this is no
+        ConfigError: The address cannot be listened on, a log cannot be written, or this is not
             Linux.
     """
     if sys.platform != "linux":
-        raise ConfigError("only Linux has what fastroute needs (memfd_create, pidfd_open)")
+        raise ConfigError("fastroute needs Linux (memfd_create, pidfd_open)")
 
     from fastroute.control.workers.descriptors import raise_descriptor_limit
     from fastroute.control.workers.launch import Launch, Sockets, create_table
@@ -360,10 +362,10 @@ def _serve(
     recording.apply(config)
     raise_descriptor_limit(config.max_connections)
     launch = Launch(sockets, create_table(config, place.workers), logs)
-    if not with_screen:  # else what they say is to go to the monitor, which is not there yet
+    if not with_screen:  # otherwise their output belongs to the monitor, which does not exist yet
         launch.start_ahead()
 
-    from fastroute.cli.run_router import run_router  # takes as long as the workers take to start
+    from fastroute.cli.run_router import run_router  # takes as long as the start of the workers
 
     return run_router(
         source, launch, recording, announce, url=url, show=show, with_screen=with_screen
@@ -378,7 +380,7 @@ def _start_logging(logs: LogOptions) -> None:
 
 
 def _servers(config: Config) -> str:
-    """Say how many servers are written out, and how many names that DNS tells others of."""
+    """Return the number of servers by URL and of DNS names that are resolved to servers."""
     names = sum(server.address.follows_dns for server in config.servers)
     servers = len(config.servers) - names
     counts = [counted(servers, "server")] if servers or not names else []

@@ -1,7 +1,7 @@
 """`--install-completion` and `--show-completion`, with the name of a shell or without.
 
-Typer guesses the shell from the process that started us, which is no shell in an installation
-script, in a container or under sudo; and it takes no notice of a name that is given.
+Typer detects the shell from the parent process, which is not a shell in an installation script, in
+a container or under sudo; and it ignores a given name.
 """
 
 from typing import Any
@@ -14,10 +14,10 @@ ACTIONS = {"--install-completion": install_callback, "--show-completion": show_c
 
 
 class Commands(TyperGroup):
-    """All commands; `--show-completion zsh` is answered here."""
+    """All commands; handles `--show-completion zsh` itself."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Act on a shell that is named; all else is typer's."""
+        """Handle a named shell; leave everything else to typer."""
         if len(args) == 2 and args[0] in ACTIONS:
             option = next(each for each in self.params if args[0] in each.opts)
             ACTIONS[args[0]](ctx, option, args[1])

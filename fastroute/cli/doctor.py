@@ -1,4 +1,4 @@
-"""`fastroute doctor` on the command line. What it needs is imported when it runs."""
+"""`fastroute doctor` on the command line. Its modules are imported when it runs."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -22,35 +22,35 @@ def doctor(
     ] = False,
     no_generate: Annotated[
         bool,
-        typer.Option("--no-generate", help="Generate nothing: leave out streaming and aborting."),
+        typer.Option("--no-generate", help="Generate nothing: skip the checks stream and abort."),
     ] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 1 for warnings, too.")
+        bool, typer.Option("--strict", help="Exit with code 1 also for warnings.")
     ] = False,
 ) -> None:
-    """Examine each server, and say in plain words what is wrong and what to change.
+    """Diagnose each server: report problems and how to fix them.
 
     `fastroute doctor --config servers.toml`
 
     `fastroute doctor --server https://gpu-1:8000`
 
-    It looks at name and connection, certificate, clock, models, API key, metrics, capacity, how
-    long idle connections are kept, whether a stream really streams and whether a client that goes
-    away really ends its generation; and at versions and aliases over all servers.
+    It checks name and connection, certificate, clock, models, API key, metrics, capacity, the
+    keep-alive timeout, whether responses are really streamed, and whether a client's disconnect
+    really ends its generation; for all servers together, versions and aliases.
 
-    All servers are examined at once. It takes about 6 s, as idle connections are waited for.
-    Each server is asked for 33 tokens, and for up to 512 more that are cancelled at once;
-    --no-generate leaves that out. Nothing is changed anywhere.
+    All servers are checked concurrently. It takes about 6 s, because the keep-alive timeout is
+    measured. Each server generates 33 tokens, and up to 512 more that are aborted immediately;
+    --no-generate skips this. Nothing is changed on the servers.
 
-    What each check means and what to do: docs/doctor.md.
+    docs/doctor.md explains each check and the remedies.
 
     Exit codes:
 
-    - 0: no errors; there may be warnings, and things that could not be found out
+    - 0: no errors; there may be warnings and unknown results
 
     - 1: errors; with --strict, warnings too
 
-    - 2: wrong options or a wrong file; one line on stderr says which
+    - 2: invalid options or file; one line on stderr gives the reason
     """
     from fastroute.doctor.checks import Kind
     from fastroute.doctor.findings import Severity
@@ -71,7 +71,7 @@ def doctor(
 
 
 def diagnosed(settings: Config, kinds: "set[Kind]") -> "Diagnosis":
-    """Examine the servers, with a sign of life on a terminal."""
+    """Examine the servers, with a progress display on a terminal."""
     import asyncio
 
     from fastroute.cli.progress import progress
@@ -82,7 +82,7 @@ def diagnosed(settings: Config, kinds: "set[Kind]") -> "Diagnosis":
     async def found_and_examined() -> "Diagnosis":
         found, names = await check_names(settings, Resolver().resolve)
         steps = len(found.servers) * sum(map(len, measures(kinds).values()))
-        with progress(f"asking {counted(len(found.servers), 'server')}", steps) as step:
+        with progress(f"checking {counted(len(found.servers), 'server')}", steps) as step:
             return diagnose(found, await examine(found, kinds, step), names)
 
     return asyncio.run(found_and_examined())

@@ -1,4 +1,4 @@
-"""Options of `fastroute run` that say what is written down, and where."""
+"""Options of `fastroute run` for logs and access logs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,35 +11,43 @@ from fastroute.config import AccessLogForm, Config, check_options
 from fastroute.ipc.logs import LogFormat, LogLevel
 
 LogLevelOption = Annotated[
-    LogLevel, typer.Option(case_sensitive=False, help="Log this and everything more serious.")
+    LogLevel, typer.Option(case_sensitive=False, help="Minimum level of log lines.")
 ]
 LogFormatOption = Annotated[
-    LogFormat, typer.Option(case_sensitive=False, help="What a log line looks like.")
+    LogFormat, typer.Option(case_sensitive=False, help="Format of log lines.")
 ]
-LogFileOption = Annotated[Path | None, typer.Option(help="Log to a file.", show_default="stderr")]
+LogFileOption = Annotated[
+    Path | None, typer.Option(help="Log to this file instead of stderr.", show_default="stderr")
+]
 LogMaxBytesOption = Annotated[
-    int, typer.Option(min=0, help="Size at which the log file is put aside; 0 for never.")
+    int, typer.Option(min=0, help="Size at which the log file is rotated; 0 for never.")
 ]
 LogBackupsOption = Annotated[
-    int, typer.Option(min=0, max=1000, help="How many log files put aside are kept.")
+    int, typer.Option(min=0, max=1000, help="Number of rotated log files to keep.")
 ]
 AccessLogOption = Annotated[
     AccessLogForm | None,
     typer.Option(
-        case_sensitive=False, help="Write each request down.", show_default="as in the file"
+        case_sensitive=False,
+        help="Format of the access log, one line per request.",
+        show_default="as in the file",
     ),
 ]
 AccessLogFileOption = Annotated[
     str | None,
-    typer.Option(metavar="PATH|-", help="Where to; - is stdout.", show_default="as in the file"),
+    typer.Option(
+        metavar="PATH|-",
+        help="File of the access log; - for stdout.",
+        show_default="as in the file",
+    ),
 ]
 
 
 def overrides(**options: str | None) -> Override:
-    """Return what puts settings of the command line in force; those that are None stay.
+    """Return a function that applies the given settings to a configuration; None changes nothing.
 
     Raises:
-        ConfigError: One cannot be used.
+        ConfigError: A setting is invalid.
     """
     given = {name: str(value) for name, value in options.items() if value is not None}
     check_options(given)
@@ -47,5 +55,5 @@ def overrides(**options: str | None) -> Override:
 
 
 def fills_stdout(config: Config) -> bool:
-    """Whether stdout is for the access log, and so not for the monitor."""
+    """Return True if the access log uses stdout, so that the monitor cannot."""
     return config.access_log != "off" and config.access_log_file == "-"

@@ -1,4 +1,4 @@
-"""What several commands are told: the servers, from a file or one by one."""
+"""Options of several commands: the servers, from a file or from the command line."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,24 +20,24 @@ DEFAULT_MAX_LOAD: int = next(
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option(help="The file with servers and settings.", show_default=str(DEFAULT_CONFIG)),
+    typer.Option(help="File with servers and settings.", show_default=str(DEFAULT_CONFIG)),
 ]
 ServerOption = Annotated[
     list[str] | None,
     typer.Option(
         metavar="URL",
-        help="A server, in place of a file. May be given many times. http+dns://NAME:PORT "
+        help="URL of a server, instead of a file. May be repeated. http+dns://NAME:PORT "
         "stands for all addresses of the name.",
     ),
 ]
 
 
 Override = Callable[[Config], Config]
-"""Puts what the command line says in place of what the file says."""
+"""Replaces settings of the file by those of the command line."""
 
 
 def as_written(config: Config) -> Config:
-    """Override nothing."""
+    """Return the configuration unchanged."""
     return config
 
 
@@ -47,36 +47,36 @@ def servers_from(
     max_load: int | None = None,
     override: Override = as_written,
 ) -> WatchedConfig | FixedConfig:
-    """Take servers and settings from the file or from the command line, never from both.
+    """Return servers and settings, either from the file or from the command line.
 
     Args:
-        config: The file, if one was named.
-        urls: Of servers, if any were.
-        max_load: What each of these runs at once.
-        override: Has the last word on settings.
+        config: The given file, if any.
+        urls: The given servers' URLs, if any.
+        max_load: Capacity of each of these servers.
+        override: Applies settings of the command line.
 
     Raises:
-        ConfigError: They exclude each other, or cannot be used.
+        ConfigError: The options exclude each other or are invalid.
     """
     if urls and config is not None:
-        raise ConfigError("--server and --config exclude each other: servers come from one place")
+        raise ConfigError("--server and --config exclude each other")
     if urls:
         load = DEFAULT_MAX_LOAD if max_load is None else max_load
         return FixedConfig(override(config_from_urls(urls, load)), "--server")
     if max_load is not None:
-        raise ConfigError("--max-load is for --server; in a file, set max_concurrent_requests")
+        raise ConfigError("--max-load needs --server; in a file, set max_concurrent_requests")
     return servers_from_file(config, override)
 
 
 def servers_from_file(config: Path | None, override: Override = as_written) -> WatchedConfig:
-    """Take them from the file that was named, or from the one that is here.
+    """Return servers and settings from the given file, or from the default file.
 
     Raises:
-        ConfigError: There is none, or it cannot be used.
+        ConfigError: There is no file, or it is invalid.
     """
     if config is None and not DEFAULT_CONFIG.exists():
         raise ConfigError(
-            f"no servers: there is no {DEFAULT_CONFIG} here; give --config FILE or --server URL"
+            f"no servers: {DEFAULT_CONFIG} does not exist here; give --config FILE or --server URL"
         )
     return WatchedConfig(config or DEFAULT_CONFIG, override)
 

@@ -1,4 +1,4 @@
-"""A sign of life on a terminal while servers are asked."""
+"""Progress display on a terminal while servers are queried."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,11 +8,11 @@ from rich.console import Console
 
 @contextmanager
 def progress(doing: str, steps: int) -> Iterator[Callable[[], None]]:
-    """Show on stderr, where that is a terminal, how far the work has come.
+    """Show the progress on stderr if that is a terminal.
 
     Args:
-        doing: What is being done.
-        steps: How many there are; the function that this yields is to be called after each.
+        doing: Description of the work.
+        steps: Number of steps; call the yielded function after each.
     """
     console = Console(stderr=True)
     done = 0
@@ -24,6 +24,6 @@ def progress(doing: str, steps: int) -> Iterator[Callable[[], None]]:
         def step() -> None:
             nonlocal done
             done += 1
-            status.update(f"{doing}: {done} of {steps} answers")
+            status.update(f"{doing}: {done} of {steps} done")
 
         yield step

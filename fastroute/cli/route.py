@@ -1,4 +1,4 @@
-"""`fastroute route` on the command line. What it needs is imported when it runs."""
+"""`fastroute route` on the command line. Its modules are imported when it runs."""
 
 import sys
 from collections.abc import Sequence
@@ -18,37 +18,37 @@ def route(
     *,
     model: Annotated[
         str | None,
-        typer.Option(help="That the request names, or an alias of it; else it names none."),
+        typer.Option(help="Model that the request names, or an alias; by default none."),
     ] = None,
     config: ConfigOption = None,
     server: ServerOption = None,
     url: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="A fastroute that runs (its admin port if it has)."),
+        typer.Option(metavar="URL", help="URL of a running router, or of its admin port."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the same as JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Say which server a request would get now and why, with the scores of all.
+    """Show which server would get a request now, and why, with the scores of all servers.
 
     `fastroute route --model llama3.1:8b --url http://router:8888`
 
     `fastroute route --model llama3.1:8b --config servers.toml`
 
-    With --url a running fastroute is asked, and its own requests in flight are counted. Without,
-    each server is asked once: all its load then counts as others', and what only a running
-    fastroute knows (who failed requests, who said it was full) is not in. No request is sent to a
-    model.
+    With --url a running router is queried, and its own requests in flight are counted. Otherwise
+    each server is queried once: all its load then counts as that of other clients, and the state
+    that only a running router has (failed requests, overloaded servers) is not included. No
+    request is sent to a model.
 
-    The table: OWN are requests in flight from that fastroute, OTHERS those that did not come
-    through it, SCORE both together for the capacity (CAP); the policy decides what is made of it.
+    Columns of the table: OWN: requests in flight from that router; OTHERS: requests from other
+    clients; SCORE: both together as a share of the capacity CAP, from which the policy chooses.
 
     Exit codes:
 
     - 0: a server would be chosen
 
-    - 1: none would; or no fastroute answers at --url
+    - 1: no server would be chosen, or no fastroute answers at --url
 
-    - 2: wrong options or a wrong file; one line on stderr says which
+    - 2: invalid options or file; one line on stderr gives the reason
     """
     from fastroute.route.explain import explain
     from fastroute.route.report import as_json, lines
@@ -56,7 +56,7 @@ def route(
     if url is None:
         servers, settings = _of_servers(config, server)
     elif server or config is not None:
-        raise ConfigError("--url excludes --config and --server: the router knows its servers")
+        raise ConfigError("--url excludes --config and --server: the router has its servers")
     else:
         servers, settings = _of_router(url)
     explanation = explain(servers, model, settings)
@@ -77,16 +77,16 @@ def _of_servers(
     from fastroute.net.resolver import Resolver
     from fastroute.route.sources import query_servers
 
-    async def ask() -> "tuple[Sequence[Known], Settings]":
+    async def query() -> "tuple[Sequence[Known], Settings]":
         settings, names = await check_names(servers_from(config, server).config, Resolver().resolve)
         for name in names:
             for problem in name.problems:
                 typer.echo(f"warning: {name.url}: {problem}", err=True)
         count = len(settings.servers)
-        with progress(f"asking {counted(count, 'server')}", count) as asked:
+        with progress(f"querying {counted(count, 'server')}", count) as asked:
             return await query_servers(settings, asked)
 
-    return asyncio.run(ask())
+    return asyncio.run(query())
 
 
 def _of_router(url: str) -> "tuple[Sequence[Known], Settings]":

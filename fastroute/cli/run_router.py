@@ -1,6 +1,6 @@
-"""The router process: wires the control plane to workers that are starting, and runs it.
+"""The router process: connects the control plane to starting workers, and runs it.
 
-Apart from the command line, which has these modules imported while its workers start.
+Separate from the command line, which imports these modules while its workers start.
 """
 
 import asyncio
@@ -36,13 +36,13 @@ def run_router(  # noqa: PLR0913  it is called in one place, the command line
     """Run the supervisor until a signal ends it.
 
     Args:
-        source: Servers and settings, and where changes of them come from.
-        launch: Where to listen, and the first workers.
-        recording: Tells of requests.
+        source: Servers and settings, and the source of changes to them.
+        launch: Listening sockets and the first workers.
+        recording: Records requests in the access log and as spans.
         announce: Called once, when all workers accept clients.
-        url: Where clients find it.
-        show: What goes on beside it, if anything does.
-        with_screen: Whether to show the monitor.
+        url: The router's URL for clients.
+        show: Scenario to run at the same time, if any.
+        with_screen: True to show the monitor.
 
     Returns:
         The exit code.
@@ -79,7 +79,7 @@ def run_router(  # noqa: PLR0913  it is called in one place, the command line
     own = launch.sockets.admin or launch.sockets.clients[0]
     with StderrLines() as stderr:
         caption = str if show is None else show.caption
-        # uvloop would leave the terminal in non-blocking mode, for the shell as well.
+        # uvloop would leave the terminal in non-blocking mode, also for the shell.
         return asyncio.run(with_monitor(supervise(), ready, own, stderr, caption))
 
 

@@ -1,6 +1,6 @@
-"""The worker process: wires the data plane to the views and runs it.
+"""The worker process: connects the data plane to the views and runs it.
 
-Apart from the command line, which workers do not need: typer and rich take time and memory.
+Separate from the command line, which workers do not need: typer and rich cost time and memory.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from fastroute.views.view import Reply, View, view_of
 
 
 def main() -> None:
-    """Run a worker as the supervisor says it on the command line (`WorkerSpec.command`)."""
+    """Run a worker as specified on the command line (`WorkerSpec.command`)."""
     gc.enable()
     spec = WorkerSpec.decode(sys.argv[1])
     configure_logging(spec.logs)
@@ -49,9 +49,9 @@ async def serve(
 
     Args:
         table: The score table.
-        index: This worker's place in it.
+        index: This worker's index in the table.
         listening: A bound, listening socket.
-        admin: Another, where fastroute's own endpoints are to be found then; or None.
+        admin: A separate socket for fastroute's own endpoints, or None.
         channel: The worker's end of the socket pair to the supervisor.
     """
     loop = asyncio.get_running_loop()
@@ -61,8 +61,8 @@ async def serve(
     state = WorkerContext(loop, table, cells)
     metrics = MetricsRelay(state)
     worker = Worker(state, listeners(state, metrics, listening, admin), metrics)
-    # A service manager signals all processes: to drain is right then, too. The others are the
-    # supervisor's to act on.
+    # A service manager may signal all processes: a worker drains then, too. Other signals are
+    # handled by the supervisor.
     loop.add_signal_handler(signal.SIGTERM, worker.drain)
     for signum in (signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(signum, lambda: None)
@@ -75,7 +75,7 @@ def listeners(
     listening: socket.socket,
     admin: socket.socket | None,
 ) -> list[tuple[socket.socket, Listener]]:
-    """Return what is served at which socket."""
+    """Return the endpoints of each socket."""
     own, models = own_endpoints(state, metrics), models_endpoint(state)
     if admin is None:
         return [(listening, Listener(own | models))]
@@ -83,7 +83,7 @@ def listeners(
 
 
 def models_endpoint(state: WorkerContext) -> dict[bytes, LocalEndpoint]:
-    """Return the endpoint that speaks for all servers; clients use it too."""
+    """Return the endpoint that lists the models of all servers; clients use it too."""
 
     def models() -> LocalReply | None:
         merged = state.configured.models_json
@@ -93,7 +93,7 @@ def models_endpoint(state: WorkerContext) -> dict[bytes, LocalEndpoint]:
 
 
 def own_endpoints(state: WorkerContext, metrics: MetricsRelay) -> dict[bytes, LocalEndpoint]:
-    """Return the endpoints for those who run fastroute, by path."""
+    """Return the endpoints for operators, by path."""
 
     def answer(render: Callable[[View], Reply]) -> Reply:
         return render(current_view(state))
@@ -103,7 +103,7 @@ def own_endpoints(state: WorkerContext, metrics: MetricsRelay) -> dict[bytes, Lo
 
 
 def current_view(state: WorkerContext) -> View:
-    """Return what there is to show now."""
+    """Return the data to show now."""
     view = view_of(
         state.table.snapshot(),
         state.configured,

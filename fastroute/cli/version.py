@@ -1,4 +1,4 @@
-"""What `fastroute version` says: which version this is, and whether its hot path is compiled."""
+"""Output of `fastroute version`: the version, and if its hot path is compiled."""
 
 from importlib.machinery import ExtensionFileLoader
 from importlib.util import find_spec
@@ -9,20 +9,20 @@ import typer
 from fastroute import __version__
 
 ON_THE_HOT_PATH = "fastroute.proxy.exchange"
-"""One that stands for all: a wheel has all of them compiled or none."""
+"""A module that represents all: a wheel has either all of them compiled or none."""
 
 
 def is_compiled() -> bool:
-    """Whether this interpreter takes the hot path from compiled modules.
+    """Return True if this interpreter uses compiled modules for the hot path.
 
-    Those of another interpreter's wheel do not count: Python passes them over.
+    Those of another interpreter's wheel do not count, because Python ignores them.
     """
     spec = find_spec(ON_THE_HOT_PATH)
     return spec is not None and isinstance(spec.loader, ExtensionFileLoader)
 
 
 def version_line() -> str:
-    """The one line, such as `fastroute 0.1.0 (compiled)`."""
+    """Return the version line, such as `fastroute 0.1.0 (compiled)`."""
     return f"fastroute {__version__} ({'compiled' if is_compiled() else 'pure Python'})"
 
 

@@ -1,1 +1,1 @@
-"""`fastroute demo`: stand-in servers, clients of theirs, and a server that dies and comes back."""
+"""`fastroute demo`: stand-in servers, one killed repeatedly, and simulated clients."""

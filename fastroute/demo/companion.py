@@ -1,23 +1,23 @@
-"""A process that goes with the demo, and ends with it however it ends."""
+"""A child process of the demo that ends with it, however the demo ends."""
 
 import subprocess
 import sys
 
 STOP_TIMEOUT = 2.0
-"""Seconds the process has to end by itself."""
+"""Seconds for the process to exit by itself."""
 
 
 class Companion:
-    """A running `python -m MODULE`; its standard input ends when we do, and it then goes too."""
+    """A running `python -m MODULE`, which exits when its standard input is closed."""
 
     def __init__(self, module: str, *arguments: str) -> None:
         """Start it.
 
         Args:
-            module: Name of a module that ends when its standard input does.
-            arguments: Of its command line.
+            module: Name of a module that exits at the end of its standard input.
+            arguments: Its command line arguments.
         """
-        # Its own group: Ctrl-C is for the router, which lets answers finish before the demo ends.
+        # Its own process group: Ctrl-C must reach only the router, which then drains.
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             stdin=subprocess.PIPE,
@@ -27,17 +27,17 @@ class Companion:
         )
 
     def read_line(self) -> str:
-        """Wait for the next line of its output; empty if it has ended."""
+        """Wait for the next line of its output and return it; empty if it has exited."""
         assert self._process.stdout is not None, "it was started with a pipe"
         return self._process.stdout.readline()
 
     def kill(self) -> None:
-        """End it as a crash would: at once, without a word to anybody."""
+        """Kill it immediately, as in a crash."""
         self._process.kill()
         self.stop()
 
     def stop(self) -> None:
-        """Have it end, and wait for it."""
+        """Make it exit, and wait for it."""
         assert self._process.stdin is not None, "it was started with a pipe"
         assert self._process.stdout is not None, "it was started with a pipe"
         self._process.stdin.close()

@@ -1,4 +1,4 @@
-"""The stand-in servers of `fastroute demo`, unlike in speed."""
+"""The stand-in servers of `fastroute demo`, with different speeds."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -14,10 +14,10 @@ ANNOUNCEMENT = re.compile(r"standin listening on http://\S+:(\d+)")
 
 
 class Speed(msgspec.Struct, frozen=True):
-    """What a server can do; times in seconds."""
+    """Speed of a server; times in seconds."""
 
     slots: int
-    """Requests it runs at once."""
+    """Number of requests it runs concurrently."""
     first_token: float
     token_interval: float
 
@@ -27,12 +27,12 @@ SPEEDS = (
     Speed(slots=6, first_token=0.15, token_interval=0.025),
     Speed(slots=4, first_token=0.6, token_interval=0.07),
 )
-"""About those of a model on three generations of GPUs; further servers begin again. The last is so
-slow that the monitor says so."""
+"""Roughly those of a model on three generations of GPUs; further servers start again with the
+first. The last is slow enough to be shown as an outlier."""
 
 
 class DemoServer:
-    """One stand-in, at the same port in each of its lives."""
+    """One stand-in server; it keeps its port over restarts."""
 
     def __init__(self, speed: Speed) -> None:
         """Prepare, without starting it."""
@@ -42,7 +42,7 @@ class DemoServer:
 
     @property
     def address(self) -> str:
-        """Host and port; the port is known once it has listened."""
+        """Host and port; the port is known after it has listened once."""
         return f"127.0.0.1:{self._port}"
 
     def start(self) -> None:
@@ -55,25 +55,25 @@ class DemoServer:
         )
 
     def wait_listening(self) -> None:
-        """Return when it takes requests.
+        """Wait until it accepts requests.
 
         Raises:
-            ConfigError: It does not start.
+            ConfigError: It did not start.
         """
         assert self._process is not None, "it was started"
         match = ANNOUNCEMENT.match(self._process.read_line())
         if match is None:
-            raise ConfigError("a stand-in server did not start; what it wrote is above")
+            raise ConfigError("a stand-in server did not start; see its output above")
         self._port = int(match[1])
 
     def kill(self) -> None:
-        """End it in mid-answer, as a crash does."""
+        """Kill it during its responses, as in a crash."""
         assert self._process is not None, "it was started"
         self._process.kill()
         self._process = None
 
     def stop(self) -> None:
-        """End it, if it runs."""
+        """Stop it if it is running."""
         if self._process is not None:
             self._process.stop()
             self._process = None
@@ -81,7 +81,7 @@ class DemoServer:
 
 @contextmanager
 def demo_servers(count: int) -> Iterator[list[DemoServer]]:
-    """Run `count` stand-in servers; they end on leaving.
+    """Run `count` stand-in servers until the context exits.
 
     Raises:
         ConfigError: They did not start.

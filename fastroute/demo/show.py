@@ -1,4 +1,4 @@
-"""What goes on in `fastroute demo` beside the router: clients, and a server that dies."""
+"""The scenario of `fastroute demo`: simulated clients, and a server that is killed repeatedly."""
 
 import asyncio
 import logging
@@ -12,13 +12,13 @@ from fastroute.demo.servers import DemoServer
 from fastroute.errors import ConfigError
 
 DOWN_SHARE = 1 / 3
-"""Of the time from one death to the next, the server is gone for so much."""
+"""Share of the time between two kills for which the server is down."""
 
 CLIENTS_SHARE = 1.3
-"""Clients at the peak for each place of the servers: a little more than they can take."""
+"""Clients per slot of the servers at the peak: slightly more than their capacity."""
 
-AGAIN = 1.0
-"""Seconds until a server that did not start is started again."""
+RESTART_DELAY = 1.0
+"""Seconds between two attempts to restart a server."""
 
 BODY = '{"model": "standin", "stream": true, "messages": [{"role": "user", "content": "Hello"}]}'
 
@@ -26,45 +26,45 @@ log = logging.getLogger("demo")
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What the user wants to see."""
+    """The user's choices for the demo."""
 
     with_traffic: bool = True
     outage_every: float = 30.0
-    """Seconds from one death of the server to the next; 0: it lives."""
+    """Seconds between two kills of the server; 0 for never."""
 
 
 class Show:
-    """One performance, in front of a router that runs.
+    """Runs the scenario against a running router.
 
-    It tells what it does in the log, and in `caption` what comes next.
+    It logs its actions; `caption` announces the next one.
     """
 
     def __init__(self, servers: Sequence[DemoServer], plan: Plan) -> None:
         """Prepare.
 
         Args:
-            servers: Those behind the router; they run.
-            plan: What is to be seen.
+            servers: The running servers behind the router.
+            plan: The user's choices.
         """
         self._servers = servers
         self._plan = plan
-        # The second is neither the fastest, without which little works, nor the slowest.
+        # The second is neither the fastest, which serves most requests, nor the slowest.
         self._victim = servers[min(1, len(servers) - 1)]
-        self._coming = ""
-        self._coming_at = 0.0
+        self._next_action = ""
+        self._next_action_at = 0.0
 
     def caption(self) -> str:
-        """Return what comes next, and when, in one line; empty if nothing does."""
-        if not self._coming:
+        """Return the next action and its time in one line; empty if there is none."""
+        if not self._next_action:
             return ""
-        left = max(0.0, self._coming_at - asyncio.get_running_loop().time())
-        return f"demo: {self._victim.address} {self._coming} in {left:.0f} s"
+        left = max(0.0, self._next_action_at - asyncio.get_running_loop().time())
+        return f"demo: {self._victim.address} {self._next_action} in {left:.0f} s"
 
     def invitation(self, url: str) -> str:
         """Return a command line to try.
 
         Args:
-            url: The router's.
+            url: URL of the router.
         """
         return (
             f"Try it in another terminal:\n\n  curl -N {url}/v1/chat/completions "
@@ -72,10 +72,10 @@ class Show:
         )
 
     async def play(self, url: str) -> None:
-        """Go on until cancelled.
+        """Run until cancelled.
 
         Args:
-            url: The router's.
+            url: URL of the router.
         """
         traffic = self._traffic(url) if self._plan.with_traffic else None
         try:
@@ -98,26 +98,26 @@ class Show:
             await self._wait("will be killed", every * (1 - DOWN_SHARE))
             victim.kill()
             gone = every * DOWN_SHARE
-            log.info("%s was killed; it comes back in %.0f s", victim.address, gone)
-            await self._wait("was killed and comes back", gone)
-            await self._start_again()
-            log.info("%s was started again", victim.address)
+            log.info("%s killed; it restarts in %.0f s", victim.address, gone)
+            await self._wait("was killed; restart", gone)
+            await self._restart()
+            log.info("%s restarted", victim.address)
 
-    async def _wait(self, coming: str, seconds: float) -> None:
-        self._coming = coming
-        self._coming_at = asyncio.get_running_loop().time() + seconds
+    async def _wait(self, next_action: str, seconds: float) -> None:
+        self._next_action = next_action
+        self._next_action_at = asyncio.get_running_loop().time() + seconds
         await asyncio.sleep(seconds)
 
-    async def _start_again(self) -> None:
+    async def _restart(self) -> None:
         victim = self._victim
         while True:
             victim.start()
             try:
                 await asyncio.to_thread(victim.wait_listening)
             except ConfigError:
-                # Somebody has taken its port meanwhile.
+                # Another program has taken its port.
                 victim.stop()
-                await asyncio.sleep(AGAIN)
+                await asyncio.sleep(RESTART_DELAY)
             else:
                 return
 
@@ -128,16 +128,16 @@ async def with_show(
     stopping: asyncio.Event,
     play: Callable[[], Coroutine[Any, Any, None]],
 ) -> int:
-    """Run the router, and a show from the time it is ready until it stops.
+    """Run the router, with the scenario from the time it is ready until it stops.
 
     Args:
-        router: The supervisor at work.
-        ready: Set when it accepts clients.
-        stopping: Set when it no longer does; with its clients gone it has nothing to wait for.
-        play: Of a Show.
+        router: The running supervisor.
+        ready: Set when the router accepts clients.
+        stopping: Set when it stops; ending the clients then lets it drain quickly.
+        play: `Show.play`.
 
     Returns:
-        What `router` returned.
+        The result of `router`.
     """
     showing = asyncio.get_running_loop().create_task(_perform(ready, stopping, play))
     try:
@@ -157,8 +157,8 @@ async def _perform(
     try:
         done, _ = await asyncio.wait((playing, stopped), return_when="FIRST_COMPLETED")
         if playing in done:
-            # It plays on until it is stopped, so this was a mistake of ours.
-            log.error("the show has ended", exc_info=playing.exception())
+            # It runs until it is cancelled, so reaching this line is a bug.
+            log.error("the demo's scenario ended unexpectedly", exc_info=playing.exception())
     finally:
         stopped.cancel()
         playing.cancel()

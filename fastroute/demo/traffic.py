@@ -1,8 +1,8 @@
-"""`python -m fastroute.demo.traffic`: clients of a router, more and fewer of them in turn.
+"""`python -m fastroute.demo.traffic`: simulated clients of a router, in varying numbers.
 
-They are as users of a chat are: a question, an answer read as it comes, a pause; now and then one
-goes away before the end. Each request has a connection of its own, so that all of the answer is
-what comes until its end.
+They behave like users of a chat: a question, a streamed answer, a pause. Occasionally one
+disconnects before the end. Each request has its own connection, so that the response ends with the
+connection.
 """
 
 import argparse
@@ -17,16 +17,16 @@ from fastroute.server_address import ServerAddress
 from fastroute.standin.texts import STORY
 
 WAVE = 40.0
-"""Seconds from one peak to the next: long enough to be followed with the eye."""
+"""Seconds from one peak to the next: slow enough to watch."""
 
 QUIETEST = 0.3
-"""The share of the clients that are there between two peaks."""
+"""Share of the clients that are active between two peaks."""
 
 PAUSE = 0.3
-"""Seconds between an answer and the next question, on average."""
+"""Average seconds between a response and the client's next request."""
 
 AWAY = 0.5
-"""Seconds after which a client that is not there looks whether it is its time."""
+"""Seconds between checks of an inactive client whether it should become active."""
 
 STREAMED_SHARE = 0.8
 LEAVING_SHARE = 0.05
@@ -40,32 +40,32 @@ HEAD = (
 
 
 def clients_at(seconds: float, clients: int) -> int:
-    """Return how many of `clients` are there so many seconds after the start.
+    """Return the number of active clients, of `clients`, `seconds` after the start.
 
-    It begins in the middle, and goes up and down evenly.
+    It follows a sine wave that starts in the middle.
     """
     there = abs((seconds / WAVE + 0.75) % 1 * 2 - 1)  # 0 to 1 and back
     return round(clients * (QUIETEST + (1 - QUIETEST) * there))
 
 
 class Client:
-    """One of the clients."""
+    """A simulated client."""
 
     def __init__(self, router: ServerAddress, dice: random.Random) -> None:
         """Prepare.
 
         Args:
-            router: Whom to ask.
-            dice: Decides what is asked.
+            router: Address of the router.
+            dice: Source of random requests.
         """
         self._router = router
         self._dice = dice
 
-    async def ask(self) -> None:
-        """Ask once and read the answer; what fails, fails: the monitor shows it.
+    async def send_request(self) -> None:
+        """Send one request and read the response. Errors are ignored; the monitor shows them.
 
         Raises:
-            OSError: The router is gone, or was for a moment.
+            OSError: The router cannot be reached.
         """
         reader, writer = await asyncio.open_connection(self._router.host, self._router.port)
         try:
@@ -81,7 +81,7 @@ class Client:
                 await writer.wait_closed()
 
     async def pause(self) -> None:
-        """Think about the answer."""
+        """Wait like a user who reads the answer."""
         await asyncio.sleep(self._dice.expovariate(1 / PAUSE))
 
     def _patience(self) -> float | None:
@@ -104,16 +104,16 @@ class Client:
 
 
 async def send_traffic(router: ServerAddress, clients: int) -> None:
-    """Ask until standard input ends.
+    """Send requests until standard input ends.
 
     Args:
-        router: Whom to ask.
-        clients: How many there are at the peak.
+        router: Address of the router.
+        clients: Number of clients at the peak.
     """
     loop = asyncio.get_running_loop()
     begun = loop.time()
     ended = asyncio.Event()
-    # The demo holds the other end of this pipe, and the kernel closes it however it dies.
+    # The demo holds the other end of this pipe; the kernel closes it however the demo ends.
     loop.add_reader(0, lambda: None if os.read(0, 4096) else ended.set())
 
     async def live(index: int) -> None:
@@ -123,7 +123,7 @@ async def send_traffic(router: ServerAddress, clients: int) -> None:
                 await asyncio.sleep(AWAY)
                 continue
             with contextlib.suppress(OSError):
-                await client.ask()
+                await client.send_request()
             await client.pause()
 
     lives = [loop.create_task(live(index)) for index in range(clients)]

@@ -1,1 +1,1 @@
-"""What is right and wrong with servers as they are: `fastroute doctor` and `check-config`."""
+"""Diagnosis of servers: `fastroute doctor` and `fastroute check-config`."""

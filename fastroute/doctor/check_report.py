@@ -1,4 +1,4 @@
-"""What `fastroute check-config` writes: of each server what it answered, and what to look at."""
+"""Output of `fastroute check-config`: what was measured of each server, and warnings."""
 
 import sys
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def print_report(diagnosis: Diagnosis) -> None:
 
 
 def warnings(diagnosis: Diagnosis) -> list[str]:
-    """Return what to look at, a line each."""
+    """Return the warnings, one line each."""
     lines = [
         f"{facts.server.url}: {finding.words}"
         for facts, named in zip(diagnosis.facts, diagnosis.servers, strict=True)
@@ -68,7 +68,7 @@ def _print_table(servers: Sequence[Facts]) -> None:
             row = ("yes", _version(facts), _models(facts), _metrics(facts))
         else:
             row = (f"no: {_error(facts)}", "", "", "")
-        # As it stands: brackets mean something to rich.
+        # Text objects are shown as they are; in a str, rich would interpret brackets as markup.
         table.add_row(*(Text(printable(cell)) for cell in (facts.server.url, *row)))
     Console().print(table)
 

@@ -1,7 +1,7 @@
-"""All that the doctor looks at, in the order of its report. To add a check, add a row.
+"""All checks of the doctor, in the order of its report. To add a check, add a row.
 
-A row names what it measures and what that means: a measurement writes into `Facts`, a judgement
-reads there and is pure. Rows may share a measurement; it is taken once.
+A row names a measurement, which writes into `Facts`, and a judgement, a pure function which reads
+them and returns findings. Rows may share a measurement; it is taken once.
 """
 
 import enum
@@ -42,24 +42,24 @@ Measure = Callable[[Bench, Facts], Awaitable[None]]
 
 
 class Kind(enum.Enum):
-    """What a measurement costs; those of one kind follow each other."""
+    """Cost of a measurement; measurements of one kind run one after another."""
 
     QUICK = "quick"
-    """A question or two. All of them come before the others, and all are part of check-config."""
+    """One or two requests. They run before all others, and are part of check-config."""
     IDLE = "idle"
-    """Waiting, seconds long, beside the next."""
+    """Several seconds of waiting, concurrently with GENERATION."""
     GENERATION = "generation"
-    """A generation, small as it is."""
+    """A small generation."""
 
 
 class Check(msgspec.Struct, frozen=True):
     """One check of each server.
 
     Attributes:
-        name: In the report.
-        kind: Of its measurement.
-        measure: Writes what it finds into the facts; raises nothing for what a server does.
-        judge: Says what the facts mean; nothing where the check does not apply.
+        name: Name in the report.
+        kind: Kind of its measurement.
+        measure: Writes its results into the facts; never raises because of a server's behaviour.
+        judge: Returns findings for the facts; none if the check does not apply.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Check(msgspec.Struct, frozen=True):
 
 
 class FleetCheck(msgspec.Struct, frozen=True):
-    """One check of all servers together, by what was measured of each."""
+    """One check of all servers together, based on the measurements of each."""
 
     name: str
     measure: Measure
@@ -77,7 +77,7 @@ class FleetCheck(msgspec.Struct, frozen=True):
 
 
 REACHABLE = Check("reachable", Kind.QUICK, measure_reach, judge_reach)
-"""The first: nothing else is asked of a server that does not answer."""
+"""The first check: a server that does not respond gets no further requests."""
 
 CHECKS = (
     REACHABLE,

@@ -1,4 +1,4 @@
-"""Measures all servers beside each other, and has the checks say what that means."""
+"""Measures all servers concurrently and lets the checks judge the results."""
 
 import asyncio
 import ssl
@@ -14,17 +14,17 @@ from fastroute.doctor.findings import Finding, Severity, verdict
 from fastroute.doctor.measure.bench import Bench
 
 NAME = "names"
-"""What findings on DNS names stand under."""
+"""Check name of findings about DNS names."""
 
 
 class Diagnosis(msgspec.Struct, frozen=True):
-    """What was found, by the name of the check, in the order of the checks.
+    """All findings, with the name of their check, in the order of the checks.
 
     Attributes:
-        facts: What was measured, of each server.
-        servers: What that means, for each server.
-        fleet: The same for all of them together.
-        names: What became of the DNS names that stand for servers.
+        facts: Measurements of each server.
+        servers: Findings for each server.
+        fleet: Findings for all servers together.
+        names: Results of resolving the DNS names that stand for servers.
     """
 
     facts: Sequence[Facts]
@@ -34,7 +34,7 @@ class Diagnosis(msgspec.Struct, frozen=True):
 
     @property
     def verdict(self) -> Severity:
-        """The gravest of all."""
+        """The highest severity of all findings."""
         return max(verdict_of(named) for named in (*self.servers, self.fleet))
 
 
@@ -43,7 +43,7 @@ def verdict_of(named: Sequence[tuple[str, Finding]]) -> Severity:
 
 
 def measures(kinds: Collection[Kind]) -> dict[Kind, list[Measure]]:
-    """Return the measurements of some kinds, each once, in the order of their checks."""
+    """Return the measurements of the given kinds, each once, in the order of their checks."""
     found: dict[Kind, list[Measure]] = {kind: [] for kind in kinds}
     rows = [(check.kind, check.measure) for check in CHECKS]
     for kind, measure in (*rows, *((Kind.QUICK, check.measure) for check in FLEET_CHECKS)):
@@ -62,9 +62,9 @@ async def examine(
 
     Args:
         config: Servers and settings.
-        kinds: Of what is measured.
-        measured: Called after each measurement of each server, left out or not.
-        tls: For https; the system's authorities are trusted if there is none.
+        kinds: Kinds of measurements to take.
+        measured: Called after each measurement of each server, also if it was skipped.
+        tls: Context for https; None trusts the system's certificate authorities.
     """
     if tls is None and any(server.address.tls for server in config.servers):
         tls = ssl.create_default_context()
@@ -92,19 +92,19 @@ async def _measure(
             measured()
 
     await in_turn(Kind.QUICK)
-    # The server's other connections stay quiet meanwhile, or not: this one is idle either way.
+    # Traffic on the server's other connections does not affect this idle one.
     await asyncio.gather(in_turn(Kind.IDLE), in_turn(Kind.GENERATION))
 
 
 def diagnose(config: Config, facts: Sequence[Facts], names: Sequence[NameCheck] = ()) -> Diagnosis:
-    """Say what was measured means.
+    """Judge the measurements.
 
     Args:
-        config: With the servers that were found in the places of names.
-        facts: Of its servers, in order.
-        names: Of the names.
+        config: The configuration, with DNS names replaced by the servers they resolve to.
+        facts: Measurements of its servers, in the same order.
+        names: Results of resolving the names.
     """
-    # What a server that was not found has, nobody knows.
+    # The models of a server that was not found are unknown.
     fleet_checks = FLEET_CHECKS if all(name.addresses for name in names) else ()
     on_names = [
         (NAME, Finding(Severity.ERROR if not name.addresses else Severity.WARNING, words))

@@ -1,4 +1,4 @@
-"""What was measured of a server. Durations are seconds; None: it was not, or could not be."""
+"""Measurements of a server. Durations are in seconds; None means not measured or not known."""
 
 import enum
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from fastroute.rules.load import LoadReport
 
 
 class Step(enum.Enum):
-    """How far the first request got; in this order."""
+    """Steps of the first request, in order."""
 
     NAME = "name"
     CONNECT = "connect"
@@ -20,7 +20,7 @@ class Step(enum.Enum):
 
 
 class Certificate(msgspec.Struct, frozen=True, kw_only=True):
-    """What the server showed, once it was trusted."""
+    """The server's certificate, if it is trusted."""
 
     expires_at: float
     """Unix time."""
@@ -33,17 +33,17 @@ class Reach(msgspec.Struct, frozen=True, kw_only=True):
     """The first request, GET /health.
 
     Attributes:
-        step: Where it ended.
-        error: Why it ended there; "" where it is done.
-        addresses: What the name resolves to.
-        lookup: Until the name was resolved.
-        connect: From there until connected, TLS included.
-        answer: From the request to the end of the answer.
-        status: Of the answer.
-        clock_ahead: By how much the server's clock (its Date, in whole seconds) is ahead of ours.
-        asked_at: Unix time of ours.
-        certificate: With https.
-        speaks_tls: Whether an http:// server that did not answer takes TLS.
+        step: Step at which it ended.
+        error: Reason why it ended there; "" if it is done.
+        addresses: Addresses to which the name resolves.
+        lookup: Time to resolve the name.
+        connect: Time to connect, including TLS.
+        answer: Time from the request to the end of the response.
+        status: Status of the response.
+        clock_ahead: Seconds by which the server's Date header is ahead of the local clock.
+        asked_at: Local time of the request, Unix time.
+        certificate: Its certificate, with https.
+        speaks_tls: True if an http:// server that did not respond accepts TLS.
     """
 
     step: Step
@@ -60,13 +60,13 @@ class Reach(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Models(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to GET /v1/models.
+    """The response to GET /v1/models.
 
     Attributes:
-        status: None where there was no answer.
-        error: Why the models are not known; "" where they are.
-        names: Those listed, or None.
-        context_lengths: Tokens of prompt and answer together, for those of which it is told.
+        status: Status of the response; None without one.
+        error: Reason why the models are not known; "" if they are.
+        names: Listed models, or None.
+        context_lengths: Maximum tokens of prompt and output together, by model, if reported.
     """
 
     status: int | None = None
@@ -76,11 +76,11 @@ class Models(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KvCache(msgspec.Struct, frozen=True):
-    """What vllm:cache_config_info tells, summed over engines.
+    """The values of vllm:cache_config_info, summed over engines.
 
     Attributes:
-        tokens: That fit in the cache.
-        full_requests: Requests of the greatest length that fit at once, as vLLM reckons; or None.
+        tokens: Number of tokens that fit into the cache.
+        full_requests: Number of requests of maximum length that fit, as computed by vLLM; or None.
     """
 
     tokens: int
@@ -88,12 +88,12 @@ class KvCache(msgspec.Struct, frozen=True):
 
 
 class Metrics(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole text of /metrics, as far as it matters.
+    """The relevant parts of /metrics, read without a filter.
 
     Attributes:
-        error: Why the load is not known; "" where it is.
-        size: Bytes of the text.
-        names: Of the samples that fastroute reads, in its own order.
+        error: Reason why the load is not known; "" if it is.
+        size: Size of the text in bytes.
+        names: Names of the samples that fastroute reads, in its own order.
         load: The load.
         kv_cache: The size of the KV cache.
     """
@@ -106,11 +106,11 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Filtered(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to a scrape that asks for our names alone.
+    """The response to a scrape of only the metrics that fastroute reads.
 
     Attributes:
-        error: Why there is none that helps; "" if there is.
-        size: Bytes of the text.
+        error: Reason why it is not usable; "" if it is.
+        size: Size of the text in bytes.
     """
 
     error: str = ""
@@ -118,12 +118,12 @@ class Filtered(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeepAlive(msgspec.Struct, frozen=True, kw_only=True):
-    """A connection left idle after an answer.
+    """A connection left idle after a response.
 
     Attributes:
-        error: Why nothing was measured, or "".
-        closed_after: When the server closed it; None where it had not when we stopped waiting.
-        waited: How long we waited.
+        error: Reason why nothing was measured, or "".
+        closed_after: Time after which the server closed it; None if it was still open at the end.
+        waited: Time waited.
     """
 
     error: str = ""
@@ -132,17 +132,17 @@ class KeepAlive(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stream(msgspec.Struct, frozen=True, kw_only=True):
-    """A small generation that was streamed, and one token for comparison.
+    """A small streamed generation, and one of a single token for comparison.
 
     Attributes:
-        model: That was asked for.
-        error: Why there was no stream, or "".
-        status: Of the answer that was an error; None where there was no answer.
-        one_token: How long a request for a single token took.
-        head_at: When the head came, from the request on, as are the next.
-        events_at: When each event came.
-        ended_at: When the stream ended.
-        is_done: Whether it ended with [DONE].
+        model: Requested model.
+        error: Reason why there was no stream, or "".
+        status: Status of an error response; None without a response.
+        one_token: Duration of a request for a single token.
+        head_at: Arrival of the headers, since the request, as for the next attributes.
+        events_at: Arrival of each event.
+        ended_at: End of the stream.
+        is_done: True if it ended with [DONE].
     """
 
     model: str = ""
@@ -156,27 +156,27 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def spread(self) -> float:
-        """From the first event to the last."""
+        """Time from the first event to the last."""
         return self.events_at[-1] - self.events_at[0] if self.events_at else 0.0
 
     @property
     def pace(self) -> float | None:
-        """Seconds for a token, also where its event was held back."""
+        """Seconds per token, also if events were buffered."""
         count = len(self.events_at)
         taken = max(self.spread, self.ended_at - self.one_token)
         return max(0.0, taken) / (count - 1) if count > 1 else None
 
 
 class Abort(msgspec.Struct, frozen=True, kw_only=True):
-    """A stream whose client went away.
+    """A stream whose client disconnected.
 
     Attributes:
-        error: Why nothing was measured, or "".
-        before: Requests that the server had in hand before ours.
-        during: The most it had while ours was there.
-        back_after: When it had no more than before, from the closing on; None for not in time.
-        waited: How long we looked.
-        rest: How long the generation would have gone on, at the pace of the stream before.
+        error: Reason why nothing was measured, or "".
+        before: Number of requests in progress on the server before ours.
+        during: Highest number while ours was in progress.
+        back_after: Time from the disconnect until the number was back; None if not in time.
+        waited: Time waited.
+        rest: Remaining time of the generation, estimated from the pace of the stream before.
     """
 
     error: str = ""
@@ -188,7 +188,7 @@ class Abort(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Facts(msgspec.Struct, kw_only=True):
-    """All that is known of one server. A measurement that was left out is None."""
+    """All measurements of one server. A skipped one is None."""
 
     server: ServerConfig
     config: Config
@@ -196,7 +196,7 @@ class Facts(msgspec.Struct, kw_only=True):
     version: str | None = None
     models: Models | None = None
     status_without_key: int | None = None
-    """Of /v1/models asked without the configured key."""
+    """Status of /v1/models without the configured key."""
     metrics: Metrics | None = None
     filtered: Filtered | None = None
     keep_alive: KeepAlive | None = None
@@ -205,12 +205,12 @@ class Facts(msgspec.Struct, kw_only=True):
 
     @property
     def is_reached(self) -> bool:
-        """Whether it answered at all."""
+        """True if the server responded at all."""
         return self.reach is not None and self.reach.step is Step.DONE
 
     @property
     def known_models(self) -> tuple[str, ...] | None:
-        """Those the router takes it to have; None where it may have any."""
+        """Models that the router assumes it has; None if it may have any."""
         if self.server.models is not None:
             return self.server.models
         return None if self.models is None else self.models.names

@@ -1,4 +1,4 @@
-"""What a check says: how grave, in plain words, and what to change."""
+"""Findings of checks: severity, description and remedy."""
 
 import enum
 from collections.abc import Iterable
@@ -7,15 +7,15 @@ import msgspec
 
 
 class Severity(enum.IntEnum):
-    """How grave a finding is; a graver one is greater."""
+    """Severity of a finding; a more severe one is greater."""
 
     OK = 0
     UNKNOWN = 1
-    """It could not be found out. Nothing is known to be wrong."""
+    """It could not be determined. Nothing is known to be wrong."""
     WARNING = 2
-    """It works, but costs something or may break."""
+    """It works, but has a cost or may fail."""
     ERROR = 3
-    """Requests fail, or what fastroute promises does not hold."""
+    """Requests fail, or fastroute cannot keep its guarantees."""
 
     @property
     def word(self) -> str:
@@ -23,12 +23,12 @@ class Severity(enum.IntEnum):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing that a check found.
+    """One finding of a check.
 
     Attributes:
-        severity: How grave.
-        words: What is, for people.
-        remedy: What to change; "" where nothing has to be.
+        severity: Its severity.
+        words: Description for users.
+        remedy: Change that solves the problem; "" if none is needed.
     """
 
     severity: Severity
@@ -56,6 +56,6 @@ def error(words: str, remedy: str) -> Findings:
 
 
 def verdict(findings: Iterable[Finding]) -> Severity:
-    """Return the gravest severity; what could not be found out does not count."""
+    """Return the highest severity; UNKNOWN does not count."""
     worst = max((finding.severity for finding in findings), default=Severity.OK)
     return Severity.OK if worst is Severity.UNKNOWN else worst

@@ -1,4 +1,4 @@
-"""What `fastroute doctor` writes: each finding, what to change, and the verdicts."""
+"""Output of `fastroute doctor`: findings, remedies and verdicts."""
 
 import os
 import textwrap
@@ -24,14 +24,14 @@ STYLES = {
 SEVERITY_WIDTH = max(len(severity.word) for severity in Severity)
 NAME_WIDTH = 10
 FINE = {
-    Severity.OK: "all is well",
-    Severity.WARNING: "it works, with warnings",
-    Severity.ERROR: "there are errors",
+    Severity.OK: "no problems",
+    Severity.WARNING: "works, with warnings",
+    Severity.ERROR: "errors found",
 }
 
 
 def print_diagnosis(diagnosis: Diagnosis) -> None:
-    """Write for people: folded and coloured on a terminal, a line a finding elsewhere."""
+    """Write for users: wrapped and coloured on a terminal, otherwise one line per finding."""
     console = Console(highlight=False)
     width = console.width if console.is_terminal else None
     for line in lines(diagnosis, width):
@@ -39,7 +39,7 @@ def print_diagnosis(diagnosis: Diagnosis) -> None:
 
 
 def lines(diagnosis: Diagnosis, width: int | None = None) -> Iterator[Text]:
-    """Yield the report's lines, folded to a width if there is one."""
+    """Yield the report's lines, wrapped to a width if one is given."""
     for facts, named in zip(diagnosis.facts, diagnosis.servers, strict=True):
         yield from _section(facts.server.url, named, width)
     if diagnosis.fleet:
@@ -74,7 +74,7 @@ def _folded(text: str, width: int | None, indent: str) -> list[str]:
 
 def _where(diagnosis: Diagnosis, worst: Severity) -> str:
     if worst is Severity.OK:
-        return f" with {len(diagnosis.servers)} of {len(diagnosis.servers)} servers"
+        return f", {len(diagnosis.servers)} of {len(diagnosis.servers)} servers"
     found = [
         f"{printable(facts.server.url)} ({_names(named, worst)})"
         for facts, named in zip(diagnosis.facts, diagnosis.servers, strict=True)
@@ -90,7 +90,7 @@ def _names(named: Named, severity: Severity) -> str:
 
 
 def as_json(diagnosis: Diagnosis) -> bytes:
-    """Return the whole as a JSON object; docs/doctor.md describes it."""
+    """Return the diagnosis as a JSON object; docs/doctor.md describes it."""
     whole = {
         "verdict": diagnosis.verdict.word,
         "servers": [
@@ -120,5 +120,5 @@ def _findings(named: Named) -> list[dict[str, str]]:
 
 
 def _measured(facts: dict[str, Any]) -> dict[str, Any]:
-    # Not the configuration: it holds keys.
+    # Without the configuration, which holds API keys.
     return {name: value for name, value in facts.items() if name not in ("server", "config")}

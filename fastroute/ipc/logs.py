@@ -34,15 +34,15 @@ class LogFormat(StrEnum):
 
 
 class LogOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How to log, the same for the supervisor and its workers.
+    """Log settings, common to the supervisor and its workers.
 
     Attributes:
         level: Less serious lines are dropped.
         form: Form of a line.
         file: Path of a file, or None for stderr.
-        max_bytes: The size from which the file is put aside; 0 for never.
-        backups: How many files that were put aside are kept.
-        also_stderr: Whether lines go to stderr too where there is a file: the monitor shows them.
+        max_bytes: Size at which the file is rotated; 0 for never.
+        backups: Number of rotated files to keep.
+        also_stderr: True to log to stderr as well as to the file, for the monitor.
     """
 
     level: LogLevel = LogLevel.INFO
@@ -54,7 +54,7 @@ class LogOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (UTC), level, logger, process, message, exception if any."""
+    """Formats lines as JSON: time (UTC), level, logger, process, message, exception if any."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without its end."""
@@ -72,25 +72,25 @@ class JsonFormatter(logging.Formatter):
 
 
 class LogFile(WatchedFileHandler):
-    """A log file that several processes append to; one that was renamed is begun anew.
+    """A log file to which several processes append; it is reopened after a rotation.
 
-    What it cannot take goes to stderr: a full disk must not hide why a server is down.
+    Lines that cannot be written go to stderr: a full disk must not hide why a server is down.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line."""
         try:
             super().emit(record)
-        except OSError:  # it was renamed, and cannot be begun anew
+        except OSError:  # it was rotated, and cannot be reopened
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Write to stderr what could not be written."""
+        """Write a line to stderr that could not be written to the file."""
         print(self.format(record), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def configure_logging(options: LogOptions) -> None:
-    """Log so from now on.
+    """Configure logging of this process.
 
     Raises:
         OSError: The file cannot be opened.
@@ -107,9 +107,9 @@ def configure_logging(options: LogOptions) -> None:
 
 
 def rotate_log(options: LogOptions) -> None:
-    """Put the log file aside if it is too large; each process begins the new one by itself.
+    """Rotate the log file if it is too large; each process opens the new one by itself.
 
-    A line that a process writes in that moment goes to the file that was put aside.
+    A line that another process writes at that moment goes to the rotated file.
     """
     path = options.file
     if path is None or not options.max_bytes:
@@ -119,15 +119,15 @@ def rotate_log(options: LogOptions) -> None:
             return
         rename_to_backup(path, options.backups)
     except OSError:
-        return  # it is gone, or there is no room; the next look may find it otherwise
-    log.info("the log file was put aside")
+        return  # the file is gone, or the disk is full; the next attempt may succeed
+    log.info("log file rotated")
 
 
 def rename_to_backup(path: str, backups: int) -> None:
-    """Rename a file to FILE.1, the one before to FILE.2, and so on; none beyond `backups` stays.
+    """Rename a file to FILE.1, FILE.1 to FILE.2, and so on; delete those beyond `backups`.
 
     Raises:
-        OSError: It cannot be renamed.
+        OSError: The file cannot be renamed.
     """
     if not backups:
         os.unlink(path)

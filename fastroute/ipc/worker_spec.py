@@ -1,4 +1,4 @@
-"""What a worker process is started with, and the command line that says so."""
+"""Parameters of a worker process, and the command line that passes them."""
 
 import sys
 from typing import Self
@@ -7,20 +7,20 @@ import msgspec
 
 from fastroute.ipc.logs import LogOptions
 
-# What is imported stays: to look for garbage meanwhile takes a tenth of the start.
+# Imported objects stay alive: garbage collection meanwhile takes a tenth of the start-up.
 PROGRAM = "import gc; gc.disable(); from fastroute.cli.run_worker import main; main()"
 
 
 class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker is started with.
+    """Parameters of a worker process.
 
     Attributes:
-        index: Its place among the workers.
-        listen_fd: Where to listen; this and the next are descriptors it inherits.
+        index: Index of the worker.
+        listen_fd: Listening socket; this and the next are inherited descriptors.
         table_fd: The score table.
-        admin_fd: Where to serve fastroute's own endpoints, or None for the same place.
-        logs: How to log.
-        channel_fd: Its end of the channel to the supervisor; -1 as long as there is none.
+        admin_fd: Listening socket for fastroute's own endpoints; None for the same socket.
+        logs: Log settings.
+        channel_fd: Its end of the channel to the supervisor; -1 until there is one.
     """
 
     index: int
@@ -32,20 +32,20 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def command(self) -> list[str]:
-        """The command line; the descriptors must be passed on."""
+        """Return the command line; the child must inherit the descriptors."""
         return [sys.executable, "-c", PROGRAM, msgspec.json.encode(self).decode()]
 
     @classmethod
     def decode(cls, text: str) -> Self:
-        """Read it from the command line.
+        """Decode the parameters from the command line.
 
         Raises:
-            ValueError: It is none.
+            ValueError: The text is invalid.
         """
         return msgspec.json.decode(text, type=cls)
 
     @property
     def descriptors(self) -> tuple[int, ...]:
-        """What a worker inherits."""
+        """Return the descriptors that a worker inherits."""
         admin = () if self.admin_fd is None else (self.admin_fd,)
         return (self.listen_fd, self.table_fd, self.channel_fd, *admin)

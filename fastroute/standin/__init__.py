@@ -1,1 +1,1 @@
-"""A stand-in for a vLLM server: the same HTTP, metrics and habits, with made-up words."""
+"""A stand-in for a vLLM server: the same HTTP, metrics and behaviour, with made-up text."""

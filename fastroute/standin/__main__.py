@@ -1,4 +1,4 @@
-"""`python -m fastroute.standin`: one or more stand-ins in a process of their own."""
+"""`python -m fastroute.standin`: one or more stand-ins in a separate process."""
 
 import argparse
 import asyncio
@@ -12,7 +12,7 @@ from fastroute.standin.server import StandIn
 
 
 def main() -> None:
-    """Run until SIGTERM or SIGINT (or, if told so, until standard input ends)."""
+    """Run until SIGTERM or SIGINT or, if requested, until standard input ends."""
     options = _parser().parse_args()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(options))
@@ -22,16 +22,21 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m fastroute.standin", description=__doc__)
     add = parser.add_argument
     add("--host", default="127.0.0.1")
-    add("--port", type=int, default=0, help="0 is any free one; further stand-ins get the next")
-    add("--count", type=int, default=1, help="stand-ins in this process")
-    add("--name", default="standin", help="shown by /standin/state; numbered when several")
-    add("--model", action="append", help="served model name; may be given again")
-    add("--slots", type=int, default=16, help="sequences generated at once; the others wait")
+    add("--port", type=int, default=0, help="0 for a free one; others use the next ports")
+    add("--count", type=int, default=1, help="number of stand-ins in this process")
+    add("--name", default="standin", help="shown by /standin/state; numbered if there are several")
+    add("--model", action="append", help="served model name; may be repeated")
+    add("--slots", type=int, default=16, help="sequences generated concurrently; others wait")
     add("--ttft", type=float, default=0.0, help="seconds to the first token")
     add("--token-interval", type=float, default=0.0, help="seconds between tokens")
-    add("--max-queued", type=int, help="503 beyond so many unfinished sequences")
-    add("--keep-alive", type=float, default=5.0, help="seconds until an idle connection closes")
-    add("--shutdown-timeout", type=float, default=0.0, help="seconds to finish after SIGTERM")
+    add("--max-queued", type=int, help="number of unfinished sequences above which to return 503")
+    add("--keep-alive", type=float, default=5.0, help="seconds until an idle connection is closed")
+    add(
+        "--shutdown-timeout",
+        type=float,
+        default=0.0,
+        help="seconds to finish after SIGTERM",
+    )
     add("--exit-with-parent", action="store_true", help="stop when standard input ends")
     return parser
 
@@ -60,10 +65,10 @@ async def _serve(options: argparse.Namespace) -> None:
         sys.stdout.write(f"standin listening on {standin.url}\n")
         sys.stdout.flush()
     if options.exit_with_parent:
-        # The parent holds the other end of this pipe, and the kernel closes it however it dies.
+        # The parent holds the other end of this pipe; the kernel closes it however the parent ends.
         loop.add_reader(0, _parent_wrote, loop, stop_asked)
     await stop_asked.wait()
-    # A second signal does not wait.
+    # A second signal stops immediately.
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.remove_signal_handler(number)
         signal.signal(number, signal.SIG_DFL)

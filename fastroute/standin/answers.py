@@ -1,4 +1,4 @@
-"""Answers that take their time: a generation, streamed or whole, and a long run of bytes."""
+"""Responses that take time: a generation, streamed or not, and a large body of bytes."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ BLOCKS_PER_TURN = 16
 
 
 class Generation:
-    """One request's sequences and the connection that waits for them."""
+    """The sequences of one request, and the connection that waits for them."""
 
     __slots__ = (
         "_breaks",
@@ -39,7 +39,7 @@ class Generation:
         self._breaks = False
 
     def begin(self, body: GenerationBody, pace: Pace) -> None:
-        """Ask the engine for each choice of each prompt; all may be answered on return."""
+        """Submit each choice of each prompt to the engine; all may be finished on return."""
         length = body.length
         if body.standin.drop_after is not None:
             self._breaks = True
@@ -53,11 +53,11 @@ class Generation:
         self._left = len(self._sequences)
         self._connection.start(self)
         for sequence in self._sequences:
-            if self._left:  # The first may have broken the connection already.
+            if self._left:  # The first may already have closed the connection.
                 self._engine.submit(sequence)
 
     def produced(self, sequence: Sequence, count: int, finish_reason: str | None) -> None:
-        """Take new tokens from the engine (see `engine.Owner`)."""
+        """Handle new tokens from the engine (see `engine.Owner`)."""
         reason = None if self._breaks else finish_reason
         self._take(sequence, count, reason)
         if finish_reason is None:
@@ -94,7 +94,7 @@ class Generation:
 
 
 class WholeGeneration(Generation):
-    """Keeps the texts until all are there."""
+    """Keeps the texts until all are complete."""
 
     __slots__ = ("_reasons",)
 
@@ -120,7 +120,7 @@ class StreamedGeneration(Generation):
 
     def begin(self, body: GenerationBody, pace: Pace) -> None:
         self._has_begun = False
-        # The head leaves before the request gets its slot, but not from a sleeping server.
+        # The headers are sent before the request gets its slot, except by a sleeping server.
         if self._engine.mode is not Mode.ASLEEP:
             self._connection.send_head(STREAM_FIELDS, chunked=True)
         super().begin(body, pace)
@@ -130,7 +130,7 @@ class StreamedGeneration(Generation):
         events = [] if self._has_begun else self._first_events()
         first = sequence.made - count
         events += [texts.token_event(index, at, None) for at in range(first, sequence.made - 1)]
-        # A sequence ended from outside (count 0) still gets an event that says why.
+        # A sequence ended from outside (count 0) still gets an event with the finish reason.
         at = sequence.made - 1 if count else -1
         events.append(texts.token_event(index, at, finish_reason))
         self._connection.send(b"".join(events))
@@ -147,7 +147,7 @@ class StreamedGeneration(Generation):
 
 
 class ByteRun:
-    """Sends `size` bytes with a Content-Length, never more than the client reads."""
+    """Sends `size` bytes with a Content-Length, with backpressure from the client."""
 
     __slots__ = ("_connection", "_handle", "_left", "_loop")
 
@@ -176,7 +176,7 @@ class ByteRun:
             self._handle = self._loop.call_soon(self._send_some)
 
     def _send_some(self) -> None:
-        """Send until the client is slow or others must have their turn."""
+        """Send until the client stalls or other tasks must run."""
         self._handle = None
         for _ in range(BLOCKS_PER_TURN):
             if self._connection.is_paused:

@@ -1,4 +1,4 @@
-"""One accepted connection: requests in order, answers in order, idle close, client gone."""
+"""One accepted connection: requests and responses in order, idle timeout, client disconnects."""
 
 import asyncio
 from collections import deque
@@ -17,20 +17,20 @@ from fastroute.standin.message import (
     whole_fields,
 )
 
-# Pipelined requests kept while one is being answered; reading pauses beyond.
+# Pipelined requests kept while one is in progress; reading pauses at this number.
 MAX_PIPELINED = 16
 WRITE_HIGH_WATER = 65536
 
 
 class Counters(msgspec.Struct):
-    """What a stand-in counted since its start.
+    """Counters of a stand-in since its start.
 
     Attributes:
-        connections_open: Accepted and not closed yet.
-        connections_accepted: All that were accepted.
-        requests: Requests of any kind that were answered or are being answered.
-        served: Generations answered to the end.
-        aborted: Generations whose client went first.
+        connections_open: Number of connections not closed yet.
+        connections_accepted: Number of accepted connections.
+        requests: Number of requests of any kind, finished or in progress.
+        served: Number of completed generations.
+        aborted: Number of generations whose client disconnected before the end.
     """
 
     connections_open: int = 0
@@ -41,20 +41,20 @@ class Counters(msgspec.Struct):
 
 
 class Answer(Protocol):
-    """An answer that takes its time."""
+    """A response that takes time."""
 
     def client_gone(self) -> None:
-        """The client went; nothing may be sent any more."""
+        """Handle the client's disconnect; nothing may be sent any more."""
 
     def pause(self) -> None:
-        """The client does not read."""
+        """Stop sending: the client does not read."""
 
     def resume(self) -> None:
-        """The client reads again."""
+        """Continue sending: the client reads again."""
 
 
 class Application(Protocol):
-    """What a connection needs of the stand-in it belongs to."""
+    """Interface of the stand-in that a connection needs."""
 
     settings: Settings
     counters: Counters
@@ -66,14 +66,14 @@ class Application(Protocol):
     def connection_closed(self, connection: "Connection") -> None: ...
 
     def head_read(self, request: Request) -> None:
-        """Look at a head before its body: set `refusal` or `digest` where it needs one."""
+        """Examine headers before the body, and set `refusal` or `digest` if needed."""
 
     def answer(self, request: Request, connection: "Connection") -> None:
-        """Answer now by `reply`, or set an Answer going by `start`."""
+        """Respond now with `reply`, or start an Answer with `start`."""
 
 
 class Connection(asyncio.Protocol):
-    """Reads requests and writes answers. Parser callbacks only record."""
+    """Reads requests and writes responses. Parser callbacks only record."""
 
     __slots__ = (
         "_advancing",
@@ -109,7 +109,7 @@ class Connection(asyncio.Protocol):
         self._idle_since: float | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
         self.is_paused = False
-        # Per request: the one that is being answered
+        # Per request: the one in progress
         self._request: Request | None = None
         self._running: Answer | None = None
         self._chunked = False
@@ -130,17 +130,17 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._last_request_read:
-            return  # Nothing after a last request is looked at; we close after its answer.
+            return  # Bytes after a last request are ignored; its response closes the connection.
         self._idle_since = None
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError:
-            raise  # Our own mistake, not the client's.
+            raise  # A bug in this code, not an error of the client.
         except httptools.HttpParserUpgrade:
-            # An upgrade is ignored, as uvicorn does; this parser would take no more requests.
+            # An upgrade is ignored, as in uvicorn; this parser would accept no more requests.
             self._parser = httptools.HttpRequestParser(self)
         except httptools.HttpParserError:
-            # Bytes after a last request are an error to the parser, but not to its answer.
+            # Bytes after a last request are a parser error, but do not affect its response.
             if not self._last_request_read:
                 self._refuse()
                 return
@@ -150,7 +150,7 @@ class Connection(asyncio.Protocol):
         self._advance()
 
     def eof_received(self) -> bool:
-        # To uvicorn a half-closed client is a gone client.
+        # uvicorn treats a half-closed connection as a disconnect.
         self._client_gone()
         return False
 
@@ -180,11 +180,11 @@ class Connection(asyncio.Protocol):
         request.complete_head()
         request.method = self._parser.get_method()
         request.version = self._parser.get_http_version()
-        # uvicorn keeps no HTTP/1.0 connection, whatever the client asks.
+        # uvicorn does not keep HTTP/1.0 connections alive, even if the client requests it.
         request.keep_alive = request.version == "1.1" and self._parser.should_keep_alive()
         self._app.head_read(request)
         if request.refusal is not None:
-            # Answered at once, without the body and without "100 Continue".
+            # Send the response immediately, without reading the body or sending "100 Continue".
             request.expects_continue = False
             self._queue.append(request)
 
@@ -205,7 +205,7 @@ class Connection(asyncio.Protocol):
         return self._request is not None and self._request.keep_alive and not self._app.stopping
 
     def reply(self, reply: Reply) -> None:
-        """Send a whole reply to the current request."""
+        """Send a complete response to the current request."""
         request = self._request
         assert request is not None, "a reply answers a request"
         head = self._app.heads.render(
@@ -215,25 +215,25 @@ class Connection(asyncio.Protocol):
         self.finish()
 
     def start(self, answer: Answer) -> None:
-        """Make `answer` the one that hears of the client; it ends with `reply` or `finish`."""
+        """Notify `answer` of the client's events until `reply` or `finish` is called."""
         self._running = answer
 
     def send_head(self, fields: bytes, *, chunked: bool) -> None:
-        """Send the head of a 200 whose body comes by `send`."""
+        """Send the headers of a 200 response whose body follows with `send`."""
         self.head_sent = True
         self._chunked = chunked
-        # "transfer-encoding" is the last field, even after "connection", in uvicorn's order.
+        # "transfer-encoding" is the last header, even after "connection", in uvicorn's order.
         head = self._app.heads.render(200, fields, keep_alive=self.keeps_alive)
         if chunked:
             head = head[:-2] + b"transfer-encoding: chunked\r\n\r\n"
         self._transport.write(head)
 
     def send(self, data: bytes) -> None:
-        """Send body bytes; with a chunked body they must be framed already."""
+        """Send bytes of the body; those of a chunked body must already be framed."""
         self._transport.write(data)
 
     def finish(self) -> None:
-        """End the current answer; the next request's turn comes."""
+        """End the current response, and process the next request."""
         if self._chunked:
             self._transport.write(LAST_CHUNK)
         keeps_alive = self.keeps_alive
@@ -247,12 +247,12 @@ class Connection(asyncio.Protocol):
         self._advance()
 
     def drop(self) -> None:
-        """Close without an end of the answer, as a killed server does; what was sent arrives."""
+        """Close without ending the response, as a killed server does; sent bytes still arrive."""
         self._client_gone()
         self._transport.close()
 
     def abort(self) -> None:
-        """Break the connection now; unsent bytes are lost."""
+        """Close the connection now; unsent bytes are lost."""
         self._client_gone()
         self._transport.abort()
 
@@ -265,8 +265,8 @@ class Connection(asyncio.Protocol):
         return self._arriving
 
     def _advance(self) -> None:
-        """Answer waiting requests until one takes its time."""
-        # Answers given at once call this again through `finish`: the outer loop goes on.
+        """Process waiting requests until one takes time."""
+        # Immediate responses call this method again through `finish`: the outer loop continues.
         if self._advancing:
             return
         self._advancing = True
@@ -304,7 +304,7 @@ class Connection(asyncio.Protocol):
         if self._idle_since is None:
             return
         left = self._idle_since + self._app.settings.keep_alive - self._loop.time()
-        # uvloop's timers count whole milliseconds and may be early by one.
+        # uvloop's timers have millisecond resolution and may fire one millisecond early.
         if left > 0.001:
             self._idle_timer = self._loop.call_later(left, self._idle_timer_fired)
             return

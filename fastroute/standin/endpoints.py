@@ -1,4 +1,4 @@
-"""The stand-in's endpoints: which path and method does what."""
+"""The stand-in's endpoints: a handler for each path and method."""
 
 import asyncio
 import hashlib
@@ -27,12 +27,12 @@ BUSY = (
 )
 GONE = "cannot schedule new futures after shutdown"
 
-# None: the handler answers later, on the connection.
+# None: the handler responds later, on the connection.
 Handler = Callable[[Request, Connection], Reply | None]
 
 
 class Change(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of POST /standin/set: what is not given stays as it is."""
+    """The body of POST /standin/set; omitted settings do not change."""
 
     healthy: bool | None = None
     hung: bool | None = None
@@ -44,7 +44,7 @@ class Change(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Endpoints:
-    """Answers requests to one stand-in."""
+    """Handles the requests to one stand-in."""
 
     def __init__(
         self,
@@ -76,9 +76,9 @@ class Endpoints:
         }
 
     def head_read(self, request: Request) -> None:
-        """Refuse an unknown path or a wrong method; keep no body that may be large."""
+        """Reject an unknown path or a wrong method; do not store bodies that may be large."""
         if request.path.startswith(b"/standin/echo/"):
-            request.path = b"/standin/echo"  # The target stays as it came.
+            request.path = b"/standin/echo"  # The target stays unchanged.
         route = self._routes.get(request.path)
         if route is None:
             request.refusal = Reply.json({"detail": "Not Found"}, 404)
@@ -123,7 +123,7 @@ class Endpoints:
         return None
 
     def _refusal(self, body: GenerationBody, needed: str) -> Reply | None:
-        """Why vLLM would not start this generation, in its order of checks."""
+        """Return vLLM's error response to this generation, if any, in its order of checks."""
         if getattr(body, needed) is None:
             return _bad_body(f"body.{needed}", "missing", "Field required")
         models = self._settings.models
@@ -134,7 +134,7 @@ class Endpoints:
             return _error(404, message, "NotFoundError", "model")
         if not self._engine.accepts_work:
             return _error(500, GONE, "InternalServerError")
-        if not self._engine.has_room_for((body.n or 1) * len(body.prompts())):
+        if not self._engine.has_capacity_for((body.n or 1) * len(body.prompts())):
             self._engine.refused += 1
             return _error(503, BUSY, "Service Unavailable")
         return None
@@ -177,12 +177,12 @@ class Endpoints:
         return Reply.json({"version": VERSION})
 
     def _metrics(self, request: Request, connection: Connection) -> Reply:
-        """All metrics; vLLM ignores `name[]` here."""
+        """Return all metrics; vLLM ignores `name[]` here."""
         text = render_metrics(self._engine, self._settings.models[0])
         return Reply(200, text, METRICS_TYPE % b"1.0.0")
 
     def _chosen_metrics(self, request: Request, connection: Connection) -> Reply | None:
-        """With the slash vLLM filters by `name[]`, and sends chunks."""
+        """Send the filtered metrics: with the slash, vLLM filters by `name[]` and sends chunks."""
         names = parse_qs(request.query.decode("latin-1")).get("name[]", [])
         text = render_metrics(self._engine, self._settings.models[0], names)
         fields = b"content-type: %b\r\n" % (METRICS_TYPE % b"0.0.4")
@@ -197,8 +197,8 @@ class Endpoints:
     # For tests
 
     def _echo(self, request: Request, connection: Connection) -> Reply:
-        """What arrived, told exactly; names and values are Latin-1."""
-        assert request.digest is not None, "set when the head was read"
+        """Return the request exactly as it arrived; names and values are Latin-1."""
+        assert request.digest is not None, "set when the headers were read"
         body = {"size": request.body_size, "sha256": request.digest.hexdigest()}
         return Reply.json(
             {
@@ -251,7 +251,7 @@ class Endpoints:
 
 
 def _read_generation(request: Request) -> GenerationBody | Reply:
-    """The body of a generation request, or vLLM's refusal of it."""
+    """Return the body of a generation request, or vLLM's error response."""
     if not (request.field(b"content-type") or b"").startswith(JSON):
         message = (
             "1 validation error:\n  Unsupported Media Type: Only 'application/json' is allowed"

@@ -1,4 +1,4 @@
-"""HTTP messages of the stand-in: requests as they arrive, replies as vLLM's uvicorn writes them."""
+"""HTTP messages of the stand-in: requests, and responses in the form of vLLM's uvicorn."""
 
 import hashlib
 import time
@@ -17,18 +17,18 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 
 class Settings(msgspec.Struct, kw_only=True):
-    """What can be set on the command line, and some of it later by POST /standin/set.
+    """Settings from the command line; some can be changed later with POST /standin/set.
 
     Attributes:
         name: Shown by /standin/state and /standin/echo, to tell stand-ins apart.
         models: Served model names; the first labels the metrics, as in vLLM.
-        slots: Sequences generated at once; more wait, first come first served.
+        slots: Number of sequences generated concurrently; others wait, first come first served.
         ttft: Time from getting a slot to the first token, seconds.
         token_interval: Time between tokens, seconds.
-        max_queued: Refuse with 503 beyond so many unfinished sequences, waiting and running
+        max_queued: Number of unfinished sequences, waiting and running, above which to return 503
             (vLLM's --max-num-queued-reqs); None is no limit.
-        keep_alive: Close a connection idle for so long after an answer, seconds.
-        healthy: Whether /health says 200.
+        keep_alive: Seconds after a response until an idle connection is closed.
+        healthy: True if /health returns 200.
     """
 
     name: str = "standin"
@@ -42,7 +42,7 @@ class Settings(msgspec.Struct, kw_only=True):
 
 
 class Request:
-    """One request; its body is kept, or only counted and digested when it may be large."""
+    """One request; a body that may be large is only counted and digested."""
 
     __slots__ = (
         "_chunks",
@@ -72,10 +72,10 @@ class Request:
         self.head_complete = False
         self.keep_alive = True
         self.expects_continue = False
-        # The answer to a head that is refused whatever its body.
+        # The error response to headers that are rejected, whatever the body.
         self.refusal: Reply | None = None
         self.body_size = 0
-        # Set to a hash before the body comes, to digest it instead of keeping it.
+        # Set to a hash before the body arrives, to digest the body instead of storing it.
         self.digest: hashlib._Hash | None = None
         self._chunks: list[bytes] = []
 
@@ -94,7 +94,7 @@ class Request:
         expect = self.field(b"expect")
         self.expects_continue = expect is not None and expect.lower() == b"100-continue"
         self.path, _, self.query = self.target.partition(b"?")
-        if self.path.startswith(b"http://"):  # An absolute URI is accepted, as by vLLM.
+        if self.path.startswith(b"http://"):  # An absolute URI is accepted, as in vLLM.
             self.path = b"/" + self.path[7:].partition(b"/")[2]
 
     @property
@@ -102,10 +102,10 @@ class Request:
         return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
 
     def field(self, name: bytes) -> bytes | None:
-        """The first value of a field, or None.
+        """Return the first value of a header, or None.
 
         Args:
-            name: Lower-case field name.
+            name: Lower-case name of the header.
         """
         for candidate, value in self.fields:
             if candidate.lower() == name:
@@ -114,10 +114,10 @@ class Request:
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):
-    """A reply whose whole body is known.
+    """A response with a complete body.
 
     Attributes:
-        fields: Further field lines, each ended by CRLF.
+        fields: Further header lines, each ending with CRLF.
     """
 
     status: int
@@ -131,7 +131,7 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
 
 
 class HeadWriter:
-    """Renders reply heads; makes the date field once a second."""
+    """Renders response headers; renders the Date header once a second."""
 
     __slots__ = ("_start", "_valid_second")
 
@@ -140,12 +140,12 @@ class HeadWriter:
         self._start = b""
 
     def render(self, status: int, fields: bytes, *, keep_alive: bool) -> bytes:
-        """The head up to and with its empty line.
+        """Return the status line and headers, including the empty line.
 
         Args:
             status: HTTP status.
-            fields: Field lines, each ended by CRLF.
-            keep_alive: Whether the connection stays open after this reply.
+            fields: Header lines, each ending with CRLF.
+            keep_alive: True if the connection stays open after this response.
         """
         end = (
             b"vary: Origin\r\n\r\n" if keep_alive else b"vary: Origin\r\nconnection: close\r\n\r\n"
@@ -153,7 +153,7 @@ class HeadWriter:
         return b"".join((STATUS_LINES[status], self._date_and_server(), fields, end))
 
     def refusal(self) -> bytes:
-        """What uvicorn says to bytes that are no HTTP request; the connection closes after it."""
+        """Return uvicorn's response to an invalid request; the connection closes after it."""
         return b"".join(
             (
                 STATUS_LINES[400],
@@ -172,7 +172,7 @@ class HeadWriter:
 
 
 def whole_fields(reply: Reply) -> bytes:
-    """The field lines of a reply with a Content-Length."""
+    """Return the header lines of a response with a Content-Length."""
     if not reply.content_type:
         return b"content-length: %d\r\n%b" % (len(reply.body), reply.fields)
     return b"content-length: %d\r\ncontent-type: %b\r\n%b" % (
@@ -183,5 +183,5 @@ def whole_fields(reply: Reply) -> bytes:
 
 
 def chunk(data: bytes) -> bytes:
-    """One chunk of the chunked coding."""
+    """Return one chunk of the chunked transfer coding."""
     return b"%x\r\n%b\r\n" % (len(data), data)

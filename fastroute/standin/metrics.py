@@ -10,7 +10,7 @@ FINISH_REASONS = ("stop", "length", "abort", "error", "repetition")
 
 
 class Family:
-    """One metric name with its samples: label text -> value."""
+    """One metric with its samples: label text -> value."""
 
     __slots__ = ("help", "kind", "name", "samples")
 
@@ -30,9 +30,9 @@ def render_metrics(engine: Engine, model: str, names: Collection[str] = ()) -> b
     """Render all metrics, or only the named ones.
 
     Args:
-        engine: Whose counters they are.
-        model: The value of the label `model_name`.
-        names: Full names of samples; none means all.
+        engine: Source of the values.
+        model: Value of the label `model_name`.
+        names: Full names of samples; empty for all.
     """
     families = _load(engine, model) + _totals(engine, model)
     return "".join(

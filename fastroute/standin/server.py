@@ -1,4 +1,4 @@
-"""One stand-in server: its listening socket, its connections, its ways to stop."""
+"""One stand-in server: its listening socket, its connections, and the ways to stop it."""
 
 import asyncio
 
@@ -7,12 +7,12 @@ from fastroute.standin.endpoints import Endpoints
 from fastroute.standin.engine import Engine
 from fastroute.standin.message import HeadWriter, Request, Settings
 
-# vLLM's process is gone 2 s after SIGTERM whether its clients have read or not.
+# vLLM's process exits 2 s after SIGTERM, even if clients have not read everything.
 LAST_BYTES_TIMEOUT = 2.0
 
 
 class StandIn:
-    """A vLLM server as seen from outside.
+    """A simulated vLLM server.
 
     Start it with `await StandIn.start(...)`; end it with one of `stop` and `kill`.
     """
@@ -33,15 +33,15 @@ class StandIn:
 
     @classmethod
     async def start(cls, settings: Settings, host: str = "127.0.0.1", port: int = 0) -> "StandIn":
-        """Listen, and serve on the running loop.
+        """Start listening and serve on the running loop.
 
         Args:
-            settings: How it behaves; it may be changed later.
+            settings: Its behaviour; may be changed later.
             host: Address to listen on.
-            port: 0 is any free one; see `url`.
+            port: TCP port; 0 for a free one, see `url`.
 
         Raises:
-            OSError: It cannot listen there.
+            OSError: The address cannot be listened on.
         """
         loop = asyncio.get_running_loop()
         standin = cls(settings, loop)
@@ -71,12 +71,12 @@ class StandIn:
         self._endpoints.answer(request, connection)
 
     async def stop(self, grace: float = 0.0) -> None:
-        """Go as vLLM goes on SIGTERM.
+        """Shut down as vLLM does on SIGTERM.
 
         Args:
             grace: Seconds in which running requests may finish (vLLM's --shutdown-timeout);
-                meanwhile new ones are refused with 500 while /health stays 200. At its end,
-                or at once, answers end well formed with finish reason "abort".
+                meanwhile new ones are rejected with 500 while /health returns 200. At its end,
+                or immediately, responses end well-formed with finish reason "abort".
         """
         if grace > 0:
             self.engine.accepts_work = False
@@ -84,7 +84,7 @@ class StandIn:
                 async with asyncio.timeout(grace):
                     await self.engine.wait_idle()
             except TimeoutError:
-                pass  # What is left is ended below.
+                pass  # Remaining requests are ended below.
         self.stopping = True
         self._close_listener()
         self.engine.end_all("abort")
@@ -93,7 +93,7 @@ class StandIn:
         await self._wait_closed()
 
     def kill(self) -> None:
-        """Go as a killed process goes: at once, in mid-answer, with no end to anything."""
+        """Stop like a killed process: immediately, without ending any response."""
         self.stopping = True
         self._close_listener()
         for connection in list(self._connections):
@@ -105,7 +105,7 @@ class StandIn:
             self._listener = None
 
     async def _wait_closed(self) -> None:
-        """Give last bytes time to leave, then abort what is still open."""
+        """Wait for the last bytes to be sent, then close the remaining connections."""
         try:
             async with asyncio.timeout(LAST_BYTES_TIMEOUT):
                 await self._all_closed.wait()

@@ -1,4 +1,4 @@
-"""vLLM's JSON: events and bodies of chat and plain completions, filled with made-up words."""
+"""vLLM's JSON: events and bodies of chat and plain completions, with made-up text."""
 
 import random
 import time
@@ -11,7 +11,7 @@ from fastroute.standin.message import chunk
 
 FINGERPRINT = b"vllm-0.32.0-standin"
 DONE = chunk(b"data: [DONE]\n\n")
-# A few are not ASCII: bytes must pass a proxy whatever they are.
+# A few are not ASCII, because a proxy must forward any bytes.
 STORY = (
     "the river carries small boats past naïve towns 東京 and quiet fields while a lamp burns 🙂"
     " over open books until the cold morning comes with rain"
@@ -27,12 +27,12 @@ class StreamOptions(msgspec.Struct, gc=False):
 
 
 class Override(msgspec.Struct, gc=False):
-    """The field `standin` of a request body: what only this request does.
+    """The field `standin` of a request body: settings for this request only.
 
     Attributes:
         ttft: Seconds to the first token.
         token_interval: Seconds between tokens.
-        drop_after: Break the connection after so many tokens, as a killed server would.
+        drop_after: Number of tokens after which to close the connection, like a killed server.
     """
 
     ttft: float | None = None
@@ -41,7 +41,7 @@ class Override(msgspec.Struct, gc=False):
 
 
 class GenerationBody(msgspec.Struct):
-    """The fields of a chat or completions body that the stand-in looks at."""
+    """The fields of a chat or completions body that the stand-in reads."""
 
     model: str | None = None
     messages: list[dict[str, object]] | None = None
@@ -55,11 +55,11 @@ class GenerationBody(msgspec.Struct):
 
     @property
     def length(self) -> int:
-        """Tokens to make; 16 when not said (vLLM's default for completions, here for both)."""
+        """Number of tokens to generate; 16 by default (vLLM's default for completions)."""
         return self.max_completion_tokens or self.max_tokens or 16
 
     def prompts(self) -> list[Prompt]:
-        """Each prompt apart; a chat is one, and so is one list of token ids."""
+        """Separate prompts; a chat is one, and so is a single list of token ids."""
         if self.messages is not None:
             return [" ".join([str(message.get("content")) for message in self.messages])]
         if not isinstance(self.prompt, list):
@@ -83,17 +83,17 @@ class Usage(msgspec.Struct, gc=False):
 
 
 def count_tokens(prompt: Prompt) -> int:
-    """A rough token count: real tokenizers make about one token of four letters."""
+    """Return an approximate token count: real tokenizers need about one token for four letters."""
     return len(prompt) if isinstance(prompt, list) else len(prompt) // 4 + 1
 
 
 def text_of(index: int, length: int) -> str:
-    """The first `length` tokens of choice number `index`."""
+    """Return the first `length` tokens of choice number `index`."""
     return "".join([WORDS[(index + position) % len(WORDS)] for position in range(length)])
 
 
 class Texts:
-    """Renders one request's events and bodies; the subclasses differ in where the text goes."""
+    """Renders one request's events and bodies; subclasses define the place of the text."""
 
     __slots__ = ("_created", "_id", "_model", "_open", "_with_usage")
 
@@ -106,12 +106,12 @@ class Texts:
     reason_end: ClassVar[bytes]
 
     def __init__(self, model: str, request_id: str | None, *, with_usage: bool) -> None:
-        """Fix what all events of an answer have in common.
+        """Store the common values of all events of a response.
 
         Args:
-            model: The served name that was asked for.
-            request_id: X-Request-Id of the request; part of the answer's id, as in vLLM.
-            with_usage: Whether a last event tells the usage.
+            model: The requested model name.
+            request_id: X-Request-Id of the request; part of the response's id, as in vLLM.
+            with_usage: True to report the usage in a last event.
         """
         self._id = f"{self.id_prefix}-{request_id or f'{random.getrandbits(64):016x}'}"
         self._created = int(time.time())
@@ -126,15 +126,15 @@ class Texts:
         self._open = b"data: " + orjson.dumps(base)[:-1] + b',"choices":['
 
     def first_event(self, index: int) -> bytes:
-        """The chunk before the first token's; only chat has one."""
+        """Return the chunk before the first token; only chat has one."""
         return b""
 
     def token_event(self, index: int, position: int, finish_reason: str | None) -> bytes:
-        """The chunk with one token.
+        """Return the chunk with one token.
 
         Args:
-            index: Which choice.
-            position: Which token of it; -1 for an end that brings none.
+            index: Index of the choice.
+            position: Index of the token; -1 for an end without a token.
             finish_reason: Set on the last token.
         """
         word = JSON_WORDS[(index + position) % len(WORDS)] if position >= 0 else b'""'
@@ -147,22 +147,22 @@ class Texts:
         )
         if finish_reason is None:
             return chunk(b"%bnull%b]}\n\n" % (start, self.choice_end))
-        # With a usage event to come, that one carries the fingerprint.
+        # If a usage event follows, that one contains the fingerprint.
         last = b"]}" if self._with_usage else b'],"system_fingerprint":"%b"}' % FINGERPRINT
         return chunk(b'%b"%b"%b%b\n\n' % (start, finish_reason.encode(), self.reason_end, last))
 
     def end(self, usage: Usage) -> bytes:
-        """The chunks after the last token's."""
+        """Return the chunks after the last token."""
         if not self._with_usage:
             return DONE
         last = {"usage": usage.as_dict(), "system_fingerprint": FINGERPRINT.decode()}
         return chunk(self._open + b"]," + orjson.dumps(last)[1:] + b"\n\n") + DONE
 
     def whole(self, choices: list[tuple[str, str]], usage: Usage) -> bytes:
-        """The body of an answer that is not streamed.
+        """Return the body of a response that is not streamed.
 
         Args:
-            choices: Text and finish reason of each.
+            choices: Text and finish reason of each choice.
             usage: The request's token counts.
         """
         return orjson.dumps(

@@ -24,7 +24,7 @@ def taken_port_fixture():
 
 @pytest.fixture(name="repository_path")
 def repository_path_fixture():
-    """The environment for a run in another folder, where the package may not be installed."""
+    """Return the environment for a run in a folder where the package may not be installed."""
     return {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
 
 
@@ -53,8 +53,8 @@ class TestHelp:
                 ["doctor"],
                 [
                     *("fastroute doctor --config servers.toml", "(servers.toml)", "--no-generate"),
-                    *("is asked for 33", "512 more", "--strict", "docs/doctor.md"),
-                    *("Exit codes", "0: no errors", "1: errors", "2: wrong options"),
+                    *("generates 33", "512 more", "--strict", "docs/doctor.md"),
+                    *("Exit codes", "0: no errors", "1: errors", "2: invalid options"),
                 ],
                 id="doctor",
             ),
@@ -62,7 +62,7 @@ class TestHelp:
                 ["route"],
                 [
                     *("fastroute route --model", "--url", "OTHERS", "No request is sent"),
-                    *("Exit codes", "0: a server would", "1: none would", "2: wrong options"),
+                    *("Exit codes", "0: a server would", "1: no server", "2: invalid options"),
                 ],
                 id="route",
             ),
@@ -186,14 +186,14 @@ class TestMistakes:
             pytest.param(["walk"], id="command"),
         ],
     )
-    def test_what_typer_refuses(self, arguments):
+    def test_what_typer_rejects(self, arguments):
         done = run_command(*arguments)
         assert (done.returncode, done.stdout) == (2, "")
         assert "Traceback" not in done.stderr
 
 
 class TestRun:
-    def test_takes_servers_toml_of_the_folder_it_is_in(self, tmp_path, repository_path):
+    def test_reads_servers_toml_of_the_working_directory(self, tmp_path, repository_path):
         (tmp_path / "servers.toml").write_text(FILE)
         options = {"env": repository_path, "cwd": tmp_path}
         with running(tmp_path, "run", "--host", "127.0.0.1", "--port", "0", **options) as router:
@@ -240,7 +240,7 @@ class TestCheckConfig:
             pytest.param(FILE + "[config]\nx = 1\n", "[config] unknown key x: known: ", id="key"),
         ],
     )
-    def test_a_wrong_file(self, text, expected, tmp_path):
+    def test_an_invalid_file(self, text, expected, tmp_path):
         path = tmp_path / "servers.toml"
         if text is not None:
             path.write_text(text)

@@ -17,7 +17,7 @@ SCRIPTS = {
 
 
 @pytest.mark.parametrize("shell", SCRIPTS)
-def test_shows_the_script_of_the_shell_that_is_named(shell):
+def test_shows_the_script_of_the_named_shell(shell):
     done = run_command("--show-completion", shell)
     assert (done.returncode, done.stderr) == (0, "")
     assert SCRIPTS[shell] in done.stdout
@@ -33,7 +33,7 @@ def test_installs_it(shell, tmp_path):
     assert f"{shell} completion installed in {script}" in done.stdout
 
 
-def test_a_shell_that_is_not_known():
+def test_an_unknown_shell():
     done = run_command("--show-completion", "cmd")
     assert done.returncode == 1
     assert "Shell cmd not supported." in done.stdout + done.stderr

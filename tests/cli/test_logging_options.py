@@ -16,7 +16,7 @@ from fastroute.errors import ConfigError
         ),
     ],
 )
-def test_the_command_line_goes_first(options, expected):
+def test_the_command_line_has_precedence(options, expected):
     config = Config(servers=(), access_log="text", access_log_file="a.log", policy="random")
     changed = overrides(**options)(config)
     assert (changed.access_log, changed.access_log_file) == expected
@@ -24,7 +24,7 @@ def test_the_command_line_goes_first(options, expected):
     assert changed.policy == "random"
 
 
-def test_what_cannot_be_used():
+def test_invalid_settings():
     with pytest.raises(ConfigError) as caught:
         overrides(access_log_file="")
     assert str(caught.value) == (
@@ -40,5 +40,5 @@ def test_what_cannot_be_used():
         pytest.param({"access_log": "json", "access_log_file": "a.log"}, False, id="file"),
     ],
 )
-def test_what_fills_stdout(settings, expected):
+def test_fills_stdout(settings, expected):
     assert fills_stdout(Config(servers=(), **settings)) is expected

@@ -12,10 +12,10 @@ def test_progress(monkeypatch, is_terminal):
     output = io.StringIO()
     console = Console(file=output, force_terminal=is_terminal, width=80)
     monkeypatch.setattr(module, "Console", lambda stderr: console)
-    with progress("asking 3 servers", 7) as step:
+    with progress("checking 3 servers", 7) as step:
         step()
         step()
         if is_terminal:
             console._live_stack[-1].refresh()
-    assert ("asking 3 servers: 2 of 7 answers" in output.getvalue()) is is_terminal
+    assert ("checking 3 servers: 2 of 7 done" in output.getvalue()) is is_terminal
     assert bool(output.getvalue()) is is_terminal

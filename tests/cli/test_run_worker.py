@@ -1,4 +1,4 @@
-"""How a worker is wired; as a process it runs in tests/control/workers/test_process.py."""
+"""Wiring of a worker; tests/control/workers/test_process.py runs it as a process."""
 
 import asyncio
 import gc
@@ -45,7 +45,7 @@ async def test_one_port_for_all(state):
 
 
 async def test_an_admin_port(state):
-    """Then clients do not reach fastroute's own endpoints, nor operators the servers."""
+    """Clients then cannot reach fastroute's own endpoints, nor operators the servers."""
     first, second = sockets()
     with first, second:
         [(at, public), (admin_at, admin)] = listeners(state, MetricsRelay(state), first, second)
@@ -59,7 +59,7 @@ async def test_an_admin_port(state):
 
 
 async def test_models(state):
-    """Until they are known, a server is asked."""
+    """Until they are known, the request is forwarded to a server."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         [(_, listener)] = listeners(state, MetricsRelay(state), sock, None)
     assert listener.answer(b"GET", b"/v1/models") is None
@@ -82,7 +82,7 @@ async def test_current_view(state):
 
 
 async def test_serve():
-    """SIGINT is the supervisor's to pass on; SIGTERM, sent to the whole group, drains."""
+    """A worker ignores SIGINT, which the supervisor handles; on SIGTERM it drains."""
     table = ScoreTable.create(rows=2, workers=1)
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]

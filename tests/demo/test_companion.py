@@ -15,7 +15,7 @@ sys.stdin.read()
 """
 
 
-def test_reads_what_it_writes_and_has_it_end():
+def test_read_line_and_stop():
     made = Companion("tests.demo.obedient", "hello")
     assert made.read_line() == "hello\n"
     made.stop()
@@ -29,7 +29,7 @@ def test_kill():
     assert made._process.returncode == -signal.SIGKILL
 
 
-def test_one_that_does_not_obey_is_killed(monkeypatch):
+def test_one_that_does_not_exit_is_killed(monkeypatch):
     monkeypatch.setattr(companion, "STOP_TIMEOUT", 0.1)
     made = Companion("tests.demo.obedient", "stubborn", "--stubborn")
     made.read_line()
@@ -37,7 +37,7 @@ def test_one_that_does_not_obey_is_killed(monkeypatch):
     assert made._process.returncode == -signal.SIGKILL
 
 
-def test_it_ends_with_its_parent_however_that_dies():
+def test_it_exits_with_its_parent_however_that_ends():
     with subprocess.Popen(
         [sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as parent:
@@ -47,7 +47,7 @@ def test_it_ends_with_its_parent_however_that_dies():
         wait_until(lambda: not is_alive(pid))
 
 
-def test_ctrl_c_is_not_for_it():
+def test_ctrl_c_does_not_reach_it():
     made = Companion("tests.demo.obedient", "hello")
     made.read_line()
     assert os.getpgid(made._process.pid) != os.getpgrp()

@@ -21,7 +21,7 @@ def refuses(server: DemoServer) -> bool:
     return False
 
 
-def test_servers_answer_and_end_with_the_demo():
+def test_servers_respond_and_stop_with_the_demo():
     with demo_servers(4) as servers:
         assert len({server.address for server in servers}) == 4
         assert all(models(server) == ["standin"] for server in servers)
@@ -35,7 +35,7 @@ def test_servers_answer_and_end_with_the_demo():
     ]
 
 
-def test_a_server_comes_back_where_it_was():
+def test_a_restarted_server_keeps_its_port():
     with demo_servers(1) as (server,):
         address = server.address
         server.kill()
@@ -46,7 +46,7 @@ def test_a_server_comes_back_where_it_was():
         assert models(server) == ["standin"]
 
 
-def test_a_port_that_is_taken_is_said():
+def test_a_port_in_use_is_an_error():
     with demo_servers(1) as (server,):
         other = DemoServer(SPEEDS[0])
         other._port = server._port

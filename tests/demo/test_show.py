@@ -19,7 +19,7 @@ def servers_fixture():
         yield servers
 
 
-async def test_the_second_server_dies_and_comes_back(servers, caplog):
+async def test_the_second_server_is_killed_and_restarted(servers, caplog):
     caplog.set_level("INFO")
     show = Show(servers, Plan(with_traffic=False, outage_every=1.5))
     assert show.caption() == ""
@@ -28,8 +28,8 @@ async def test_the_second_server_dies_and_comes_back(servers, caplog):
     await until(lambda: re.fullmatch(rf"demo: {victim} will be killed in 1 s", show.caption()))
     await until(lambda: servers[1]._process is None)
     assert servers[0]._process is not None
-    await until(lambda: "was killed and comes back in 0 s" in show.caption())
-    await until(lambda: f"{victim} was started again" in caplog.text)
+    await until(lambda: "was killed; restart in 0 s" in show.caption())
+    await until(lambda: f"{victim} restarted" in caplog.text)
     await until(lambda: "will be killed" in show.caption())
     _, writer = await asyncio.open_connection(*victim.split(":"))
     writer.close()
@@ -37,12 +37,12 @@ async def test_the_second_server_dies_and_comes_back(servers, caplog):
 
 
 async def test_a_taken_port_is_waited_for(servers, monkeypatch):
-    monkeypatch.setattr(show_module, "AGAIN", 0.05)
+    monkeypatch.setattr(show_module, "RESTART_DELAY", 0.05)
     show = Show(servers, Plan(outage_every=0))
     servers[1].kill()
     host, port = servers[1].address.split(":")
     taken = await asyncio.start_server(lambda reader, writer: None, host, port)
-    starting = asyncio.create_task(show._start_again())
+    starting = asyncio.create_task(show._restart())
     await asyncio.sleep(1.0)
     assert not starting.done()
     taken.close()
@@ -91,7 +91,7 @@ class TestWithShow:
         end.set()
         assert await running == 7
 
-    async def test_a_show_that_fails_is_not_the_end_of_the_router(self, caplog):
+    async def test_the_router_continues_if_the_scenario_fails(self, caplog):
         ready = asyncio.Event()
         ready.set()
 
@@ -99,7 +99,7 @@ class TestWithShow:
             raise ValueError("stage fright")
 
         async def router() -> int:
-            await until(lambda: "the show has ended" in caplog.text)
+            await until(lambda: "the demo's scenario ended unexpectedly" in caplog.text)
             return 7
 
         assert await with_show(router(), ready, asyncio.Event(), play) == 7

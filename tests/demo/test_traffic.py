@@ -19,7 +19,7 @@ def test_clients_come_and_go(seconds, expected):
     assert clients_at(seconds, 20) == expected
 
 
-def test_requests_are_unlike():
+def test_requests_differ():
     client = Client(ServerAddress.from_url("http://[::1]:8888"), random.Random(1))
     requests = [client._request() for _ in range(200)]
     heads, bodies = zip(*(request.split(b"\r\n\r\n", 1) for request in requests), strict=True)
@@ -32,7 +32,7 @@ def test_requests_are_unlike():
     assert max(lengths) <= ANSWER_TOKENS[1]
 
 
-def test_they_ask_and_some_leave_until_the_demo_ends():
+def test_clients_run_until_the_demo_ends_and_some_disconnect():
     with standin_process("--slots", "50", "--token-interval", "0.01") as server:
         traffic = Companion("fastroute.demo.traffic", server.url, "--clients", "30")
         wait_until(lambda: server.state()["served"] >= 20)
@@ -43,7 +43,7 @@ def test_they_ask_and_some_leave_until_the_demo_ends():
         wait_until(lambda: server.state()["running"] == 0)
 
 
-def test_a_router_that_is_away_for_a_moment_is_asked_again():
+def test_clients_retry_while_the_router_is_unreachable():
     port = free_port()
     traffic = Companion("fastroute.demo.traffic", f"http://127.0.0.1:{port}", "--clients", "4")
     try:

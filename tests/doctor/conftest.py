@@ -1,4 +1,4 @@
-"""The doctor runs on asyncio's own loop; its parts must behave alike on uvloop."""
+"""The doctor runs on asyncio's own loop; its parts must behave the same on uvloop."""
 
 from tests.support.loops import ON_BOTH
 

@@ -18,7 +18,7 @@ SETTINGS = {"aliases": {"x": "m", "y": "z"}}
 
 
 def quick(url: str, **changes):
-    """A server of which was measured what check-config measures."""
+    """Return a server with the measurements of check-config."""
     left_out = {"keep_alive": None, "stream": None, "abort": None}
     models = Models(status=200, names=("m", "n"))
     few = metrics(names=("vllm:num_requests_running",))
@@ -50,13 +50,13 @@ def test_lines(capsys):
     )
 
 
-def test_a_server_that_tells_nothing(capsys):
+def test_a_server_without_known_facts(capsys):
     print_report(diagnosed(facts("http://a", **NOTHING)))
     line = "http://a: reachable; version: unknown; models: none; metrics: none\n"
     assert capsys.readouterr() == (line, "")
 
 
-def test_what_servers_say_does_not_reach_the_terminal_as_it_is(capsys):
+def test_escape_sequences_of_servers_do_not_reach_the_terminal(capsys):
     evil = Models(status=200, names=("\x1b]0;owned\x07",))
     print_report(diagnosed(quick("http://a", models=evil, entry={"models": ["x"]})))
     out, err = capsys.readouterr()
@@ -71,12 +71,12 @@ def test_what_servers_say_does_not_reach_the_terminal_as_it_is(capsys):
         pytest.param([GOOD, GOOD], [], id="fine"),
         pytest.param(
             [quick("http://a", reach=reach(status=503), metrics=metrics()), GOOD],
-            ["http://a: /health answers 503"],
+            ["http://a: /health returns 503"],
             id="problem",
         ),
         pytest.param(
             [quick("http://a", settings=SETTINGS, metrics=metrics()), GOOD],
-            ["alias y stands for z, which no server has"],
+            ["alias y: no server has its model z"],
             id="lost-alias",
         ),
         pytest.param(
@@ -86,7 +86,7 @@ def test_what_servers_say_does_not_reach_the_terminal_as_it_is(capsys):
         ),
         pytest.param(
             [quick("http://a", metrics=metrics(), version="0.1"), GOOD],
-            ["servers differ: 0.1: http://a; 0.32.0: http://a"],
+            ["different versions: 0.1: http://a; 0.32.0: http://a"],
             id="versions",
         ),
     ],
@@ -95,7 +95,7 @@ def test_warnings(servers, expected):
     assert warnings(diagnosed(*servers)) == expected
 
 
-def test_a_table_and_a_sign_of_life_on_a_terminal(tmp_path):
+def test_a_table_and_progress_on_a_terminal(tmp_path):
     path = tmp_path / "servers.toml"
     path.write_text('[servers]\nservers = [ { url = "http://[::1]:9" } ]\n')
     ours, theirs = pty.openpty()
@@ -112,7 +112,7 @@ def test_a_table_and_a_sign_of_life_on_a_terminal(tmp_path):
         assert process.wait(20) == 0
     os.close(ours)
     text = output.decode()
-    assert "asking 1 server" in text
+    assert "checking 1 server" in text
     assert "http://[::1]:9" in text
     assert "│" in text
     assert "warning: 1 of 1 servers cannot be reached" in text
@@ -137,4 +137,4 @@ def test_names(capsys):
 def test_a_server_that_was_not_found_may_have_the_model_of_an_alias(names, warned):
     server = quick("http://a", settings=SETTINGS)
     said = warnings(diagnose(server.config, [server], names))
-    assert any("alias y stands for z" in line for line in said) is warned
+    assert any("alias y: no server has its model z" in line for line in said) is warned

@@ -22,14 +22,14 @@ def test_names_are_unique_and_fit():
     assert max(map(len, NAMES)) <= NAME_WIDTH
 
 
-def test_what_all_servers_share_is_measured_without_cost():
+def test_fleet_checks_use_cheap_measurements():
     kinds = {check.measure: check.kind for check in CHECKS}
     for check in FLEET_CHECKS:
         assert kinds.get(check.measure, Kind.QUICK) is Kind.QUICK
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
-def test_a_server_that_is_well(check):
+def test_a_healthy_server(check):
     url = "https://gpu-1" if check.name == "TLS" else "http://gpu-1"
     findings = check.judge(facts(url))
     assert findings

@@ -1,4 +1,4 @@
-"""All servers at once: what is measured, in which order, and what is said of it."""
+"""Examination of all servers: measurements, their order, and findings."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ def names(named) -> list[str]:
     return list(dict.fromkeys(name for name, _ in named))
 
 
-async def test_everything_of_a_good_server():
+async def test_all_checks_of_a_healthy_server():
     async with standin(token_interval=0.01, keep_alive=0.5) as server:
         settings = config(server.url, pool_idle_timeout=0)
         found = await diagnosed(settings, set(Kind))
@@ -42,8 +42,8 @@ async def test_everything_of_a_good_server():
     assert names(found.fleet) == ["versions"]
 
 
-async def test_what_is_quick():
-    """It generates nothing and waits for nothing."""
+async def test_quick_checks():
+    """They neither generate nor wait."""
     async with standin(token_interval=0.01) as server:
         found = await diagnosed(config(server.url), {Kind.QUICK})
         assert server.engine.generation_tokens == 0
@@ -60,16 +60,16 @@ async def test_each_server_has_its_own_findings_in_the_order_of_the_file():
         found = await diagnosed(settings, {Kind.QUICK})
     assert [each.server.url for each in found.facts] == [first.url, gone, third.url]
     assert [each.known_models for each in found.facts] == [("a",), None, ("b",)]
-    # Nothing more is asked of one that is not there.
+    # An unreachable server gets no further requests.
     assert names(found.servers[1]) == ["reachable"]
     assert found.servers[1][0][1].severity is Severity.ERROR
-    assert "/health answers 503" in found.servers[2][0][1].words
+    assert "/health returns 503" in found.servers[2][0][1].words
     assert names(found.fleet) == ["versions", "aliases"]
     assert found.verdict is Severity.ERROR
 
 
-async def test_servers_are_examined_beside_each_other():
-    """Each answers to the first question only once the other has been asked, too."""
+async def test_servers_are_examined_concurrently():
+    """Each responds to the first request only after the other has received one, too."""
     both = asyncio.Barrier(2)
     reply = b"HTTP/1.1 404 X\r\nContent-Length: 0\r\n\r\n"
 

@@ -16,7 +16,7 @@ WARNING, ERROR = warning("slow", "hurry"), error("broken", "mend")
         pytest.param(OK + ERROR + WARNING, Severity.ERROR, id="error"),
     ],
 )
-def test_the_verdict_is_the_gravest(findings, expected):
+def test_the_verdict_is_the_highest_severity(findings, expected):
     assert verdict(findings) is expected
 
 

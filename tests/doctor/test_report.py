@@ -1,4 +1,4 @@
-"""What people and scripts read."""
+"""Output for users and for scripts."""
 
 import json
 
@@ -22,37 +22,37 @@ def text(*servers, width=None) -> list[str]:
     return [line.plain for line in lines(diagnosed(*servers), width)]
 
 
-def test_a_server_that_is_well():
+def test_a_healthy_server():
     shown = text(facts())
-    assert shown[0] == "http://gpu-1:8000: all is well"
+    assert shown[0] == "http://gpu-1:8000: no problems"
     assert shown[1] == (
         "  ok       reachable   name resolved in 1.0ms, connected in 2.0ms, /health in 3.0ms"
     )
-    assert shown[-1] == "verdict: all is well with 1 of 1 servers"
+    assert shown[-1] == "verdict: no problems, 1 of 1 servers"
 
 
-def test_one_that_is_not():
+def test_a_server_with_errors():
     shown = text(facts(), GONE)
-    at = shown.index("http://gpu-2:8000: there are errors")
+    at = shown.index("http://gpu-2:8000: errors found")
     assert shown[at + 1] == "  error    reachable   cannot connect: Connection refused"
     assert shown[at + 2].startswith(" " * 23 + "-> is vLLM running there")
-    assert shown[-1] == "verdict: there are errors: http://gpu-2:8000 (reachable)"
+    assert shown[-1] == "verdict: errors found: http://gpu-2:8000 (reachable)"
 
 
-def test_a_warning_of_all_together():
+def test_a_warning_about_the_fleet():
     shown = text(facts(), facts("http://gpu-2:8000", version="0.31.0"))
-    assert "all servers: it works, with warnings" in shown
-    assert shown[-1] == "verdict: it works, with warnings: all servers (versions)"
+    assert "all servers: works, with warnings" in shown
+    assert shown[-1] == "verdict: works, with warnings: all servers (versions)"
 
 
-def test_folded_to_the_width_of_a_terminal():
+def test_wrapped_to_the_width_of_a_terminal():
     shown = text(facts(), GONE, width=60)
     assert max(len(line) for line in shown[:-1]) <= 60
     whole = " ".join(" ".join(line.split()) for line in shown)
-    assert "is vLLM running there, started with --host 0.0.0.0 and this --port?" in whole
+    assert "is vLLM running there, with --host 0.0.0.0 and this --port?" in whole
 
 
-def test_what_servers_say_does_not_reach_the_terminal_as_it_is():
+def test_escape_sequences_of_servers_do_not_reach_the_terminal():
     evil = facts(models=Models(status=200, names=("\x1b]0;owned\x07",)), version="[red]\x1b[2J")
     for width in (None, 80):
         shown = "".join(text(evil, width=width))

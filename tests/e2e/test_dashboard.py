@@ -1,4 +1,4 @@
-"""/dashboard as its users see it: in a real browser, of a real fastroute with stand-in servers."""
+"""/dashboard in a real browser, served by a real router with stand-in servers."""
 
 import contextlib
 import http.client
@@ -43,7 +43,7 @@ window.fetch = async (...all) => {
   return reply;
 };
 """
-"""So that a test can compare what is shown with the very report it is of."""
+"""Keeps each report in `window.told`, so that a test can compare it with what is shown."""
 
 THOUSAND_SERVERS = """
 const full = { getItem: () => null, setItem: () => { throw new Error("no room"); } };
@@ -78,7 +78,7 @@ def window_fixture():
 
 @pytest.fixture(name="page")
 def page_fixture(window: Browser):
-    """The browser, in a size for a desk; what a page writes to the console fails the test."""
+    """The browser, in desktop size; any output to its console fails the test."""
     window.resize(1440, 900)
     window.prefer("light")
     window.faults()
@@ -96,27 +96,27 @@ def server_fixture():
 
 @pytest.fixture(name="router", scope="module")
 def router_fixture(server: StandInProcess, tmp_path_factory):
-    """One for all tests that change nothing; of its servers one is up."""
+    """A router shared by all tests that change nothing; one of its servers is up."""
     with started(tmp_path_factory.mktemp("shared"), server.url, NOWHERE, LONG) as router:
         yield router
 
 
 def started(tmp_path: Path, *urls: str, options: tuple[str, ...] = RUN):
-    """A fastroute in front of some servers."""
+    """Run a router in front of some servers."""
     servers = [part for url in urls for part in ("--server", url)]
     return running(tmp_path, *options, "--log-level", "error", *servers)
 
 
 @contextlib.contextmanager
 def serving(page: Browser, tmp_path: Path, *urls: str, options: tuple[str, ...] = RUN):
-    """The same, which ends when nobody looks at it any more."""
+    """Run a router, and leave its page before it stops."""
     with started(tmp_path, *urls, options=options) as router:
         yield router
         page.get("about:blank")
 
 
 def shows(page: Browser, text: str, selector: str = "body", seconds: float = 5.0) -> None:
-    """Wait until a text is seen."""
+    """Wait until a text is visible."""
     try:
         wait_until(lambda: text in page.text(selector), seconds)
     except TimeoutError:
@@ -135,7 +135,7 @@ def names(page: Browser) -> list[str]:
 
 
 def worded(text: str) -> str:
-    """A number with its unit as the page writes what the monitor writes."""
+    """Return a number with its unit in the page's form, given the monitor's."""
     found = re.fullmatch(r"([\d.]+)([a-z%]+)", text)
     if found is None or found[2] in ("k",):
         return text.replace("-", DASH)
@@ -143,7 +143,7 @@ def worded(text: str) -> str:
 
 
 def marked(share: float | None) -> str:
-    """A share, with what says in no colour that it is high."""
+    """Return a share, with its mark if it is high."""
     high = share or 0
     return worded(percent(share)) + (
         "\u00a0!!" if high >= 0.9 else "\u00a0!" if high >= 0.7 else ""
@@ -151,7 +151,7 @@ def marked(share: float | None) -> str:
 
 
 def row_of(server: dict) -> list[str]:
-    """What the table should say of a server, without its state."""
+    """Return the expected cells of a server, without its state."""
     engine, lately = server["detailed_metrics"], server["recent"]
     return [
         marked(server["utilization_percent"] / 100),
@@ -201,9 +201,9 @@ class TestValues:
 
     @staticmethod
     def _agree(page: Browser) -> bool:
-        """Whether all figures are those of one report, in the moment in which they are drawn.
+        """Return True if all figures are those of the report that was drawn last.
 
-        Of one with traffic to both servers: what is 0 everywhere agrees with anything.
+        The report must show traffic to both servers: zeros would agree with anything.
         """
         read = page.run(READ_TABLE)
         servers = read["told"]["servers"]
@@ -243,30 +243,28 @@ class TestValues:
     )  # fmt: skip
     def test_are_written_as_by_the_monitor(self, page, name, write, numbers):
         page.get("about:blank")
-        words = (FOLDER / "words.js").read_text()
+        words = (FOLDER / "format.js").read_text()
         written = page.run(f"{words}\nreturn arguments[0].map({name});", numbers)
         assert written == [worded(write(number)) for number in numbers]
 
 
-class TestTrouble:
+class TestProblems:
     def test_a_server_that_goes_down_shows_within_three_seconds(self, page, server, tmp_path):
         with standin_process() as dying, serving(page, tmp_path, server.url, dying.url) as router:
             open_page(page, router)
-            shows(page, "All is well", "#notices")
+            shows(page, "No problems", "#notices")
             assert page.text("#tile-up dd") == "2 of 2"
             with traffic(router.port, clients=2):
                 dying.kill()
                 shows(page, f"127.0.0.1:{dying.port} has been down for", "#notices", 3.0)
             assert page.text("#tile-up dd") == "1 of 2"
-            assert names(page)[0] == f"127.0.0.1:{dying.port}", "trouble comes first"
+            assert names(page)[0] == f"127.0.0.1:{dying.port}", "problems come first"
             first = page.text("#rows tr")
             assert "✕ down for" in first
             assert "Connection refused" in first
             assert page.title.startswith(f"✕ 127.0.0.1:{dying.port} is down: ")
 
-    def test_one_that_stands_out_is_pointed_out_in_the_words_of_load_stats(
-        self, page, server, tmp_path
-    ):
+    def test_an_outlier_is_shown_in_the_words_of_load_stats(self, page, server, tmp_path):
         with standin_process(*MODELS, "--slots", "1", "--ttft", "30") as full:
             with serving(page, tmp_path, server.url, full.url) as router, waiting(full, 6):
                 open_page(page, router)
@@ -276,33 +274,33 @@ class TestTrouble:
                 assert page.text("#notices") == f"▲\n127.0.0.1:{full.port} {words}"
                 assert f"▲ {words}" in page.text("#rows tr")
 
-    def test_several_that_are_down_for_one_reason_are_told_together(self, page, tmp_path):
+    def test_servers_down_for_the_same_reason_share_a_notice(self, page, tmp_path):
         with serving(page, tmp_path, NOWHERE, "http://127.0.0.1:10") as router:
             open_page(page, router)
             shows(page, "2 servers down:", "#notices", 10)
             assert page.text("#notices").count("127.0.0.1:") == 2
 
-    def test_one_that_never_told_its_load(self, page, server, tmp_path):
-        """Such a server counts as usable, but to call that well would mislead."""
+    def test_a_server_without_a_successful_scrape(self, page, server, tmp_path):
+        """Such a server counts as usable, but "no problems" would mislead."""
         with socket.create_server(("127.0.0.1", 0)) as mute:
             url = f"http://127.0.0.1:{mute.getsockname()[1]}"
             with serving(page, tmp_path, server.url, url) as router:
                 open_page(page, router)
-                shows(page, f"1 server never told the load yet: {url[7:]}", "#notices", 10)
+                shows(page, f"1 server without a successful scrape: {url[7:]}", "#notices", 10)
 
-    def test_a_file_that_is_not_in_force(self, page, server, tmp_path):
+    def test_a_file_that_is_not_applied(self, page, server, tmp_path):
         path = tmp_path / "servers.toml"
         write_config(path, server.url)
         with serving(page, tmp_path, options=(*RUN, "--config", str(path))) as router:
             open_page(page, router)
             write_config(path, server.url, request_timeout=-1)
-            shows(page, "Configuration not in force:", "#notices")
+            shows(page, "Configuration not applied:", "#notices")
             shows(page, "request_timeout", "#notices")
 
 
 @contextlib.contextmanager
 def waiting(server: StandInProcess, requests: int):
-    """Requests that a server gets from others, and does not answer."""
+    """Keep requests of other clients waiting at a server."""
     body = b'{"model": "standin", "prompt": "Hi"}'
     head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     with contextlib.ExitStack() as stack:
@@ -312,23 +310,23 @@ def waiting(server: StandInProcess, requests: int):
         yield
 
 
-class TestContact:
-    def test_lost_and_found_again(self, page, server, tmp_path):
+class TestConnection:
+    def test_lost_and_restored(self, page, server, tmp_path):
         options = ("run", "--host", "127.0.0.1", "--port", str(free_port()))
         with started(tmp_path, server.url, options=options) as router:
             open_page(page, router)
-            shows(page, "All is well", "#notices")
-        shows(page, "No answer from fastroute since ", "#lost")
+            shows(page, "No problems", "#notices")
+        shows(page, "No response from fastroute since ", "#lost")
         lost = page.text("#lost")
         assert re.fullmatch(
-            r"No answer from fastroute since \d\d:\d\d:\d\d; retrying \(cannot connect\)", lost
+            r"No response from fastroute since \d\d:\d\d:\d\d; retrying \(cannot connect\)", lost
         )
-        assert "no contact" in page.text("#contact")
-        assert page.title == f"✕ no contact {DASH} fastroute"
+        assert "disconnected" in page.text("#contact")
+        assert page.title == f"✕ disconnected {DASH} fastroute"
         assert page.run("return document.getElementById('main').className") == "stale"
         asked = page.run("return window.asked")
         wait_until(lambda: page.run("return window.asked") > asked)
-        assert page.text("#lost") == lost, "the time is that of the last answer"
+        assert page.text("#lost") == lost, "the time is that of the last response"
         refused = page.faults()
         assert all("ERR_CONNECTION" in each or "ERR_EMPTY" in each for each in refused)
         with serving(page, tmp_path, server.url, NOWHERE, options=options):
@@ -338,13 +336,13 @@ class TestContact:
             wait_until(lambda: page.text("#tile-requests dd") == "0")
             page.faults()
 
-    def test_an_answer_that_is_none(self, page, router):
+    def test_an_invalid_response(self, page, router):
         open_page(page, router)
         page.run("const real = window.fetch; window.real = real;"
                  "window.fetch = async () => new Response('<html>', {status: 502})")  # fmt: skip
-        shows(page, "retrying (/load-stats answered 502)", "#lost")
+        shows(page, "retrying (/load-stats returned status 502)", "#lost")
         page.run("window.fetch = async () => new Response('{\"servers\": [')")
-        shows(page, "retrying (/load-stats was cut off, or is no JSON)", "#lost")
+        shows(page, "retrying (/load-stats was truncated, or is not JSON)", "#lost")
         page.run("window.fetch = window.real")
         wait_until(lambda: not page.find_element(By.ID, "lost").is_displayed())
 
@@ -395,7 +393,7 @@ class TestServers:
             wait_until(lambda: names(page) == [f"127.0.0.1:{port}" for port in (101, 10)])
 
     def test_a_hundred(self, page, tmp_path):
-        """The page keeps up with one answer a second, at little cost."""
+        """The page handles one response per second, at little cost."""
         urls = (f"http://127.0.0.1:{port}" for port in range(1, 101))
         with serving(page, tmp_path, *urls) as router:
             open_page(page, router)
@@ -409,7 +407,7 @@ class TestServers:
 
 
 class TestHistory:
-    def test_outlives_a_reload(self, page, router):
+    def test_survives_a_reload(self, page, router):
         line = "document.querySelector('.chart .total').getAttribute('d')"
         points = f"return {line}.split(/[ML]/).length"
         open_page(page, router)
@@ -419,7 +417,7 @@ class TestHistory:
         shows(page, "live", "#contact")
         assert page.run(points) >= kept
 
-    def test_a_time_without_answers_is_a_gap(self, page, server, tmp_path):
+    def test_a_time_without_responses_is_a_gap(self, page, server, tmp_path):
         with serving(page, tmp_path, server.url) as router:
             open_page(page, router)
             page.run(
@@ -434,7 +432,7 @@ class TestHistory:
             page.refresh()
             shows(page, "live", "#contact")
             line = page.run("return document.querySelector('.chart .total').getAttribute('d')")
-            # One more where the page took long to come back.
+            # One more if the reload took long.
             assert line.count("M") in (2, 3)
             area = page.run("return document.querySelector('.total-area').getAttribute('d')")
             assert area.count("Z") == line.count("M")
@@ -461,11 +459,11 @@ class TestHistory:
         ActionChains(page).move_to_element(chart).perform()
         wait_until(lambda: page.text(output).endswith(f"all {DASH}"))
         moments = {first[:8], page.text(output)[:8], timed(page)}
-        assert len(moments) == 3, "one in the middle of the 15 minutes"
+        assert len(moments) == 3, "a moment in the middle of the 15 minutes"
 
 
 def timed(page: Browser) -> str:
-    """The time of the last answer."""
+    """Return the time of the last response."""
     return page.text("#contact-text").removeprefix("live, ")
 
 
@@ -479,7 +477,7 @@ class TestSafety:
             assert page.run("return document.querySelectorAll('main img').length") == 0
             assert page.run("return window.hacked") is None
 
-    def test_the_policy_is_in_force(self, page, router):
+    def test_the_policy_is_enforced(self, page, router):
         open_page(page, router)
         refused = page.run("""
         const refused = [];
@@ -504,7 +502,7 @@ class TestSafety:
         assert page.run("return window.hacked") is None
         assert any("Content Security Policy" in fault for fault in page.faults())
 
-    def test_it_asks_nobody_else(self, page, server, tmp_path):
+    def test_it_sends_requests_only_to_the_router(self, page, server, tmp_path):
         with serving(page, tmp_path, server.url) as router:
             open_page(page, router)
             asked = page.run(
@@ -513,11 +511,11 @@ class TestSafety:
             assert {each for each in asked if not each.startswith("data:")} == {
                 f"{router.url}/load-stats"
             }
-            # Not even for an icon: that would go to a server.
+            # Not even for an icon: such a request would be routed to a server.
             state = server.state()
             assert "favicon" not in json.dumps(state)
 
-    def test_its_fields(self, router):
+    def test_its_headers(self, router):
         whole = ask(router, "GET")
         assert whole["status"] == 200
         assert whole["content-type"] == "text/html; charset=utf-8"
@@ -536,7 +534,7 @@ class TestSafety:
 
 
 def ask(router: RunningCommand, method: str, fields: dict[str, str] | None = None) -> dict:
-    """The fields of the reply by name, and its status and body."""
+    """Return the response's headers by name, its status and its body."""
     connection = http.client.HTTPConnection("127.0.0.1", router.port, timeout=10)
     with contextlib.closing(connection):
         connection.request(method, "/dashboard", headers=fields or {})
@@ -552,7 +550,7 @@ return [...document.querySelectorAll("body *")]
   .filter((each) => each.getBoundingClientRect().right > width && !each.closest(".table-room td"))
   .map((each) => `${each.tagName} ${each.id} ${each.className}`);
 """
-"""What makes the page wider than the screen."""
+"""Returns the elements that make the page wider than the screen."""
 
 CONTRAST = """
 const names = ["text", "quiet", "good", "warn", "bad", "link"];
@@ -589,13 +587,13 @@ class TestLook:
         assert weak == {}
 
     @pytest.mark.parametrize("width", [320, 390, 768, 1024, 1440, 2560])
-    def test_nothing_is_beside_the_page(self, page, router, width):
+    def test_the_page_does_not_overflow(self, page, router, width):
         page.resize(width, 844, phone=width < 500)
         open_page(page, router)
         assert page.run(BESIDE) == []
 
-    def test_it_says_what_is_what(self, page, router):
-        """To those who hear it: no control and no chart without a name."""
+    def test_everything_has_an_accessible_name(self, page, router):
+        """Screen readers find a name for each control and each chart."""
         open_page(page, router)
         nameless = page.run("""
         const named = (each) => each.innerText || each.getAttribute("aria-label") ||

@@ -46,7 +46,7 @@ class TestOnATerminal:
         history = shell.history()
         assert "curl -N" in history
         # The last lines of the log; how far they reach back is a matter of what happened.
-        assert re.search(rf"{victim} (was killed|was started again|is DOWN|is UP)", history)
+        assert re.search(rf"{victim} (killed|restarted|is DOWN|is UP)", history)
         assert "Traceback" not in history
 
     def test_ctrl_c_ends_it_at_once_though_answers_are_under_way(self, shell):
@@ -70,7 +70,7 @@ class TestOnATerminal:
     def test_console(self, shell):
         start(shell, "--console", "--outage-every", "3")
         shell.wait_for("was killed; it comes back in 1 s")
-        shell.wait_for("was started again")
+        shell.wait_for(" restarted")
         assert not shell.is_on_other_screen()
         shell.press("C-c")
         shell.wait_for("draining")

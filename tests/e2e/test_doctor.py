@@ -1,4 +1,4 @@
-"""`fastroute doctor` as its users start it, of servers that are well and of those that are not."""
+"""`fastroute doctor` as its users run it, against healthy servers and servers with problems."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ GONE = "http://127.0.0.1:9"
 
 
 async def doctor(*arguments: str, **options) -> subprocess.CompletedProcess:
-    """Run it while the servers of this process answer."""
+    """Run it in a thread, while the servers of this process respond."""
     return await asyncio.to_thread(run_command, "doctor", *arguments, seconds=SECONDS, **options)
 
 
@@ -49,16 +49,16 @@ async def test_servers_that_are_well(config):
     assert (done.returncode, done.stderr.count("\n")) == (0, 1)
     assert "asked to generate 33 tokens" in done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0] == f"{found[0].url}: all is well"
-    assert lines[-1] == "verdict: all is well with 2 of 2 servers"
+    assert lines[0] == f"{found[0].url}: no problems"
+    assert lines[-1] == "verdict: no problems, 2 of 2 servers"
     for check in ("reachable", "clock", "models", "API key", "metrics", "scrape", "capacity",
                   "keep-alive", "stream", "abort"):  # fmt: skip
         assert sum(line.startswith(f"  ok       {check} ") for line in lines) == 2, check
     assert re.search(
-        r"it closes idle connections after 5\.\d s; pool_idle_timeout is 4 s", done.stdout
+        r"closes idle connections after 5\.\d s; pool_idle_timeout is 4 s", done.stdout
     )
     assert "  ok       versions    all run 0.32.0" in lines
-    assert "  ok       aliases     all 1 stand for models that are there" in lines
+    assert "  ok       aliases     1 of 1 have a server with their model" in lines
 
 
 async def test_it_leaves_nothing_behind():
@@ -82,16 +82,14 @@ async def test_without_generation_nothing_is_generated():
     ("arguments", "code"), [((), 0), (("--strict",), 1)], ids=["warnings", "strict"]
 )
 async def test_warnings(config, arguments, code):
-    """A keep-alive shorter than the pool's is one."""
+    """A keep-alive timeout shorter than the pool's is a warning."""
     async with standin(keep_alive=0.3) as server:
         write_config(config, server.url)
         done = await doctor("--config", str(config), *QUICK, *arguments)
     assert done.returncode == code
-    assert re.search(
-        r"  warning  keep-alive  it closes idle connections after 0\.\d s", done.stdout
-    )
+    assert re.search(r"  warning  keep-alive  closes idle connections after 0\.\d s", done.stdout)
     assert "-> set pool_idle_timeout" in done.stdout
-    assert done.stdout.endswith(f"it works, with warnings: {server.url} (keep-alive)\n")
+    assert done.stdout.endswith(f"works, with warnings: {server.url} (keep-alive)\n")
 
 
 async def test_a_server_that_is_gone_among_one_that_is_not():
@@ -131,22 +129,22 @@ async def test_something_that_is_no_vllm():
         done = await doctor(*servers(server.url), *QUICK)
     assert done.returncode == 1
     for words in (
-        "  error    reachable   /health answers 404",
-        "  unknown  clock       it sends no Date",
-        "  error    models      its models are not known: /v1/models answered 404",
-        "  error    metrics     its load is not known: /metrics answers 404",
+        "  error    reachable   /health returns 404",
+        "  unknown  clock       no Date header in its response",
+        "  error    models      models unknown: /v1/models returned 404",
+        "  error    metrics     load unknown: /metrics returns 404",
     ):
         assert words in done.stdout
     assert done.stdout.count("-> ") == 3
 
 
 async def test_one_that_hangs():
-    """It is given up, and holds nobody up."""
+    """It is abandoned, and does not delay the others."""
     async with scripted(silent) as hung, standin(keep_alive=0.3) as server:
         done = await doctor(*servers(hung.url, server.url), *QUICK)
     assert done.returncode == 1
-    assert "  error    reachable   no answer within 5 s" in done.stdout
-    assert f"{server.url}: it works, with warnings" in done.stdout
+    assert "  error    reachable   no response within 5 s" in done.stdout
+    assert f"{server.url}: works, with warnings" in done.stdout
 
 
 async def test_a_clock_that_is_wrong():
@@ -161,12 +159,12 @@ async def test_pinned_models_and_aliases_that_nobody_has(config):
         write_config(config, entry, aliases={"gpt": "qwen"})
         done = await doctor("--config", str(config), *QUICK)
     assert done.returncode == 1
-    assert "  error    models      it does not list llama" in done.stdout
-    assert "  error    aliases     alias gpt stands for qwen, which no server has" in done.stdout
+    assert "  error    models      does not list llama" in done.stdout
+    assert "  error    aliases     alias gpt: no server has its model qwen" in done.stdout
 
 
 class TestTls:
-    """Servers with certificates of an authority that SSL_CERT_FILE names."""
+    """Servers with certificates of a CA in SSL_CERT_FILE."""
 
     async def found(self, folder, name="127.0.0.1", days=90, trusted=True):
         authority = Authority()
@@ -186,7 +184,7 @@ class TestTls:
         found = await self.found(tmp_path, days=days)
         assert found["reachable"]["severity"] == "ok"
         assert found["TLS"]["severity"] == severity
-        assert "is valid until" in found["TLS"]["words"]
+        assert ", valid until" in found["TLS"]["words"]
 
     @pytest.mark.parametrize(
         ("options", "words"),
@@ -206,12 +204,12 @@ class TestTls:
     async def test_http_in_place_of_https(self):
         async with scripted(healthy(), tls=Authority().of_server("127.0.0.1")) as server:
             done = await doctor(*servers(server.url.replace("https:", "http:")), *QUICK)
-        assert f"-> it speaks TLS: write {server.url}" in done.stdout
+        assert f"-> it expects TLS: write {server.url}" in done.stdout
 
     async def test_https_in_place_of_http(self):
         async with standin() as server:
             done = await doctor(*servers(server.url.replace("http:", "https:")), *QUICK)
-        assert f"-> it speaks no TLS: write {server.url}" in done.stdout
+        assert f"-> it does not support TLS: write {server.url}" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -235,7 +233,7 @@ def test_mistakes(arguments, words, tmp_path):
 def test_on_a_terminal_it_shows_life_and_folds(tmp_path):
     with standin_process("--keep-alive", "0.5") as server:
         text = _on_a_terminal("doctor", "--server", server.url, "--no-generate", columns=60)
-    assert re.search(r"asking 1 server: \d of 6 answers", text)
+    assert re.search(r"checking 1 server: \d of 6 done", text)
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
     report = plain[plain.rindex(f"{server.url}: ") :].replace("\r", "")
     assert "warning  keep-alive" in report

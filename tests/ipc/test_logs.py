@@ -50,7 +50,7 @@ def test_text_lines(level, written):
 
 
 def test_json_lines():
-    """Each is one line, whatever is in it."""
+    """Each is a single line, whatever it contains."""
     *_, warning, error, failed = map(json.loads, run(LogOptions(form="json")).stderr.splitlines())
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", warning.pop("time"))
     assert warning.pop("process") == error["process"]
@@ -61,25 +61,25 @@ def test_json_lines():
 
 
 class TestFile:
-    def test_takes_the_place_of_stderr(self, tmp_path):
+    def test_replaces_stderr(self, tmp_path):
         path = tmp_path / "log"
         assert run(LogOptions(file=str(path))).stderr == ""
         assert LINE.fullmatch(path.read_text().splitlines()[0])
 
-    def test_beside_stderr(self, tmp_path):
-        """For the monitor, which shows what is logged."""
+    def test_in_addition_to_stderr(self, tmp_path):
+        """For the monitor, which shows log lines."""
         path = tmp_path / "log"
         done = run(LogOptions(file=str(path), also_stderr=True))
         assert done.stderr == path.read_text() != ""
 
-    def test_one_that_was_renamed_is_begun_anew(self, tmp_path):
+    def test_is_reopened_after_a_rename(self, tmp_path):
         path = tmp_path / "log"
         run(LogOptions(file=str(path)), "rename")
         assert path.read_text().splitlines()[0].endswith("it failed")
         old = (tmp_path / "log.old").read_text().splitlines()
         assert [LINE.fullmatch(line)[1] for line in old] == ["INFO", "WARNING", "ERROR"]
 
-    def test_what_a_full_disk_does_not_take_goes_to_stderr(self):
+    def test_lines_go_to_stderr_if_the_disk_is_full(self):
         done = run(LogOptions(file="/dev/full"))
         assert [LINE.fullmatch(line)[1] for line in done.stderr.splitlines()[:3]] == [
             *("INFO", "WARNING", "ERROR")
@@ -96,17 +96,17 @@ class TestFile:
         pytest.param({"max_bytes": 3, "backups": 0}, {}, id="none-kept"),
     ],
 )
-def test_puts_aside_what_is_too_large(tmp_path, options, files):
+def test_rotates_a_file_that_is_too_large(tmp_path, options, files):
     (tmp_path / "log").write_text("0123")
     rotate_log(LogOptions(file=str(tmp_path / "log"), **options))
     assert {each.name: each.read_text() for each in tmp_path.iterdir()} == files
 
 
-def test_says_so(tmp_path, caplog):
+def test_logs_the_rotation(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     (tmp_path / "log").write_text("0123")
     rotate_log(LogOptions(file=str(tmp_path / "log"), max_bytes=1, backups=1))
-    assert [record.getMessage() for record in caplog.records] == ["the log file was put aside"]
+    assert [record.getMessage() for record in caplog.records] == ["log file rotated"]
 
 
 @pytest.mark.parametrize("file", [None, "/nowhere/log"])

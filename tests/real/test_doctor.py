@@ -38,7 +38,7 @@ def test_all_is_well(config: Path, servers: list[VllmServer], measured):
     for line in (done.stderr + done.stdout).splitlines():
         measured(line)
     assert done.returncode == 0
-    assert done.stdout.endswith(f"verdict: all is well with {len(servers)} of 2 servers\n")
+    assert done.stdout.endswith(f"verdict: no problems, {len(servers)} of 2 servers\n")
     wait_until(lambda: all(s.running() + s.waiting() == 0 for s in servers), 2)
 
 
@@ -77,8 +77,8 @@ def test_too_long_a_pool_and_too_many_at_once(servers: list[VllmServer], tmp_pat
         for connection in connections:
             connection.close()
     assert done.returncode == 1
-    assert "warning  keep-alive  it closes idle connections after 5." in done.stdout
-    assert f"warning  capacity    it runs only {SLOTS} requests while 4 wait" in done.stdout
+    assert "warning  keep-alive  closes idle connections after 5." in done.stdout
+    assert f"warning  capacity    only {SLOTS} requests run while 4 wait" in done.stdout
 
 
 def test_route_of_the_servers_themselves(config: Path, servers: list[VllmServer]):

@@ -1,4 +1,4 @@
-"""The stand-in must behave alike on both event loops."""
+"""The stand-in must behave the same on both event loops."""
 
 import pytest
 

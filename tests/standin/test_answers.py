@@ -1,4 +1,4 @@
-"""Answers that take their time, seen by a client."""
+"""Responses that take time, seen by a client."""
 
 import asyncio
 
@@ -62,7 +62,7 @@ async def test_whole_answer_of_several_prompts(server):
     assert answer["content-length"] == str(len(answer.body))
 
 
-async def test_head_leaves_before_the_first_token_even_of_a_waiting_stream(server):
+async def test_headers_are_sent_before_the_first_token_even_of_a_waiting_stream(server):
     server.settings.slots = 1
     slow = chat(stream=True, max_tokens=2, standin={"ttft": 60})
     async with client(server.port) as first, client(server.port) as second:
@@ -79,7 +79,7 @@ async def test_head_leaves_before_the_first_token_even_of_a_waiting_stream(serve
         assert answer.complete
 
 
-async def test_first_token_comes_when_told(server):
+async def test_the_first_token_comes_after_ttft(server):
     loop = asyncio.get_running_loop()
     begin = loop.time()
     async with client(server.port) as connection:
@@ -97,7 +97,7 @@ async def test_first_token_comes_when_told(server):
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_told_to_break(server, stream):
+async def test_drop_after(server, stream):
     async with client(server.port) as connection:
         connection.send(chat(stream=stream, max_tokens=9, n=2, standin={"drop_after": 3}))
         answer = await connection.receive()
@@ -134,7 +134,7 @@ async def test_bytes(server, size):
     assert answer.body[:300] == BLOCK[: min(300, size)]
 
 
-async def test_bytes_to_a_slow_reader_stay_in_small_memory(server):
+async def test_bytes_to_a_slow_reader_need_little_memory(server):
     async with client(server.port) as connection:
         connection.writer.transport.pause_reading()
         connection.send(get("/standin/bytes?size=1000000000"))
@@ -150,7 +150,7 @@ async def until_connected(server):
     return list(server._connections)
 
 
-async def test_metrics_follow_the_work(server):
+async def test_metrics_follow_the_load(server):
     server.settings.slots = 2
     async with client(server.port) as connection:
         connection.send(chat(n=5, max_tokens=3, standin={"ttft": 60}))

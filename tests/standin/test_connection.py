@@ -1,4 +1,4 @@
-"""A connection of the stand-in behaves as one of uvicorn with httptools."""
+"""A connection of the stand-in behaves like one of uvicorn with httptools."""
 
 import asyncio
 
@@ -19,7 +19,7 @@ async def test_kept_alive_until_idle_for_too_long():
         assert 0.09 < loop.time() - last < 2
 
 
-async def test_a_connection_without_an_answer_stays_open():
+async def test_a_connection_without_a_response_stays_open():
     async with standin(keep_alive=0.01) as server:
         async with client(server.port) as silent, client(server.port) as half:
             half.send(b"GET /health HT")
@@ -67,7 +67,7 @@ async def test_pipelined_requests_are_answered_in_order_one_at_a_time(server):
     assert server.counters.served == 2
 
 
-async def test_many_pipelined_requests_stop_the_reading_for_a_while(server):
+async def test_many_pipelined_requests_pause_reading(server):
     server.settings.ttft = 0.002
     async with client(server.port) as connection:
         for _ in range(20):
@@ -109,7 +109,7 @@ async def test_expect_continue_waits_for_its_turn(server):
         assert (await connection.receive()).status == 200
 
 
-async def test_a_refused_head_is_answered_before_its_body(server):
+async def test_rejected_headers_get_a_response_before_the_body(server):
     async with client(server.port) as connection:
         connection.send(
             b"POST /nope HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
@@ -133,7 +133,7 @@ async def test_a_refused_head_is_answered_before_its_body(server):
         pytest.param(post("/standin/echo", b"", "Content-Length: 0\r\n"), id="two-lengths"),
     ],
 )
-async def test_what_is_not_http_is_refused(server, garbage):
+async def test_invalid_http_is_rejected(server, garbage):
     async with client(server.port) as connection:
         connection.send(garbage)
         answer = await connection.receive()
@@ -152,7 +152,7 @@ async def test_an_upgrade_is_ignored(server):
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("way", ["fin", "half-close", "reset"])
-async def test_a_gone_client_ends_its_generation(server, stream, way):
+async def test_a_disconnect_ends_the_generation(server, stream, way):
     server.settings.ttft = 60
     async with client(server.port) as connection:
         connection.send(chat(stream=stream, n=2))

@@ -1,4 +1,4 @@
-"""Each endpoint answers as vLLM 0.32 was seen to answer."""
+"""Each endpoint responds as vLLM 0.32 does."""
 
 import asyncio
 import hashlib
@@ -79,7 +79,7 @@ async def test_simple_answers(server, request_, status, body):
         pytest.param(chat(model="nosuch", stream=True), 404, "NotFoundError", "model", id="stream"),
     ],
 )
-async def test_refused_generations(server, request_, status, type_, param):
+async def test_rejected_generations(server, request_, status, type_, param):
     answer = await ask(server.port, request_)
     assert answer.status == status
     assert answer["content-type"] == "application/json"
@@ -108,7 +108,7 @@ async def test_accepted_generations(server, body):
     assert answer.json()["model"] == "tiny"
 
 
-async def test_length_is_16_when_not_said(server):
+async def test_default_length_is_16(server):
     answer = await ask(server.port, post("/v1/completions", {"prompt": "a"}))
     assert answer.json()["usage"]["completion_tokens"] == 16
 
@@ -118,7 +118,7 @@ async def test_request_id_becomes_the_id(server):
     assert answer.json()["id"] == "chatcmpl-my-req-42"
 
 
-async def test_full_server_refuses(server):
+async def test_an_overloaded_server_rejects_requests(server):
     server.settings.max_queued = 1
     async with client(server.port) as connection:
         connection.send(chat(standin={"ttft": 60}))
@@ -187,7 +187,7 @@ async def test_transcription_counts_its_multipart_body(server):
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
-async def test_echo_tells_what_arrived(server, method):
+async def test_echo(server, method):
     body = b"\x00\xff" * 50_000
     head = (
         f"{method} /standin/echo/a%20b?q=1 HTTP/1.1\r\nHost: h\r\nX-A: caf\xe9\r\nx-a: 2\r\n"
@@ -213,7 +213,7 @@ async def test_state(server):
     assert state["requests"] == 1
 
 
-async def test_unhealthy_when_told(server):
+async def test_set_unhealthy(server):
     await ask(server.port, post("/standin/set", {"healthy": False}))
     assert (await ask(server.port, get("/health"))).status == 503
     await ask(server.port, post("/standin/set", {"healthy": True}))
@@ -261,9 +261,9 @@ async def test_set_changes_the_pace_and_the_slots(server):
 
 
 @pytest.mark.parametrize("body", [b"{", {"helthy": True}, {"slots": "many"}])
-async def test_a_wrong_change_is_refused(server, body):
+async def test_an_invalid_change_is_rejected(server, body):
     assert (await ask(server.port, post("/standin/set", body))).status == 400
 
 
-async def test_a_wrong_size_is_refused(server):
+async def test_an_invalid_size_is_rejected(server):
     assert (await ask(server.port, get("/standin/bytes?size=-1"))).status == 400

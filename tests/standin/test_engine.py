@@ -1,4 +1,4 @@
-"""Slots, queue, pace and the ways an engine stands still."""
+"""Slots, queue, pace, and engines that are hung or asleep."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ STEADY = Pace(0, 0.002)
 
 
 class Recorder:
-    """An owner that notes what it gets."""
+    """An owner that records its tokens."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -57,14 +57,14 @@ async def test_fast_sequence_ends_while_it_is_submitted(engine, owner):
     assert engine.finished == {"length": 1}
 
 
-async def test_long_sequence_lets_others_go_between(engine, owner):
+async def test_a_long_sequence_does_not_block_others(engine, owner):
     sequence = owner.submit(FAST, length=TOKENS_PER_TURN * 3)
     assert owner.counts[sequence] == TOKENS_PER_TURN
     await until(lambda: owner.ended)
     assert owner.counts[sequence] == TOKENS_PER_TURN * 3
 
 
-async def test_beyond_the_slots_they_wait_in_order(engine, owner):
+async def test_sequences_without_a_slot_wait_in_order(engine, owner):
     sequences = [owner.submit(SLOW) for _ in range(5)]
     assert (engine.running, engine.waiting) == (2, 3)
     engine.abort(sequences[3])
@@ -106,7 +106,7 @@ async def test_ended_sequences_wake_the_waiter(engine, owner):
 
 
 @pytest.mark.parametrize("mode", [Mode.HUNG, Mode.ASLEEP])
-async def test_an_engine_that_stands_still_shows_frozen_numbers(engine, owner, mode):
+async def test_metrics_of_a_hung_engine_do_not_change(engine, owner, mode):
     running = owner.submit(STEADY, length=1000)
     engine.set_mode(mode)
     tokens = engine.generation_tokens
@@ -138,8 +138,8 @@ async def test_held_sequence_waits_for_its_reader(engine, owner):
 async def test_limit_counts_running_and_waiting(engine, settings, owner):
     settings.max_queued = 3
     sequences = [owner.submit(SLOW) for _ in range(3)]
-    assert not engine.has_room_for(1)
+    assert not engine.has_capacity_for(1)
     engine.abort(sequences[0])
-    assert engine.has_room_for(1)
-    assert not engine.has_room_for(2)
+    assert engine.has_capacity_for(1)
+    assert not engine.has_capacity_for(2)
     engine.end_all("abort")

@@ -1,4 +1,4 @@
-"""The stand-in as a process, and how fast it is."""
+"""The stand-in as a process, and its speed."""
 
 import asyncio
 import signal
@@ -31,7 +31,7 @@ def test_several_in_one_process():
         assert len(urls) == 3
 
 
-def test_port_in_use_is_said(process):
+def test_port_in_use_is_an_error(process):
     with pytest.raises(RuntimeError, match="exit code 1"):
         StandInProcess("--port", str(process.port))
 
@@ -76,12 +76,12 @@ async def test_sigkill_breaks_streams(process):
         assert not (await stream.receive()).complete
 
 
-def test_goes_with_its_parent(process):
+def test_exits_with_its_parent(process):
     process.close_stdin()
     assert process.wait(10) == 0
 
 
-async def test_a_long_run_of_bytes_costs_no_memory(process):
+async def test_a_large_body_needs_little_memory(process):
     def rss() -> int:
         with open(f"/proc/{process.pid}/statm") as statm:
             return int(statm.read().split()[1]) * 4096
@@ -96,7 +96,7 @@ async def test_a_long_run_of_bytes_costs_no_memory(process):
 
 
 class Asker(asyncio.Protocol):
-    """Asks again as soon as it is answered."""
+    """Sends a new request as soon as it gets a response."""
 
     def __init__(self, count: int, done: asyncio.Future) -> None:
         self.left = count
@@ -122,7 +122,7 @@ class Asker(asyncio.Protocol):
 
 @pytest.mark.alone
 async def test_serves_thousands_of_requests_a_second(process):
-    """A floor against accidents only, far below what a free machine shows."""
+    """The limit only detects gross regressions; it is far below the speed of an idle machine."""
     loop = asyncio.get_running_loop()
     dones = [loop.create_future() for _ in range(16)]
     begin = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Heads as uvicorn writes them."""
+"""Headers in uvicorn's form."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def test_target_is_split(target, path, query):
     assert (request.path, request.query) == (path, query)
 
 
-def test_fields_after_the_head_are_trailers():
+def test_fields_after_the_headers_are_trailers():
     request = Request()
     request.add_field(b"Host", b"x")
     request.complete_head()
@@ -44,7 +44,7 @@ def test_body_is_kept_whole():
         pytest.param(False, [b"vary: Origin", b"connection: close"], id="closes"),
     ],
 )
-def test_head_has_uvicorns_order(keep_alive, end):
+def test_headers_have_uvicorns_order(keep_alive, end):
     reply = Reply(200, b"{}", b"application/json")
     head = HeadWriter().render(200, whole_fields(reply), keep_alive=keep_alive)
     lines = head.removesuffix(b"\r\n\r\n").split(b"\r\n")

@@ -1,4 +1,4 @@
-"""The metrics text parses, and has the samples a router looks for."""
+"""The metrics text is valid, and has the samples that a router reads."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Stopping, draining and being killed, as seen by clients."""
+"""Stop, drain and kill, as seen by clients."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from tests.support.standin_client import ask, chat, client, get
 from tests.support.standins import until
 
 
-async def test_stop_ends_answers_well_formed(server):
+async def test_stop_ends_responses_well_formed(server):
     server.settings.token_interval = 60
     async with client(server.port) as stream, client(server.port) as whole:
         stream.send(chat(stream=True, max_tokens=9))
@@ -26,7 +26,7 @@ async def test_stop_ends_answers_well_formed(server):
         assert await whole.is_closed()
 
 
-async def test_stop_ends_waiting_and_idle_ones_too(server):
+async def test_stop_ends_waiting_and_idle_connections_too(server):
     server.settings.slots = 1
     server.settings.ttft = 60
     async with client(server.port) as idle, client(server.port) as waiting:
@@ -40,7 +40,7 @@ async def test_stop_ends_waiting_and_idle_ones_too(server):
     assert server.counters.connections_open == 0
 
 
-async def test_drain_finishes_what_runs_and_refuses_the_rest(server):
+async def test_drain_finishes_running_requests_and_rejects_new_ones(server):
     server.settings.token_interval = 0.01
     async with client(server.port) as stream, client(server.port) as late:
         stream.send(chat(stream=True, max_tokens=20))
@@ -58,7 +58,7 @@ async def test_drain_finishes_what_runs_and_refuses_the_rest(server):
         await stopping
 
 
-async def test_drain_has_an_end(server):
+async def test_drain_has_a_time_limit(server):
     server.settings.token_interval = 60
     async with client(server.port) as stream:
         stream.send(chat(stream=True))
@@ -67,7 +67,7 @@ async def test_drain_has_an_end(server):
         assert (await stream.receive()).events()[-2]["choices"][0]["finish_reason"] == "abort"
 
 
-async def test_killed_server_ends_nothing_well(server):
+async def test_a_killed_server_truncates_responses(server):
     server.settings.token_interval = 60
     async with client(server.port) as stream:
         stream.send(chat(stream=True))

@@ -1,4 +1,4 @@
-"""Events and bodies have the members of vLLM 0.32, in its order."""
+"""Events and bodies have the fields of vLLM 0.32, in its order."""
 
 import json
 
@@ -32,7 +32,7 @@ OPEN = ["id", "object", "created", "model", "choices"]
         pytest.param(CompletionTexts, "text_completion", "cmpl-", id="completion"),
     ],
 )
-def test_token_event_starts_alike(texts_class, object_, id_start):
+def test_start_of_a_token_event(texts_class, object_, id_start):
     data = data_of(texts_class("tiny", None, with_usage=False).token_event(1, 0, None))
     assert list(data) == OPEN
     assert data["object"] == object_

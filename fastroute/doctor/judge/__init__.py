@@ -1,1 +1,1 @@
-"""Findings that follow from measurements."""
+"""Judgements: pure functions from measurements to findings."""

@@ -1,4 +1,4 @@
-"""What a server's models, key, metrics and capacity mean. Pure: no I/O."""
+"""Judgements of a server's models, API key, metrics and capacity. Pure: no I/O."""
 
 from fastroute.doctor.facts import Facts, KvCache, Metrics, Models
 from fastroute.doctor.findings import Findings, error, ok, unknown, warning
@@ -18,14 +18,14 @@ WANTED = (
     load.PREFIX_HITS,
     load.PREEMPTIONS,
 )
-"""Metrics that fastroute shows or routes by; of each, names from newest to oldest."""
+"""Metrics that fastroute shows or uses for routing; for each, its names from newest to oldest."""
 
 TOKENS_AT_ONCE = 512
-"""Tokens of KV cache that each of max_concurrent_requests should find; a short chat needs more."""
+"""Minimum tokens of KV cache per max_concurrent_requests; a short chat needs more."""
 
 
 def judge_models(facts: Facts) -> Findings:
-    """Judge the list of models, against those pinned to the server."""
+    """Compare the listed models with those configured for the server."""
     models = facts.models
     if models is None:
         return []
@@ -34,18 +34,18 @@ def judge_models(facts: Facts) -> Findings:
         if pinned is not None:
             return ok(f"{_listed(pinned)}, as configured ({models.error})")
         return error(
-            f"its models are not known: {models.error}",
-            "name them: models = [ ... ] in its entry, or let it answer /v1/models",
+            f"models unknown: {models.error}",
+            "list them in its entry (models = [ ... ]), or make /v1/models available",
         )
     missing = [name for name in pinned or () if name not in models.names]
     if missing:
         return error(
-            f"it does not list {_listed(missing)}",
-            f"requests for these fail there: correct models in its entry, or start vLLM with "
+            f"does not list {_listed(missing)}",
+            "requests for these models fail there: correct models in its entry, or start vLLM with "
             f"--served-model-name; it lists {_listed(models.names) or 'none'}",
         )
     if not models.names:
-        return warning("it lists no models", "it gets no request that names one")
+        return warning("lists no models", "it gets no request that names a model")
     return ok(_listed(models.names))
 
 
@@ -54,42 +54,42 @@ def _listed(names: tuple[str, ...] | list[str]) -> str:
 
 
 def judge_key(facts: Facts) -> Findings:
-    """Judge the API key: needed, refused, or neither."""
+    """Check if an API key is required, and if the configured one is accepted."""
     models = facts.models
     if models is None or models.status is None:
         return []
     refused = models.status in REFUSED
     if facts.server.api_key is None:
         if not refused:
-            return ok("none is needed")
+            return ok("not required")
         return warning(
-            f"it needs a key and none is configured: /v1/models answers {models.status}",
-            "set api_key or api_key_env in its entry; without, clients must send their own and "
-            "its models must be named",
+            f"required but not configured: /v1/models returns {models.status}",
+            "set api_key or api_key_env in its entry; otherwise clients must send a key and "
+            "its models must be listed there",
         )
     if refused:
         return error(
-            f"it refuses the configured key: /v1/models answers {models.status}",
-            "correct api_key or api_key_env; it must be what vLLM's --api-key says",
+            f"the configured key is rejected: /v1/models returns {models.status}",
+            "correct api_key or api_key_env: it must be the value of vLLM's --api-key",
         )
     if facts.status_without_key in REFUSED:
         return ok("the configured key is accepted")
-    return ok("a key is configured and accepted, and so are requests without")
+    return ok("the configured key is accepted, and so are requests without a key")
 
 
 def judge_metrics(facts: Facts) -> Findings:
-    """Judge whether the load can be read, and what of it is not told."""
+    """Check if the load can be read, and which metrics are missing."""
     metrics = facts.metrics
     if metrics is None:
         return []
     if metrics.load is None:
         return error(
-            f"its load is not known: {metrics.error}",
-            "requests that others send there are not seen: start vLLM without "
+            f"load unknown: {metrics.error}",
+            "requests from other clients are not counted: start vLLM without "
             '--disable-log-stats and let /metrics through, or use policy = "least_inflight"',
         )
     if metrics.load.asleep:
-        return error("its engine is asleep", "POST /wake_up to it; requests hang until then")
+        return error("the engine is asleep", "send POST /wake_up to it; requests hang until then")
     found = [_newest(metrics, names) for names in WANTED]
     missing = [_full(names[0]) for names, name in zip(WANTED, found, strict=True) if not name]
     older = [_full(name) for names, name in zip(WANTED, found, strict=True) if name not in
@@ -99,10 +99,10 @@ def judge_metrics(facts: Facts) -> Findings:
     if missing:
         return warning(
             f"{words}; missing: {_listed(missing)}",
-            "routing works without these; the monitor shows - in their place. Is it an older "
-            "vLLM, or another server?",
+            "routing works without these; the monitor shows - instead. Is it an older "
+            "vLLM, or not vLLM?",
         )
-    return ok(f"{words}; it has {metrics.load.running} running, {metrics.load.waiting} waiting")
+    return ok(f"{words}; requests: {metrics.load.running} running, {metrics.load.waiting} waiting")
 
 
 def _newest(metrics: Metrics, names: tuple[bytes, ...]) -> bytes | None:
@@ -114,22 +114,22 @@ def _full(name: bytes) -> str:
 
 
 def judge_filtered(facts: Facts) -> Findings:
-    """Judge whether it can be asked for our metrics alone."""
+    """Check if a scrape can be limited to the metrics that fastroute reads."""
     filtered, metrics = facts.filtered, facts.metrics
     if filtered is None or metrics is None or metrics.load is None:
         return []
     whole = f"{metrics.size / 1000:.1f} kB"
     if filtered.error:
         return warning(
-            f"does not work: {filtered.error}; each scrape reads all {whole}",
-            "load is read all the same, at some cost to vLLM's event loop: update vLLM, or raise "
-            "scrape_interval. With several API servers (--api-server-count) vLLM cannot do it",
+            f"cannot be filtered: {filtered.error}; each scrape reads all {whole}",
+            "the load is read anyway, at some cost to vLLM's event loop: update vLLM, or raise "
+            "scrape_interval. With several API servers (--api-server-count) vLLM cannot filter",
         )
-    return ok(f"works: {filtered.size / 1000:.1f} kB in place of {whole}")
+    return ok(f"filtered: {filtered.size / 1000:.1f} kB instead of {whole}")
 
 
 def judge_capacity(facts: Facts) -> Findings:
-    """Judge max_concurrent_requests against what can be known of vLLM's own limits."""
+    """Compare max_concurrent_requests with the known limits of vLLM."""
     metrics, at_once = facts.metrics, facts.server.max_concurrent_requests
     if metrics is None or metrics.load is None:
         return []
@@ -137,38 +137,38 @@ def judge_capacity(facts: Facts) -> Findings:
 
 
 def _queueing(metrics: Metrics, at_once: int) -> Findings:
-    """Return what it shows by itself: it lets requests wait though it has less than configured."""
+    """Return a warning if requests wait although fewer run than max_concurrent_requests."""
     assert metrics.load is not None, "there is a load"
     running, waiting = metrics.load.running, metrics.load.waiting
     if waiting and 0 < running < at_once:
         return warning(
-            f"it runs only {running} requests while {waiting} wait; max_concurrent_requests is "
+            f"only {running} requests run while {waiting} wait; max_concurrent_requests is "
             f"{at_once}",
-            f"it is full sooner than configured: set max_concurrent_requests = {running}, or "
+            f"its capacity is lower than configured: set max_concurrent_requests = {running}, or "
             "raise vLLM's --max-num-seqs or its KV cache",
         )
     return []
 
 
 def _room(models: Models | None, metrics: Metrics, at_once: int) -> Findings:
-    limit = "vLLM does not tell --max-num-seqs: max_concurrent_requests should not be above it"
+    limit = "max_concurrent_requests should not exceed vLLM's --max-num-seqs, which is not reported"
     cache = metrics.kv_cache
     if cache is None:
         return unknown(
-            f"max_concurrent_requests is {at_once}; the KV cache's size is not told", limit
+            f"max_concurrent_requests is {at_once}; the size of the KV cache is not reported", limit
         )
     each = cache.tokens // at_once
     words = (
         f"max_concurrent_requests is {at_once}; the KV cache holds {count(cache.tokens)} tokens, "
-        f"{count(each)} for each{_full_length(models, cache)}"
+        f"{count(each)} per request{_full_length(models, cache)}"
     )
     preempted = metrics.load.preemptions if metrics.load is not None else None
     if preempted:
-        words += f"; requests put back for want of room since it started: {preempted}"
+        words += f"; requests preempted since it started: {preempted}"
     if each < TOKENS_AT_ONCE:
         return warning(
             words,
-            "it starts more than its memory lets it finish at once: set max_concurrent_requests "
+            "its memory is too small for the requests it runs: set max_concurrent_requests "
             "lower, or give vLLM more memory (--gpu-memory-utilization)",
         )
     return ok(f"{words}. {limit}")
@@ -181,5 +181,5 @@ def _full_length(models: Models | None, cache: KvCache) -> str:
         full_requests = cache.tokens / length
     told = f" ({count(length)} tokens)" if length else ""
     return (
-        "" if full_requests is None else f", room for {count(full_requests)} of full length{told}"
+        "" if full_requests is None else f", enough for {count(full_requests)} of full length{told}"
     )

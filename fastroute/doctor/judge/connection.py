@@ -1,4 +1,4 @@
-"""What a server's name, connection, certificate, clock and keep-alive mean. Pure: no I/O."""
+"""Judgements of a server's name, connection, certificate, clock and keep-alive. Pure: no I/O."""
 
 from datetime import UTC, datetime
 
@@ -8,36 +8,36 @@ from fastroute.wording import seconds
 
 DAY = 86_400.0
 EXPIRES_SOON = 14 * DAY
-"""Seconds; renewals by ACME come 30 days ahead, so that one has failed by then."""
+"""Seconds. ACME clients renew 30 days ahead, so a renewal has failed by then."""
 
 CLOCK_TOLERANCE = 5.0
-"""Seconds; less is seen in no log, and more comes of no network."""
+"""Seconds. A smaller difference is invisible in logs; network delay cannot cause a larger one."""
 
 CLOSED_AT_ONCE = 0.1
-"""Seconds; a server that closes so soon keeps no connection at all."""
+"""Seconds; a server that closes within this time does not support keep-alive."""
 
 KEEP_ALIVE_MARGIN = 0.5
-"""Seconds. A request on its way takes some, and fastroute looks at deadlines each half second."""
+"""Seconds: time for a request to arrive, and half a second between checks of deadlines."""
 
 REMEDIES = {
     Step.NAME: "correct the host in its url, or the DNS or /etc/hosts of this machine",
     Step.CONNECT: (
-        "is vLLM running there, started with --host 0.0.0.0 and this --port? Is a firewall or a "
-        "network policy between?"
+        "is vLLM running there, with --host 0.0.0.0 and this --port? Is there a firewall or a "
+        "network policy in between?"
     ),
     Step.TLS: (
-        "for an authority of your own, point SSL_CERT_FILE at a file with all that are trusted; "
-        "the name in url must be in the certificate"
+        "for a private CA, set SSL_CERT_FILE to a file with all trusted certificates; "
+        "the host in url must be in the certificate"
     ),
     Step.ANSWER: (
-        "something listens and is no HTTP server, or hangs: see the log of vLLM, and whether "
-        "the port is right"
+        "a program listens there, but hangs or does not speak HTTP: check the log of vLLM, and "
+        "the port in url"
     ),
 }
 
 
 def judge_reach(facts: Facts) -> Findings:
-    """Judge whether it answers."""
+    """Check if the server responds."""
     reach = facts.reach
     if reach is None:
         return []
@@ -45,8 +45,8 @@ def judge_reach(facts: Facts) -> Findings:
         return error(reach.error, _remedy(facts, reach))
     if reach.status is None or not 200 <= reach.status < 300:
         return error(
-            f"/health answers {reach.status}",
-            "fastroute takes it out: see the log of vLLM; if it is no vLLM, set "
+            f"/health returns {reach.status}",
+            "fastroute marks it down: check the log of vLLM; if it is not vLLM, set "
             "enable_active_health_check = false",
         )
     return ok(_way(reach) + _slow_connect(facts, reach))
@@ -54,9 +54,9 @@ def judge_reach(facts: Facts) -> Findings:
 
 def _remedy(facts: Facts, reach: Reach) -> str:
     if reach.speaks_tls:
-        return f"it speaks TLS: write {facts.server.url.replace('http:', 'https:', 1)}"
+        return f"it expects TLS: write {facts.server.url.replace('http:', 'https:', 1)}"
     if reach.step is Step.TLS and "WRONG_VERSION_NUMBER" in reach.error.upper().replace(" ", "_"):
-        return f"it speaks no TLS: write {facts.server.url.replace('https:', 'http:', 1)}"
+        return f"it does not support TLS: write {facts.server.url.replace('https:', 'http:', 1)}"
     return REMEDIES[reach.step]
 
 
@@ -71,44 +71,44 @@ def _way(reach: Reach) -> str:
 def _slow_connect(facts: Facts, reach: Reach) -> str:
     limit = facts.config.connect_timeout
     taken = (reach.lookup or 0.0) + (reach.connect or 0.0)
-    return f", near to connect_timeout ({seconds(limit)})" if taken > limit / 2 else ""
+    return f", close to connect_timeout ({seconds(limit)})" if taken > limit / 2 else ""
 
 
 def judge_tls(facts: Facts) -> Findings:
-    """Judge the certificate; one that is not trusted was an error of reaching it already."""
+    """Check the certificate's end; an untrusted one is already an error of `judge_reach`."""
     reach = facts.reach
     if reach is None or not facts.server.address.tls or reach.step is not Step.DONE:
         return []
     certificate = reach.certificate
     if certificate is None:
-        return unknown("its certificate cannot be read")
+        return unknown("the certificate cannot be read")
     left = certificate.expires_at - reach.asked_at
     date = datetime.fromtimestamp(certificate.expires_at, UTC).strftime("%Y-%m-%d")
-    words = f"its certificate by {certificate.issuer} is valid until {date}"
+    words = f"certificate issued by {certificate.issuer}, valid until {date}"
     if left < EXPIRES_SOON:
-        return warning(f"{words}, only {left / DAY:.0f} days", "renew it, and restart the server")
+        return warning(f"{words}, only {left / DAY:.0f} days", "renew it and restart the server")
     return ok(f"{certificate.protocol}; {words}")
 
 
 def judge_clock(facts: Facts) -> Findings:
-    """Judge its clock against ours."""
+    """Compare its clock with the local one."""
     reach = facts.reach
     if reach is None or reach.step is not Step.DONE:
         return []
     if reach.clock_ahead is None:
-        return unknown("it sends no Date")
+        return unknown("no Date header in its response")
     if abs(reach.clock_ahead) <= CLOCK_TOLERANCE:
-        return ok("as ours, as far as whole seconds tell")
+        return ok("same time as here, within a second")
     way = "ahead of" if reach.clock_ahead > 0 else "behind"
     return warning(
-        f"{seconds(abs(reach.clock_ahead))} {way} ours",
-        "set both by NTP: log lines and traces of the two cannot be matched, and certificates "
-        "may be taken for expired",
+        f"{seconds(abs(reach.clock_ahead))} {way} the local clock",
+        "use NTP on both: log lines and traces of the two cannot be matched, and certificates "
+        "may appear expired",
     )
 
 
 def judge_keep_alive(facts: Facts) -> Findings:
-    """Judge how long it keeps an idle connection, against how long fastroute's pool does."""
+    """Compare how long the server and fastroute's pool keep an idle connection."""
     kept = facts.keep_alive
     if kept is None:
         return []
@@ -117,27 +117,27 @@ def judge_keep_alive(facts: Facts) -> Findings:
     ours = facts.config.pool_idle_timeout
     if kept.closed_after is None:
         return _kept_longer(kept, ours)
-    words = f"it closes idle connections after {kept.closed_after:.1f} s"
+    words = f"closes idle connections after {kept.closed_after:.1f} s"
     pool = f"pool_idle_timeout is {ours:g} s"
     if ours == 0:
-        return ok(f"{words}; {pool}: none is kept")
+        return ok(f"{words}; {pool}: no connection is kept")
     if kept.closed_after < CLOSED_AT_ONCE:
         return warning(
-            "it keeps no connection open after an answer",
-            "each request pays for a new one: allow keep-alive in what stands before vLLM",
+            "closes the connection after each response",
+            "each request needs a new one: enable keep-alive in the proxy in front of vLLM",
         )
     if kept.closed_after < ours + KEEP_ALIVE_MARGIN:
         below = max(0.0, kept.closed_after - 2 * KEEP_ALIVE_MARGIN)
         return warning(
-            f"{words}; {pool}: a request may meet a connection that is being closed",
-            f"set pool_idle_timeout = {below:.1f}, or for vLLM raise "
+            f"{words}; {pool}: a request may be sent on a connection that is being closed",
+            f"set pool_idle_timeout = {below:.1f}, or raise vLLM's "
             "VLLM_HTTP_TIMEOUT_KEEP_ALIVE (seconds)",
         )
-    return ok(f"{words}; {pool}, which is less")
+    return ok(f"{words}; {pool}, which is shorter")
 
 
 def _kept_longer(kept: KeepAlive, ours: float) -> Findings:
     words = f"an idle connection was still open after {kept.waited:.1f} s"
     if kept.waited < ours + KEEP_ALIVE_MARGIN:
-        return unknown(f"{words}; pool_idle_timeout is {ours:g} s, longer than was waited")
+        return unknown(f"{words}; pool_idle_timeout is {ours:g} s, longer than this check waits")
     return ok(f"{words}; pool_idle_timeout is {ours:g} s")

@@ -1,4 +1,4 @@
-"""What a streamed generation and one that was given up mean. Pure: no I/O, no clock."""
+"""Judgements of a streamed generation and of an aborted one. Pure: no I/O, no clock."""
 
 from itertools import pairwise
 
@@ -7,27 +7,27 @@ from fastroute.doctor.findings import Findings, error, ok, unknown, warning
 from fastroute.wording import seconds
 
 TELLING = 0.1
-"""Seconds that events must have taken to be made before their arrival at once tells anything: an
-engine that is faster hands several to its API server in one go."""
+"""Minimum seconds of generation before simultaneous arrival means buffering: a faster engine hands
+several events to its API server at once."""
 HELD_SHARE = 0.2
-"""Of these seconds; events that arrive within less of them were held back."""
+"""Share of these seconds; events that arrive within less were buffered."""
 FEW_EVENTS = 4
-"""Fewer tell nothing."""
+"""Minimum number of events for a judgement."""
 AT_ONCE = 0.001
-"""Seconds between two events that arrived together."""
+"""Maximum seconds between two events that arrived together."""
 BURST = 4
-"""So many events at a time, with `TELLING` between two times, come in bursts."""
+"""Minimum number of events of a burst, with `TELLING` seconds between bursts."""
 
 STOPPED_WITHIN = 1.0
 """Seconds; vLLM takes 0.02 to 0.05 (docs/real-vllm.md)."""
 TELLING_REST = 1.0
-"""Seconds that a generation must have left to go for its end to tell anything."""
+"""Minimum remaining seconds of a generation for its end to prove an abort."""
 OWN_END_SHARE = 0.7
-"""Of the seconds left; one that ends later than this came to its own end."""
+"""Share of the remaining seconds; a generation that ends later has ended by itself."""
 
 _NEEDS_KEY = "configure api_key for this server"
-_OTHER_TASK = "a model that does not complete text cannot be tried like this"
-_FULL = "the server is full; try again when it is less busy"
+_OTHER_TASK = "a model that does not complete text cannot be tested like this"
+_FULL = "the server is overloaded; try again when its load is lower"
 EXCUSES = {
     400: _OTHER_TASK,
     401: _NEEDS_KEY,
@@ -37,24 +37,24 @@ EXCUSES = {
     429: _FULL,
     503: _FULL,
 }
-"""Statuses that do not say that something is wrong with the server."""
+"""Statuses that do not mean that the server has a problem."""
 
 UNBUFFER = (
-    "something between here and vLLM collects the reply: in nginx set proxy_buffering off and "
-    "leave text/event-stream out of gzip_types, elsewhere turn off buffering and compression of "
-    "replies, or give fastroute the address of vLLM itself"
+    "something between here and vLLM buffers the response: in nginx set proxy_buffering off and "
+    "remove text/event-stream from gzip_types, elsewhere disable buffering and compression of "
+    "responses, or give fastroute the address of vLLM itself"
 )
 
 
 def is_held_back(stream: Stream) -> bool:
-    """Whether the events took long to be made and yet arrived all at once."""
+    """Return True if the events took long to generate, but arrived all at once."""
     made_in = stream.ended_at - stream.one_token
     enough = len(stream.events_at) >= FEW_EVENTS and made_in >= TELLING
     return enough and stream.spread < HELD_SHARE * made_in
 
 
 def judge_stream(facts: Facts) -> Findings:
-    """Judge whether events come as they are made."""
+    """Check that events arrive as they are generated."""
     stream = facts.stream
     if stream is None:
         return []
@@ -63,32 +63,32 @@ def judge_stream(facts: Facts) -> Findings:
     count = len(stream.events_at)
     if not count:
         return error(
-            "a streamed request was answered 200 without a single event",
-            f"ask it yourself, with curl -N and model {stream.model}; see the log of vLLM",
+            "the response to a streamed request was 200 without any event",
+            f"test it with curl -N and model {stream.model}; check the log of vLLM",
         )
     if is_held_back(stream):
         return error(
-            f"does not stream: {count} events that took {seconds(stream.ended_at)} to make came "
-            f"within {seconds(stream.spread)}",
+            f"does not stream: {count} events that took {seconds(stream.ended_at)} to generate "
+            f"arrived within {seconds(stream.spread)}",
             UNBUFFER,
         )
     return _pace(stream) + _end(stream)
 
 
 def _failed(facts: Facts, stream: Stream) -> Findings:
-    words = f"could not be tried: {stream.error}"
+    words = f"not tested: {stream.error}"
     if stream.status in EXCUSES:
         return unknown(words, EXCUSES[stream.status])
     load = facts.metrics.load if facts.metrics else None
     if stream.status is None and load is not None and load.waiting:
         return warning(
-            f"{stream.error}; {load.waiting} requests wait there already",
-            "it has more to do than it can: add servers, or send it less",
+            f"{stream.error}; {load.waiting} requests are already waiting there",
+            "it is overloaded: add servers, or send it fewer requests",
         )
     return error(
-        f"it generates nothing: {stream.error}",
-        f"ask it yourself, with curl and model {stream.model}; see the log of vLLM. Its engine may "
-        "hang though /health answers",
+        f"generates nothing: {stream.error}",
+        f"test it with curl and model {stream.model}; check the log of vLLM. Its engine may "
+        "hang although /health responds",
     )
 
 
@@ -98,16 +98,16 @@ def _pace(stream: Stream) -> Findings:
     moments = 1 + sum(gap > AT_ONCE for gap in gaps)
     largest = max(gaps, default=0.0)
     if count < FEW_EVENTS:
-        return unknown(f"only {count} events came: too few to tell whether they are held back")
+        return unknown(f"only {count} events arrived: too few to see if they are buffered")
     if moments == 1:
         return unknown(
-            f"{count} events came within {seconds(stream.spread)}: too fast to tell whether they "
-            "are held back"
+            f"{count} events arrived within {seconds(stream.spread)}: too fast to see if they "
+            "are buffered"
         )
     if count / moments >= BURST and largest >= TELLING:
         return warning(
-            f"streams in bursts: {count} events came in {moments} lots, up to {seconds(largest)} "
-            "apart",
+            f"streams in bursts: {count} events arrived in {moments} groups, up to "
+            f"{seconds(largest)} apart",
             UNBUFFER,
         )
     return ok(
@@ -120,28 +120,28 @@ def _end(stream: Stream) -> Findings:
     if stream.is_done:
         return []
     return warning(
-        "its stream did not end with data: [DONE]",
-        "clients may take the answer for cut off; see whether something before vLLM ends it",
+        "the stream did not end with data: [DONE]",
+        "clients may treat the response as truncated; check the proxy in front of vLLM",
     )
 
 
 def judge_abort(facts: Facts) -> Findings:
-    """Judge whether a client that goes away ends its generation."""
+    """Check that a client's disconnect ends its generation."""
     abort = facts.abort
     if abort is None:
         return []
     if abort.error:
-        return unknown(f"could not be tried: {abort.error}")
+        return unknown(f"not tested: {abort.error}")
     if abort.during <= abort.before:
         return unknown(
-            f"could not be seen: its metrics never counted our request ({abort.during} in hand)",
-            "are these the metrics of the same server, and of no other? A balancer between makes "
-            "fastroute blind",
+            f"not visible: its metrics never counted the test request ({abort.during} in progress)",
+            "are these the metrics of the same server, and of no other? With a load balancer in "
+            "between, fastroute cannot see the load",
         )
-    others = f"; requests of others there: {abort.before}" if abort.before else ""
+    others = f"; requests of other clients: {abort.before}" if abort.before else ""
     if abort.rest is not None and abort.rest < TELLING_REST:
         return unknown(
-            f"could not be told: the generation would have ended after {seconds(abort.rest)} by "
+            f"cannot be determined: the generation would have ended after {seconds(abort.rest)} by "
             f"itself{others}"
         )
     return _stopped(abort, others)
@@ -149,18 +149,20 @@ def judge_abort(facts: Facts) -> Findings:
 
 def _stopped(abort: Abort, others: str) -> Findings:
     remedy = (
-        "each client that leaves goes on costing GPU time: something between here and vLLM keeps "
-        "its connection open; in nginx see proxy_ignore_client_abort, or give fastroute the "
+        "each client that disconnects continues to cost GPU time: a proxy in front of vLLM keeps "
+        "its connection open; in nginx check proxy_ignore_client_abort, or give fastroute the "
         "address of vLLM itself"
     )
     after = abort.back_after
     if after is not None and after <= STOPPED_WITHIN:
-        return ok(f"stops {seconds(after)} after its client has gone{others}")
+        return ok(f"stops {seconds(after)} after the disconnect{others}")
     if abort.before:
-        # Their requests may have come in the place of ours.
-        return unknown(f"could not be told: it has as much in hand as with ours{others}")
+        # New requests of other clients may have replaced the test request.
+        return unknown(
+            f"cannot be determined: as many requests in progress as before the disconnect{others}"
+        )
     if after is None:
-        return error(f"goes on {seconds(abort.waited)} after its client has gone", remedy)
+        return error(f"still generates {seconds(abort.waited)} after the disconnect", remedy)
     if abort.rest is not None and after >= OWN_END_SHARE * abort.rest:
-        return error(f"went on to its own end, {seconds(after)} after its client had gone", remedy)
-    return warning(f"stops only {seconds(after)} after its client has gone", remedy)
+        return error(f"generated to the end, {seconds(after)} after the disconnect", remedy)
+    return warning(f"stops only {seconds(after)} after the disconnect", remedy)

@@ -1,4 +1,4 @@
-"""What a server says when asked: version, models, metrics; all, or those we name."""
+"""Measurements of a server's version, models and metrics, with and without a filter."""
 
 import contextlib
 import re
@@ -25,7 +25,7 @@ class _Card(msgspec.Struct):
 
 
 async def measure_version(bench: Bench, facts: Facts) -> None:
-    """Ask for the version. Only vLLM tells it."""
+    """Fetch the version, which only vLLM reports."""
     try:
         reply = await bench.client.get("/version", ANSWER_TIMEOUT)
         facts.version = msgspec.json.decode(reply.body, type=_Version).version
@@ -34,7 +34,7 @@ async def measure_version(bench: Bench, facts: Facts) -> None:
 
 
 async def measure_models(bench: Bench, facts: Facts) -> None:
-    """Ask for the models; where a key is configured, once more without it."""
+    """Fetch the models; if a key is configured, once more without it."""
     facts.models = await _models(bench.client)
     if bench.server.api_key is None:
         return
@@ -43,14 +43,14 @@ async def measure_models(bench: Bench, facts: Facts) -> None:
 
 
 async def measure_metrics(bench: Bench, facts: Facts) -> None:
-    """Read all metrics, as fastroute does where it cannot ask for its own alone."""
+    """Read all metrics, as fastroute does if filtering is not possible."""
     try:
         reply = await bench.client.get(ALL_METRICS, ANSWER_TIMEOUT)
     except ClientError as error:
         facts.metrics = Metrics(error=str(error))
         return
     if reply.status != 200:
-        facts.metrics = Metrics(error=f"{ALL_METRICS} answers {reply.status}")
+        facts.metrics = Metrics(error=f"{ALL_METRICS} returns {reply.status}")
         return
     present = {name.decode() for name in _NAME.findall(reply.body)}
     load, why = _load(reply.body)
@@ -64,23 +64,23 @@ async def measure_metrics(bench: Bench, facts: Facts) -> None:
 
 
 async def measure_filtered(bench: Bench, facts: Facts) -> None:
-    """Ask for our own metrics alone."""
+    """Fetch only the metrics that fastroute reads."""
     try:
         reply = await bench.client.get(OUR_METRICS, ANSWER_TIMEOUT)
     except ClientError as error:
         facts.filtered = Filtered(error=str(error))
         return
     if reply.status != 200:
-        why = f"the answer is {reply.status}"
+        why = f"it returns {reply.status}"
     elif not is_filtered(reply.body):
-        why = "the names are ignored"
+        why = "the filter is ignored"
     else:
         _, why = _load(reply.body)
     facts.filtered = Filtered(error=why, size=len(reply.body))
 
 
 def _load(text: bytes) -> tuple[LoadReport | None, str]:
-    """Return the load, or None and why it is not known."""
+    """Return the load, or None and the reason."""
     try:
         return parse_metrics(text), ""
     except BadMetrics as error:
@@ -93,7 +93,7 @@ async def _models(client: ServerClient) -> Models:
     except ClientError as error:
         return Models(error=str(error))
     if reply.status != 200:
-        return Models(status=reply.status, error=f"{MODELS} answered {reply.status}")
+        return Models(status=reply.status, error=f"{MODELS} returned {reply.status}")
     try:
         listed = parse_models(reply.body)
     except BadModels as error:

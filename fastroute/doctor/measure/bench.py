@@ -1,4 +1,4 @@
-"""What all measurements of one server share: how to reach it, and how long to wait."""
+"""Connections and time limits shared by all measurements of one server."""
 
 import asyncio
 import ssl
@@ -8,11 +8,11 @@ from fastroute.doctor.measure.wire import Wire
 from fastroute.net.http_client import ClientError, ServerClient, in_few_words, request_fields
 
 ANSWER_TIMEOUT = 5.0
-"""Seconds for connecting, and for each question that generates nothing."""
+"""Seconds for connecting, and for each request that generates nothing."""
 
 
 class Bench:
-    """One server, and a client for questions that are asked one after another. Close it."""
+    """One server, and a client for sequential requests. Close it when done."""
 
     __slots__ = ("client", "fields", "server", "tls")
 
@@ -20,8 +20,8 @@ class Bench:
         """Prepare, without connecting.
 
         Args:
-            server: Whom to ask.
-            tls: Shared among servers; needed where one is https.
+            server: The server to measure.
+            tls: Context shared by all servers; needed for https.
         """
         self.server = server
         self.tls = tls
@@ -33,10 +33,10 @@ class Bench:
         return ServerClient(server.address, called=server.called, api_key=api_key, tls=self.tls)
 
     async def open_wire(self) -> Wire:
-        """Open a connection of its own.
+        """Open a separate connection.
 
         Raises:
-            ClientError: It cannot be done in time.
+            ClientError: It cannot be opened in time.
         """
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT):

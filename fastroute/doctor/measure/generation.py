@@ -1,7 +1,7 @@
-"""Whether a stream streams, and whether its end ends the generation: small requests, little cost.
+"""Measurements of streaming and of aborting a generation, with small requests.
 
-A request for one token tells how long the way to the first token is. What the streamed request
-takes beyond that is time in which its events must have come one after another.
+A request for one token measures the time to the first token. Beyond that time, the events of the
+streamed request must arrive one after another.
 """
 
 import asyncio
@@ -21,43 +21,43 @@ from fastroute.net.http_client import ClientError
 
 COMPLETIONS = "/v1/completions"
 PROMPT = "Count on, in words: one, two, three, four,"
-"""More than one token: a first request of a single one killed vLLM 0.32's CPU build."""
+"""More than one token: a first request with only one crashed vLLM 0.32's CPU build."""
 
 STREAM_TOKENS = 32
 ABORT_TOKENS = 512
-"""At most. All but the first few are never made, if the server stops as it should."""
+"""Maximum; only a few are generated if the server stops as it should."""
 ABORT_SECONDS = 4.0
-"""How long the generation that is given up would take."""
+"""Seconds that the aborted generation would take."""
 
 COST = (
     f"Each server is asked to generate {1 + STREAM_TOKENS} tokens, and up to {ABORT_TOKENS} that "
-    "are cancelled at once; --no-generate leaves that out."
+    "are aborted immediately; --no-generate skips this."
 )
 
 GENERATION_TIMEOUT = 30.0
-"""Seconds for each request; a full server lets it wait."""
+"""Seconds for each request, which may have to wait on an overloaded server."""
 ATTEMPTS = 3
-"""To see events apart: a busy server may pause and then send many at once."""
+"""Attempts to see separate events: a busy server may pause and then send many at once."""
 
 SEEN_WITHIN = 2.0
-"""Seconds in which the server must show that it has our request."""
+"""Seconds until the server's metrics must show the request."""
 BACK_WITHIN = 3.0
-"""Seconds in which the server must show that it has it no more."""
+"""Seconds until its metrics must no longer show it."""
 LOOK_EACH = 0.02
 
 
 class _Refused(ClientError):
     def __init__(self, status: int) -> None:
-        super().__init__(f"{COMPLETIONS} answers {status}")
+        super().__init__(f"{COMPLETIONS} returns {status}")
         self.status = status
 
 
 async def measure_stream(bench: Bench, facts: Facts) -> None:
-    """Stream a short generation, again where its events seem to be held back."""
+    """Stream a short generation; repeat it if its events seem to be buffered."""
     model = model_to_ask(facts)
     load = facts.metrics.load if facts.metrics else None
     if model is None or (load is not None and load.asleep):
-        return  # Which is an error of other checks.
+        return  # Other checks report this as an error.
     for _ in range(ATTEMPTS):
         facts.stream = await _streamed(bench, model)
         if not is_held_back(facts.stream):
@@ -65,7 +65,7 @@ async def measure_stream(bench: Bench, facts: Facts) -> None:
 
 
 def model_to_ask(facts: Facts) -> str | None:
-    """Return a model that the server lists, one that is pinned to it before others."""
+    """Return a model that the server lists, preferably one configured for it."""
     listed = () if facts.models is None else facts.models.names or ()
     pinned = facts.server.models or ()
     return next(iter([*(name for name in pinned if name in listed), *listed, *pinned]), None)
@@ -85,7 +85,7 @@ async def _streamed(bench: Bench, model: str) -> Stream:
                 head_at = time.monotonic() - began
                 pieces = [(time.monotonic() - began, piece) async for piece in wire.body()]
     except TimeoutError:
-        return Stream(model=model, error=f"no whole answer within {GENERATION_TIMEOUT:g} s")
+        return Stream(model=model, error=f"no complete response within {GENERATION_TIMEOUT:g} s")
     except _Refused as refused:
         return Stream(model=model, error=str(refused), status=refused.status)
     except ClientError as error:
@@ -102,12 +102,12 @@ async def _streamed(bench: Bench, model: str) -> Stream:
 
 
 async def measure_abort(bench: Bench, facts: Facts) -> None:
-    """Begin a generation, go away, and see whether the server's load falls back."""
+    """Start a generation, disconnect, and check that the server's load decreases."""
     if facts.stream is None or facts.stream.error:
         return
     scraper = Scraper(bench.client)
     try:
-        before = await _in_hand(scraper)
+        before = await _in_progress(scraper)
         facts.abort = await _given_up(bench, facts.stream, scraper, before)
     except (ClientError, ScrapeError) as error:
         facts.abort = Abort(error=str(error))
@@ -118,20 +118,20 @@ async def _given_up(bench: Bench, stream: Stream, scraper: Scraper, before: int)
     tokens = ABORT_TOKENS if not pace else math.ceil(ABORT_SECONDS / pace)
     tokens = max(STREAM_TOKENS, min(ABORT_TOKENS, tokens))
     began = time.monotonic()
-    # Its reply is not waited for: where it is held back, it comes when all is over.
+    # Do not wait for the response: if it is buffered, it arrives only when all is over.
     asking = asyncio.create_task(_asked(bench, stream.model, tokens))
     try:
-        during = await _in_hand(scraper)
+        during = await _in_progress(scraper)
         while during <= before and time.monotonic() - began < SEEN_WITHIN:
             await asyncio.sleep(LOOK_EACH)
-            during = await _in_hand(scraper)
+            during = await _in_progress(scraper)
         gone_on = time.monotonic() - began
     finally:
         await _leave(asking)
     closed_at = time.monotonic()
     back_after = None
     while back_after is None and time.monotonic() - closed_at < BACK_WITHIN:
-        if await _in_hand(scraper) <= before:
+        if await _in_progress(scraper) <= before:
             back_after = time.monotonic() - closed_at
         else:
             await asyncio.sleep(LOOK_EACH)
@@ -145,38 +145,38 @@ async def _given_up(bench: Bench, stream: Stream, scraper: Scraper, before: int)
 
 
 async def _leave(asking: asyncio.Task[Wire]) -> None:
-    """Close the connection of a request, whether its reply has begun or not.
+    """Close the connection of a request, before or after its response has started.
 
     Raises:
-        ClientError: It was refused before that.
+        ClientError: The request was rejected before that.
     """
-    asking.cancel()  # Which closes, too; of one that is done it does nothing.
+    asking.cancel()  # Cancelling closes the connection, too; on a finished task it has no effect.
     await asyncio.wait([asking])
     if not asking.cancelled():
         asking.result().close()
 
 
-async def _in_hand(scraper: Scraper) -> int:
+async def _in_progress(scraper: Scraper) -> int:
     report = await scraper.scrape(ANSWER_TIMEOUT)
     return report.running + report.waiting
 
 
 async def _asked(bench: Bench, model: str, tokens: int, *, stream: bool = True) -> Wire:
-    """Send a request for a generation; the reply's head says 200 and has been read.
+    """Send a request for a generation, and return once the headers of a 200 response were read.
 
     Raises:
-        ClientError: It does not.
+        ClientError: There is no such response.
     """
     body = {
         "model": model,
         "prompt": PROMPT,
         "max_tokens": tokens,
         "stream": stream,
-        # vLLM's own: a model that has nothing more to say goes on.
+        # An extension of vLLM: generation continues after the model's end token.
         "ignore_eos": True,
     }
     fields = [field for field in bench.fields if field[0] != b"Accept-Encoding"]
-    # As clients do: proxies that pack events hold them back.
+    # As clients do: proxies that compress events buffer them.
     fields.append((b"Accept-Encoding", b"gzip"))
     wire = await bench.open_wire()
     try:

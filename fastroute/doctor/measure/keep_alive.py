@@ -1,4 +1,4 @@
-"""How long a server keeps an idle connection open."""
+"""Measurement of the time for which a server keeps an idle connection open."""
 
 import asyncio
 import contextlib
@@ -13,10 +13,10 @@ VLLM_KEEP_ALIVE = 5.0
 """Seconds; the default of VLLM_HTTP_TIMEOUT_KEEP_ALIVE."""
 
 MARGIN = 1.0
-"""Seconds that we look beyond what matters."""
+"""Seconds of waiting beyond the relevant time."""
 
 LONGEST_WAIT = 60.0
-"""Seconds, whatever pool_idle_timeout is."""
+"""Maximum seconds, whatever pool_idle_timeout is."""
 
 
 def idle_wait(pool_idle_timeout: float) -> float:
@@ -25,7 +25,7 @@ def idle_wait(pool_idle_timeout: float) -> float:
 
 
 async def measure_keep_alive(bench: Bench, facts: Facts) -> None:
-    """Ask for the health, then wait for the connection to be closed."""
+    """Request /health, then wait until the server closes the connection."""
     wait = idle_wait(facts.config.pool_idle_timeout)
     try:
         with contextlib.closing(await bench.open_wire()) as wire:
@@ -37,12 +37,12 @@ async def measure_keep_alive(bench: Bench, facts: Facts) -> None:
             closed_after = None
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
-                    await wire.closed()
+                    await wire.wait_closed()
                     closed_after = time.monotonic() - idle_since
             waited = time.monotonic() - idle_since
     except ClientError as error:
         facts.keep_alive = KeepAlive(error=str(error))
     except TimeoutError:
-        facts.keep_alive = KeepAlive(error=f"no answer within {ANSWER_TIMEOUT:g} s")
+        facts.keep_alive = KeepAlive(error=f"no response within {ANSWER_TIMEOUT:g} s")
     else:
         facts.keep_alive = KeepAlive(closed_after=closed_after, waited=waited)

@@ -1,4 +1,4 @@
-"""The size of a server's KV cache, out of the labels of vllm:cache_config_info."""
+"""The size of a server's KV cache, from the labels of vllm:cache_config_info."""
 
 import re
 
@@ -10,10 +10,10 @@ _NUMBER = re.compile(rb"[0-9]{1,18}(?:\.[0-9]{1,6})?")
 
 
 def kv_cache(text: bytes) -> KvCache | None:
-    """Read the KV cache's size out of the text of /metrics, summed over engines.
+    """Read the KV cache's size from the text of /metrics, summed over engines.
 
-    vLLM 0.32 gives it in tokens; versions before in blocks of so many tokens. None where neither
-    is told, or where only some engines tell.
+    vLLM 0.32 reports it in tokens; older versions report blocks and tokens per block. None if
+    neither is reported, or only by some engines.
     """
     engines = [
         {name: _number(value) for name, value in _LABEL.findall(line)}

@@ -1,4 +1,4 @@
-"""The first request to a server, step by step: its name, the connection, TLS, the answer."""
+"""Measurement of the first request to a server, step by step: name, connection, TLS, response."""
 
 import asyncio
 import contextlib
@@ -19,10 +19,10 @@ from fastroute.rules.health_check import DEFAULT_PATH
 from fastroute.server_address import ServerAddress
 
 HANDSHAKE_TIMEOUT = 1.0
-"""Seconds, after an answer has not come or was no HTTP."""
+"""Seconds, used after there was no response or it was not HTTP."""
 
 DATE_RESOLUTION = 1.0
-"""Seconds; a Date says the second that has begun."""
+"""Seconds; a Date header is rounded down to whole seconds."""
 
 
 class _Failed(Exception):
@@ -32,7 +32,7 @@ class _Failed(Exception):
 
 
 async def measure_reach(bench: Bench, facts: Facts) -> None:
-    """Ask for the server's health on a connection of its own."""
+    """Request /health on a separate connection."""
     began = time.monotonic()
     addresses: tuple[str, ...] = ()
     lookup = connect = None
@@ -57,7 +57,7 @@ async def measure_reach(bench: Bench, facts: Facts) -> None:
 
 async def _resolved(address: ServerAddress) -> tuple[str, ...]:
     loop = asyncio.get_running_loop()
-    with _failing(Step.NAME, f"its name is not resolved within {ANSWER_TIMEOUT:g} s"):
+    with _failing(Step.NAME, f"name not resolved within {ANSWER_TIMEOUT:g} s"):
         async with asyncio.timeout(ANSWER_TIMEOUT):
             found = await loop.getaddrinfo(
                 address.host, address.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
@@ -75,7 +75,7 @@ async def _answered(
     bench: Bench, wire: Wire, addresses: tuple[str, ...], lookup: float, connect: float
 ) -> Reach:
     asked_at, asked = time.time(), time.monotonic()
-    with _failing(Step.ANSWER, f"no answer within {ANSWER_TIMEOUT:g} s"):
+    with _failing(Step.ANSWER, f"no response within {ANSWER_TIMEOUT:g} s"):
         async with asyncio.timeout(ANSWER_TIMEOUT):
             head = await wire.ask("GET", DEFAULT_PATH, bench.fields)
             head_after = time.monotonic() - asked
@@ -109,7 +109,7 @@ def _failing(step: Step, too_late: str) -> Iterator[None]:
 
 
 def _clock_ahead(head: h11.Response, asked_at: float, answered_at: float) -> float | None:
-    """Return how far a Date lies outside the time in which it was written; 0 if it does not."""
+    """Return by how many seconds a Date lies outside the request's time span; 0 if inside."""
     date = dict(head.headers).get(b"date")
     try:
         told = parsedate_to_datetime((date or b"").decode("latin-1")).timestamp()
@@ -124,7 +124,7 @@ def _certificate(tls: ssl.SSLObject) -> Certificate | None:
     shown: dict[str, Any] = tls.getpeercert() or {}
     if "notAfter" not in shown:
         return None
-    # A sequence of names, each of them a sequence of pairs.
+    # A sequence of names, each a sequence of pairs.
     issuer = dict(pair for name in shown.get("issuer", ()) for pair in name)
     return Certificate(
         expires_at=ssl.cert_time_to_seconds(shown["notAfter"]),
@@ -134,7 +134,7 @@ def _certificate(tls: ssl.SSLObject) -> Certificate | None:
 
 
 async def _speaks_tls(address: ServerAddress) -> bool:
-    """Whether a server takes a TLS handshake on a port that is configured as http."""
+    """Return True if a server accepts a TLS handshake on a port that is configured as http."""
     if address.tls:
         return False
     trusting = ssl.create_default_context()

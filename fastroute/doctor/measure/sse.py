@@ -1,4 +1,4 @@
-"""Server-sent events in the pieces of a body as they arrived."""
+"""Arrival times of server-sent events, from the chunks of a response body."""
 
 from collections.abc import Iterable
 
@@ -6,19 +6,19 @@ DONE = b"[DONE]"
 
 
 def event_times(pieces: Iterable[tuple[float, bytes]]) -> tuple[tuple[float, ...], bool]:
-    """Return when each event was whole, and whether the last said [DONE].
+    """Return the time at which each event was complete, and True if the last was [DONE].
 
-    [DONE] itself and comments, which vLLM sends to keep a connection alive, are no events.
+    [DONE] itself and comments, which vLLM sends to keep a connection alive, do not count as events.
 
     Args:
-        pieces: When each piece arrived, and its bytes.
+        pieces: Arrival time and bytes of each chunk.
     """
     times: list[float] = []
     data: bytes | None = None
     is_done = False
     rest = b""
     for at, piece in pieces:
-        # A line feed alone ends lines here: the carriage return before it is dropped below.
+        # Lines end with a line feed here; a carriage return before it is dropped below.
         *lines, rest = (rest + piece).split(b"\n")
         for line in lines:
             line = line.removesuffix(b"\r")

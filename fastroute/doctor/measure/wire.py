@@ -1,4 +1,4 @@
-"""One connection to a server whose steps can be told apart and timed: open, ask, read, wait."""
+"""One connection to a server with separate steps to time: open, request, read, wait."""
 
 import asyncio
 import ssl
@@ -12,11 +12,11 @@ from fastroute.net.http_client import ClientError, in_few_words
 
 READ_BYTES = 65536
 GZIP_BITS = 16 + zlib.MAX_WBITS
-"""What zlib calls gzip with its largest window."""
+"""Value for zlib that selects gzip with the largest window."""
 
 
 class Wire:
-    """A connection. `open` it, and `close` it when done; who waits sets the time limit."""
+    """A connection. `open` it, and `close` it when done; callers set time limits."""
 
     __slots__ = ("_decode", "_http", "_reader", "_writer")
 
@@ -28,10 +28,10 @@ class Wire:
 
     @classmethod
     async def open(cls, server: ServerConfig, tls: ssl.SSLContext | None) -> "Wire":
-        """Connect, and shake hands with https.
+        """Connect, including the TLS handshake for https.
 
         Raises:
-            OSError: It cannot be done; of TLS it is an ssl.SSLError.
+            OSError: The connection failed; ssl.SSLError if TLS failed.
         """
         address = server.address
         context = tls if address.tls else None
@@ -48,10 +48,10 @@ class Wire:
     async def ask(
         self, method: str, target: str, fields: Sequence[tuple[bytes, bytes]], body: bytes = b""
     ) -> h11.Response:
-        """Send a request and return the head of the reply.
+        """Send a request and return the headers of the response.
 
         Raises:
-            ClientError: There is none.
+            ClientError: There is no valid response.
         """
         if body:
             fields = [
@@ -72,13 +72,13 @@ class Wire:
                     self._decode = zlib.decompressobj(GZIP_BITS).decompress
                 return event
             if event is h11.NEED_DATA:
-                await self._read("the connection was closed without an answer")
+                await self._read("the connection was closed without a response")
 
     async def body(self) -> AsyncGenerator[bytes, None]:
-        """Yield the body of the reply as it arrives, unpacked where it is gzip.
+        """Yield the body of the response as it arrives, decompressed if it is gzip.
 
         Raises:
-            ClientError: It breaks off.
+            ClientError: The response is truncated.
         """
         arrived = b""
         while True:
@@ -95,16 +95,16 @@ class Wire:
         if arrived:
             yield arrived
 
-    async def closed(self) -> None:
-        """Return when the server closes the idle connection."""
+    async def wait_closed(self) -> None:
+        """Wait until the server closes the idle connection."""
         try:
             while await self._reader.read(READ_BYTES):
                 pass
         except OSError:
-            pass  # Reset: closed, too.
+            pass  # A reset closes it, too.
 
     def close(self) -> None:
-        """Close at once; whatever is under way is given up."""
+        """Close immediately, and abort whatever is in progress."""
         self._writer.transport.abort()
 
     def _decoded(self, data: bytes) -> bytes:
@@ -123,7 +123,7 @@ class Wire:
         try:
             data = await self._reader.read(READ_BYTES)
         except OSError as error:
-            raise ClientError(f"the connection broke: {in_few_words(error)}") from None
+            raise ClientError(f"the connection failed: {in_few_words(error)}") from None
         if not data and if_empty and not self._http.trailing_data[0]:
             raise ClientError(if_empty)
         self._http.receive_data(data)

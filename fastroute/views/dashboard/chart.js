@@ -5,17 +5,17 @@ const RIGHT = 8;
 const TOP = 8;
 const BOTTOM = 20;
 const HEIGHT = 170;
-const MAX_GAP = 2; // Steps without a value that are drawn over: polls come at about each step.
+const MAX_GAP = 2; // Missing steps that are bridged: polls are not aligned with steps.
 const TIME_MARK = 5 * 60 * 1000;
-const NICE = [1, 2, 3, 4, 6, 8, 10]; // Their halves are nice, too.
+const NICE = [1, 2, 3, 4, 6, 8, 10]; // Upper ends of the axis; their halves are round, too.
 
-/** The least nice number that is not below one. */
+/** Return the smallest round number that is not below `number`. */
 function niceAbove(number) {
   const power = 10 ** Math.floor(Math.log10(number));
   return NICE.map((nice) => nice * power).find((nice) => nice >= number * 0.999999);
 }
 
-/** The path of values, with a gap where several are missing in a row. */
+/** Return the SVG path of values, with a gap where several are missing in a row. */
 function linePath(values, x, y) {
   let path = "";
   let before = -Infinity;
@@ -23,14 +23,14 @@ function linePath(values, x, y) {
     if (value === null) return;
     const isGap = place - before > MAX_GAP;
     const at = `${x(place).toFixed(1)},${y(value).toFixed(1)}`;
-    // A line of no length is a dot, so a value alone is seen.
+    // A line of zero length is drawn as a dot, so that a single value is visible.
     path += isGap ? `M${at}h0` : `L${at}`;
     before = place;
   });
   return path;
 }
 
-/** The same as closed areas down to a base. */
+/** Return the same as closed areas down to a base. */
 function areaPath(values, x, y, base) {
   let path = "";
   let before = -Infinity;
@@ -50,22 +50,22 @@ function areaPath(values, x, y, base) {
 
 class Chart {
   /**
-   * @param about.kind Of the history's values.
-   * @param about.title What it shows, with the unit.
-   * @param about.write Makes a text of a value.
-   * @param about.least The least upper end of the axis.
-   * @param about.half Whether one half is marked.
-   * @param about.second A kind of the values of all together, drawn dashed; or undefined.
-   * @param about.names What the one or two lines of all together are called.
+   * @param about.kind Kind of the history's values.
+   * @param about.title Title, with the unit.
+   * @param about.write Returns a value as text.
+   * @param about.least Smallest upper end of the axis.
+   * @param about.half True to mark one half.
+   * @param about.second Kind of a second line for all servers, drawn dashed; or undefined.
+   * @param about.names Names of the one or two lines for all servers.
    * @param history A History.
-   * @param nameOf Makes a name of a URL.
+   * @param nameOf Returns the name of a server's URL.
    */
   constructor(about, history, nameOf) {
     this.about = about;
     this.history = history;
     this.nameOf = nameOf;
     this.marked = new Map(); // Classes of lines, by URL.
-    this.place = null; // The step pointed at; null: the last one.
+    this.place = null; // The step pointed at; null for the last one.
     this.width = 400;
     this.svg = drawn("svg", { role: "img", tabindex: "0", "aria-label": about.title });
     this.output = made("output", {});
@@ -81,12 +81,12 @@ class Chart {
     this.svg.append(this.grid, this.area, this.each, this.second, this.total, this.cursor);
   }
 
-  /** Where a step is, from the left. */
+  /** Return the distance of a step from the left. */
   x(place) {
     return LEFT + (place / (STEPS - 1)) * (this.width - LEFT - RIGHT);
   }
 
-  /** The step at a distance from the left, or the nearest. */
+  /** Return the step nearest to a distance from the left. */
   placeAt(distance) {
     const share = (distance - LEFT) / (this.width - LEFT - RIGHT);
     return Math.max(0, Math.min(STEPS - 1, Math.round(share * (STEPS - 1))));
@@ -120,17 +120,17 @@ class Chart {
     this.mark(this.marked);
   }
 
-  /** Bring out the lines of some servers: classes by URL. */
+  /** Highlight the lines of some servers: classes by URL. */
   mark(marked) {
     this.marked = marked;
     for (const [url, line] of this.lines) setClass(line, `one ${marked.get(url) || ""}`.trim());
-    // The marked are drawn last, above the others.
+    // Marked lines are drawn last, above the others.
     const lines = [...this.lines].sort(([a], [b]) => marked.has(a) - marked.has(b));
     setChildren(this.each, lines.map(([, line]) => line));
     this.point(this.place);
   }
 
-  /** Read the values of a step; of null, the last ones. */
+  /** Show the values of a step; of the last one if null. */
   point(place) {
     this.place = place;
     const at = place === null ? "" : `M${this.x(place).toFixed(1)},${TOP}V${HEIGHT - BOTTOM}`;
@@ -143,10 +143,10 @@ class Chart {
   reading(place) {
     const { kind, write, second, names } = this.about;
     const { history } = this;
-    const told = (of) => write(of.length ? of[place] : null);
+    const valueOf = (of) => write(of.length ? of[place] : null);
     const parts = [timeOfDay((history.first + place) * STEP)];
-    if (second) parts.push(`${names[1]} ${told(history.of(ALL, second))}`);
-    parts.push(`${names[0]} ${told(history.of(ALL, kind))}`);
+    if (second) parts.push(`${names[1]} ${valueOf(history.of(ALL, second))}`);
+    parts.push(`${names[0]} ${valueOf(history.of(ALL, kind))}`);
     const values = history.urls()
       .map((url) => [url, history.of(url, kind)[place]])
       .filter(([, value]) => value !== null && value > 0)

@@ -1,4 +1,4 @@
-// Making and changing elements. Texts go in as text only: names and reasons come from servers.
+// Creates and changes elements. Texts are inserted as text only, because names and reasons come from servers.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -6,7 +6,7 @@ function byId(id) {
   return document.getElementById(id);
 }
 
-/** An element with classes, attributes and children (elements or texts). */
+/** Return an HTML element with classes, attributes and children (elements or texts). */
 function made(tag, { className = "", ...attributes } = {}, ...children) {
   const element = document.createElement(tag);
   if (className) element.className = className;
@@ -22,7 +22,7 @@ function drawn(tag, attributes = {}, ...children) {
   return element;
 }
 
-// What stays as it is, is not touched: a selection in it lasts, and nothing is laid out anew.
+// Unchanged values are not set again, so that a selection is kept and no layout is needed.
 
 function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
@@ -36,7 +36,7 @@ function setAttribute(element, name, value) {
   if (element.getAttribute(name) !== value) element.setAttribute(name, value);
 }
 
-/** Have exactly these children, in this order. */
+/** Set the children of an element, in this order. */
 function setChildren(parent, children) {
   const same =
     parent.childNodes.length === children.length &&

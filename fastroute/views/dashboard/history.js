@@ -1,13 +1,13 @@
-// What was told in the last 15 minutes, in steps of 5 s. It outlives a reload of the page, and
-// nothing else: it is kept in the tab's sessionStorage.
+// Values of the last 15 minutes, in steps of 5 s. Kept in the tab's sessionStorage, so that they
+// survive a reload of the page, but not the end of the tab.
 
 const STEP = 5000; // milliseconds
 const STEPS = 180;
 const CLOCK_STEPS = 24;
 const STORED = "fastroute.history";
-const ALL = ""; // The name of the series of all servers together; no URL is empty.
+const ALL = ""; // Key of the series of all servers; no URL is empty.
 
-/** What is kept of a server, or of all together, and where it stands in a report. */
+/** Values that are kept of a server, and of all servers, with their place in a report. */
 const KEPT = {
   load: (server) => server.utilization_percent / 100,
   p99: (server) => server.recent.first_byte_p99_seconds,
@@ -23,31 +23,31 @@ const KEPT_OF_ALL = {
 };
 
 class History {
-  /** @param storage Like sessionStorage; may refuse to keep anything. */
+  /** @param storage Like sessionStorage; may refuse to store anything. */
   constructor(storage) {
     this.storage = storage;
     this.last = 0; // The step of the last report: milliseconds since 1970 / STEP.
-    this.told = 0; // Reports in this step.
+    this.reports = 0; // Number of reports in this step.
     this.series = new Map(); // By URL: {load: [...], p99: [...], ...}, the oldest step first.
     this.restore();
   }
 
-  /** The steps that there are values of, the oldest first. */
+  /** Return the oldest step. */
   get first() {
     return this.last - STEPS + 1;
   }
 
-  /** Take a report of a moment (milliseconds since 1970); returns whether a step began. */
+  /** Add a report of a moment (milliseconds since 1970); returns true if it starts a new step. */
   add(report, moment) {
     const isNewStep = this.moveTo(Math.floor(moment / STEP));
-    this.told = isNewStep ? 1 : this.told + 1;
+    this.reports = isNewStep ? 1 : this.reports + 1;
     this.put(ALL, KEPT_OF_ALL, report.summary);
     for (const server of report.servers) this.put(server.url, KEPT, server);
     if (isNewStep) this.save();
     return isNewStep;
   }
 
-  /** Values of one kind of a server, null where there is none. */
+  /** Return a server's values of one kind, null for steps without one. */
   of(url, kind) {
     const kept = this.series.get(url);
     return (kept && kept[kind]) || [];
@@ -59,10 +59,10 @@ class History {
 
   moveTo(step) {
     const passed = step - this.last;
-    // Clocks are set back a little now and then.
+    // Clocks are occasionally set back a little.
     if (passed <= 0 && passed > -CLOCK_STEPS) return false;
     if (passed < 0 || passed >= STEPS) {
-      // What is kept is of another time.
+      // The kept values are too old, or from the future.
       this.series.clear();
     } else {
       for (const kinds of this.series.values()) {
@@ -89,15 +89,15 @@ class History {
     }
   }
 
-  /** What is to stand for a step: of the load the mean, of the others, means themselves, the last. */
+  /** Return a step's value: the mean of the loads; the last of the others, which are means already. */
   rounded(values, kind, number) {
     const before = values[STEPS - 1];
-    const isFirst = kind !== "load" || before === null || this.told === 1;
-    const value = isFirst ? number : before + (number - before) / this.told;
+    const isFirst = kind !== "load" || before === null || this.reports === 1;
+    const value = isFirst ? number : before + (number - before) / this.reports;
     return Number(value.toPrecision(4));
   }
 
-  /** Servers that were removed are forgotten when their last value is too old to be shown. */
+  /** Drop removed servers whose last value is too old to be shown. */
   forgetGone() {
     for (const [url, kinds] of this.series) {
       if (kinds.load.every((value) => value === null)) this.series.delete(url);
@@ -109,7 +109,7 @@ class History {
     try {
       this.storage.setItem(STORED, kept);
     } catch {
-      // There is no room, or storing is switched off: then a reload begins anew.
+      // Storage is full or disabled: the history is then lost on reload.
     }
   }
 
@@ -126,7 +126,7 @@ class History {
         this.series = new Map(series);
       }
     } catch {
-      // Nothing is stored, or something else.
+      // Nothing is stored, or in another format.
     }
   }
 }

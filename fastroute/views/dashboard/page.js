@@ -1,13 +1,13 @@
-// The page at work: asks, draws, and says so when there is no answer.
+// The running page: polls /load-stats, draws it, and shows when there is no response.
 
 const INTERVAL = 1000; // milliseconds
 const HIDDEN_INTERVAL = 5000;
-const WITHIN = 3000;
+const TIMEOUT = 3000;
 const UNROUTED_WINDOW = 5000;
-const MANY = 20; // Servers.
+const MANY = 20; // Number of servers above which charts are drawn once per step.
 const CHOSEN = "fastroute.chosen";
 
-class NoAnswer extends Error {}
+class NoResponse extends Error {}
 
 const TILES = [
   ["up", "Servers usable", ({ summary, servers }) => {
@@ -27,7 +27,7 @@ const TILES = [
     summary.recent.errors_per_second > 0 ? "bad" : ""]],
   ["in-flight", "In flight", ({ summary }) => [count(summary.total_in_flight), "", ""]],
   ["waiting", "Waiting", ({ servers }) => {
-    // What a server that is down last said, does not hold any more.
+    // The last metrics of a server that is down are no longer valid.
     const alive = servers.filter((server) => server.status !== "down");
     const waiting = sumOfKnown(alive.map((server) => server.detailed_metrics.num_requests_waiting));
     return [count(waiting), "", waiting > 0 ? "warn" : ""];
@@ -46,18 +46,18 @@ function sumOfKnown(numbers) {
   return known.length ? known.reduce((sum, number) => sum + number, 0) : null;
 }
 
-/** How fast something rises that is told again and again; it may begin anew. */
-class Rise {
+/** Computes the rate of a counter from its samples; the counter may be reset. */
+class Rate {
   constructor() {
-    this.told = [];
+    this.samples = [];
   }
 
   add(number, moment) {
-    const last = this.told.at(-1);
-    if (last && number < last[0]) this.told = [];
-    this.told.push([number, moment]);
-    while (this.told.length > 2 && moment - this.told[1][1] >= UNROUTED_WINDOW) this.told.shift();
-    const [first, since] = this.told[0];
+    const last = this.samples.at(-1);
+    if (last && number < last[0]) this.samples = [];
+    this.samples.push([number, moment]);
+    while (this.samples.length > 2 && moment - this.samples[1][1] >= UNROUTED_WINDOW) this.samples.shift();
+    const [first, since] = this.samples[0];
     return moment > since ? (1000 * (number - first)) / (moment - since) : 0;
   }
 }
@@ -66,14 +66,14 @@ class Page {
   constructor() {
     this.chosen = this.restored();
     this.history = new History(window.sessionStorage);
-    this.unrouted = new Rise();
+    this.unrouted = new Rate();
     this.report = null;
     this.names = new Map();
     this.pointed = null;
-    this.answeredAt = null;
+    this.receivedAt = null;
     this.openedAt = Date.now();
     this.timer = null;
-    this.asking = false;
+    this.polling = false;
     this.notices = new Notices(byId("notices"), byId("announced"));
     this.table = new Table(this.chosen, () => this.choiceChanged(), (url) => this.point(url));
     this.tiles = new Map(TILES.map(([key, title]) => {
@@ -89,21 +89,21 @@ class Page {
     new ResizeObserver(() => this.fit()).observe(byId("charts"));
     document.addEventListener("visibilitychange", () => {
       if (this.report && !document.hidden) this.drawCharts();
-      this.askNow();
+      this.pollNow();
     });
-    window.addEventListener("online", () => this.askNow());
+    window.addEventListener("online", () => this.pollNow());
     window.addEventListener("pagehide", () => this.history.save());
   }
 
-  // What its user has chosen.
+  // The user's choices.
 
   restored() {
-    const chosen = { order: "trouble", isUp: false, find: "", pinned: null };
+    const chosen = { order: "problems", isUp: false, find: "", pinned: null };
     try {
       const kept = JSON.parse(window.sessionStorage.getItem(CHOSEN)) || {};
       if (ORDERS.some(([key]) => key === kept.order)) Object.assign(chosen, kept);
     } catch {
-      // Nothing is stored, or storing is switched off.
+      // Nothing is stored, or storage is disabled.
     }
     return chosen;
   }
@@ -112,89 +112,89 @@ class Page {
     try {
       window.sessionStorage.setItem(CHOSEN, JSON.stringify(this.chosen));
     } catch {
-      // It holds until the next reload.
+      // The choice then lasts until the next reload.
     }
     if (this.report) this.table.draw(this.report.servers);
     this.markLines();
   }
 
-  // Asking.
+  // Polling.
 
-  async ask() {
-    this.asking = true;
+  async poll() {
+    this.polling = true;
     const began = performance.now();
     try {
-      const report = await this.answer();
-      this.answeredAt = Date.now();
-      this.take(report);
-      this.hasContact();
+      const report = await this.fetchReport();
+      this.receivedAt = Date.now();
+      this.show(report);
+      this.showConnected();
     } catch (error) {
-      this.lostContact(error);
+      this.showDisconnected(error);
     }
-    this.asking = false;
+    this.polling = false;
     const interval = document.hidden ? HIDDEN_INTERVAL : INTERVAL;
-    this.timer = setTimeout(() => this.ask(), Math.max(0, began + interval - performance.now()));
+    this.timer = setTimeout(() => this.poll(), Math.max(0, began + interval - performance.now()));
   }
 
-  askNow() {
-    if (this.asking || document.hidden) return;
+  pollNow() {
+    if (this.polling || document.hidden) return;
     clearTimeout(this.timer);
-    this.ask();
+    this.poll();
   }
 
-  async answer() {
-    let reply;
+  async fetchReport() {
+    let response;
     try {
-      reply = await fetch("load-stats", { cache: "no-store", signal: AbortSignal.timeout(WITHIN) });
+      response = await fetch("load-stats", { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT) });
     } catch (error) {
-      if (error.name === "TimeoutError") throw new NoAnswer(`nothing came within ${WITHIN / 1000} s`);
-      throw new NoAnswer("cannot connect");
+      if (error.name === "TimeoutError") throw new NoResponse(`no response within ${TIMEOUT / 1000} s`);
+      throw new NoResponse("cannot connect");
     }
-    if (!reply.ok) throw new NoAnswer(`/load-stats answered ${reply.status}`);
+    if (!response.ok) throw new NoResponse(`/load-stats returned status ${response.status}`);
     try {
-      return await reply.json();
+      return await response.json();
     } catch {
-      throw new NoAnswer("/load-stats was cut off, or is no JSON");
+      throw new NoResponse("/load-stats was truncated, or is not JSON");
     }
   }
 
-  hasContact() {
+  showConnected() {
     byId("lost").hidden = true;
     setClass(byId("contact"), "contact good");
     setText(byId("contact-mark"), "●");
-    setText(byId("contact-text"), `live, ${timeOfDay(this.answeredAt)}`);
+    setText(byId("contact-text"), `live, ${timeOfDay(this.receivedAt)}`);
     setClass(byId("main"), "");
   }
 
-  lostContact(error) {
-    // What is not ours to expect is a mistake of this page: it is said, and found in the console.
-    const why = error instanceof NoAnswer ? error.message : `this page does not understand it: ${error}`;
-    if (!(error instanceof NoAnswer)) console.error(error);
-    const since = timeOfDay(this.answeredAt || this.openedAt);
+  showDisconnected(error) {
+    // Any other error is a bug in this page: it is shown, and logged to the console.
+    const why = error instanceof NoResponse ? error.message : `unexpected error: ${error}`;
+    if (!(error instanceof NoResponse)) console.error(error);
+    const since = timeOfDay(this.receivedAt || this.openedAt);
     const lost = byId("lost");
-    setText(lost, `No answer from fastroute since ${since}; retrying (${why})`);
+    setText(lost, `No response from fastroute since ${since}; retrying (${why})`);
     lost.hidden = false;
     setClass(byId("contact"), "contact lost-it");
     setText(byId("contact-mark"), "✕");
-    setText(byId("contact-text"), "no contact");
+    setText(byId("contact-text"), "disconnected");
     if (this.report) setClass(byId("main"), "stale");
-    document.title = "✕ no contact – fastroute";
+    document.title = "✕ disconnected – fastroute";
   }
 
   // Drawing.
 
-  take(report) {
+  show(report) {
     const { summary, servers } = report;
     this.names = new Map(servers.map(({ url, name }) => [url, name]));
     const unrouted = this.unrouted.add(
-      sumOfKnown(summary.workers.map((worker) => worker.unrouted_503)) || 0, this.answeredAt);
-    const isNewStep = this.history.add(report, this.answeredAt);
+      sumOfKnown(summary.workers.map((worker) => worker.unrouted_503)) || 0, this.receivedAt);
+    const isNewStep = this.history.add(report, this.receivedAt);
     this.report = report;
     setText(byId("version"), summary.version);
     setText(byId("uptime"), `up ${seconds(summary.uptime_seconds)}`);
-    for (const [key, , tell] of TILES) {
+    for (const [key, , read] of TILES) {
       const { tile, value, more } = this.tiles.get(key);
-      const [text, extra, kind] = tell(report);
+      const [text, extra, kind] = read(report);
       setText(value, String(text));
       setText(more, extra);
       setClass(tile, kind ? `tile ${kind}` : "tile");
@@ -203,7 +203,7 @@ class Page {
     this.notices.draw(found);
     document.title = this.title(found, summary);
     this.table.draw(servers);
-    // Hundreds of lines are drawn anew only when they grow.
+    // With many servers, charts are redrawn only when a step is added.
     if (!document.hidden && (isNewStep || servers.length <= MANY)) this.drawCharts();
   }
 
@@ -217,7 +217,7 @@ class Page {
     this.markLines();
   }
 
-  /** The line of the server pointed at or pinned; else those of servers in trouble. */
+  /** Highlight the line of the server pointed at or pinned; otherwise those of servers with problems. */
   markLines() {
     const one = this.pointed || this.chosen.pinned;
     const servers = this.report ? this.report.servers : [];
@@ -237,7 +237,7 @@ class Page {
     this.markLines();
   }
 
-  /** Charts are as wide as there is room; what is drawn are pixels, so texts keep their size. */
+  /** Fit the charts to the page's width. They are drawn in pixels, so that texts keep their size. */
   fit() {
     for (const chart of this.charts) {
       chart.width = Math.max(160, chart.svg.clientWidth);
@@ -246,7 +246,7 @@ class Page {
     if (this.report) this.drawCharts();
   }
 
-  /** All charts show the same moment. */
+  /** Make all charts show the same moment. */
   listen(chart) {
     const read = (place) => this.charts.forEach((each) => each.point(place));
     const { svg } = chart;
@@ -265,4 +265,4 @@ class Page {
   }
 }
 
-new Page().ask();
+new Page().poll();

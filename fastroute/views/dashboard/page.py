@@ -1,8 +1,8 @@
-"""/dashboard: one page with all in it, which asks /load-stats again and again.
+"""/dashboard: a single self-contained page that polls /load-stats.
 
-Its parts are files beside this one. They are put together once, when a worker starts, so the page
-needs nothing from elsewhere, and the policy sent with it allows nothing else: no script or style
-but these very ones, and no connection but to fastroute.
+Its parts are files in this folder, joined once when the process starts. The page loads nothing
+from elsewhere, and its Content-Security-Policy allows nothing else: only its own script and style,
+and connections only to fastroute.
 """
 
 import hashlib
@@ -13,8 +13,10 @@ from fastroute.views.view import Reply, View
 
 FOLDER = Path(__file__).parent
 
-SCRIPTS = ("words.js", "elements.js", "history.js", "chart.js", "trouble.js", "table.js", "page.js")
-"""In the order in which they use each other."""
+SCRIPTS = (
+    "format.js", "elements.js", "history.js", "chart.js", "notices.js", "table.js", "page.js",
+)  # fmt: skip
+"""The page's scripts; each uses only those before it."""
 
 TYPE = "text/html; charset=utf-8"
 
@@ -24,7 +26,7 @@ def _text(name: str) -> str:
 
 
 def _source(text: str) -> str:
-    """Return what a policy names an inline script or style by."""
+    """Return the source expression by which a policy allows an inline script or style."""
     return f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
@@ -41,7 +43,7 @@ def _assembled() -> Reply:
         "base-uri 'none'",
         "form-action 'none'",
         "frame-ancestors 'none'",
-        # Names and reasons come from servers: nothing may make markup of text.
+        # Names and reasons come from servers, so text must never be parsed as markup.
         "require-trusted-types-for 'script'",
         "trusted-types 'none'",
     )
@@ -49,7 +51,7 @@ def _assembled() -> Reply:
         "content-security-policy": "; ".join(policy),
         "x-content-type-options": "nosniff",
         "referrer-policy": "no-referrer",
-        # Kept, but asked for each time: after an update nobody sees the old page.
+        # Cached but revalidated each time, so that nobody sees the old page after an update.
         "cache-control": "no-cache",
         "etag": f'"{hashlib.sha256(body).hexdigest()[:32]}"',
     }

@@ -1,4 +1,4 @@
-// The servers: one row each, on a phone one card.
+// The table of servers: one row each, on a phone one card.
 
 const STATES = {
   up: ["●", "up", "good"],
@@ -11,54 +11,54 @@ const STATES = {
 const OLD_SECONDS = 5;
 
 const engine = (name) => (server) => server.detailed_metrics[name];
-const prefixHits = ({ detailed_metrics: told }) =>
-  told.prefix_cache_queries_total ? told.prefix_cache_hits_total / told.prefix_cache_queries_total : null;
+const prefixHits = ({ detailed_metrics: metrics }) =>
+  metrics.prefix_cache_queries_total ? metrics.prefix_cache_hits_total / metrics.prefix_cache_queries_total : null;
 const loadShare = (server) => server.utilization_percent / 100;
 
 /**
- * Columns: what a number is called, where it stands, how it is written. `by` is what it is sorted
- * by, if not the value; `level` gives a share that warns from 70 % on; `up` sorts small ones first;
- * `told` is what the server itself says, which may be of some time ago.
+ * Columns: title, value in the report and text form of each number. `by` is the sort key, if not the
+ * value; `level` is a share that is coloured from 70 %; `up` sorts ascending by default; `scraped`
+ * marks values from the server's own metrics, which may be old.
  */
 const COLUMNS = [
   { key: "name", title: "Server", value: (s) => s.name, up: true, className: "name" },
-  { key: "state", title: "State", value: (s) => s.status, by: troubleOf, className: "state left" },
+  { key: "state", title: "State", value: (s) => s.status, by: severityOf, className: "state left" },
   { key: "load", title: "Load", value: loadShare, className: "load left",
-    about: "Requests in hand, of the capacity. The mark is at 50 %." },
-  { key: "running", title: "Running", value: engine("num_requests_running"), write: count, told: true,
-    about: "By the server's own account." },
-  { key: "waiting", title: "Waiting", value: engine("num_requests_waiting"), write: count, told: true,
+    about: "Current load as a share of capacity. The mark is at 50 %." },
+  { key: "running", title: "Running", value: engine("num_requests_running"), write: count, scraped: true,
+    about: "Requests running on the server, from its metrics." },
+  { key: "waiting", title: "Waiting", value: engine("num_requests_waiting"), write: count, scraped: true,
     colour: (s) => (s.detailed_metrics.num_requests_waiting > 0 ? "warn-text" : ""),
-    about: "In the server's queue, by its own account." },
+    about: "Requests in the server's queue, from its metrics." },
   { key: "own", title: "Own in\nflight", value: (s) => s.in_flight, write: count,
-    about: "Requests from this fastroute." },
+    about: "Requests in flight from this router." },
   { key: "capacity", title: "Capa-\ncity", value: (s) => s.max_capacity, write: count,
     about: "max_concurrent_requests" },
   { key: "score", title: "Score", value: (s) => s.score, write: (n) => fixed(n, 2),
-    about: "What the choice compares; 1 is full." },
-  { key: "kv", title: "KV\ncache", value: engine("gpu_cache_usage_perc"), write: percent, told: true,
-    level: engine("gpu_cache_usage_perc"), about: "KV cache in use." },
-  { key: "hits", title: "Prefix\nhits", value: prefixHits, write: percent, told: true,
-    about: "Share of tokens found in the prefix cache." },
+    about: "Load that is compared; 1: full." },
+  { key: "kv", title: "KV\ncache", value: engine("gpu_cache_usage_perc"), write: percent, scraped: true,
+    level: engine("gpu_cache_usage_perc"), about: "Share of the KV cache in use." },
+  { key: "hits", title: "Prefix\nhits", value: prefixHits, write: percent, scraped: true,
+    about: "Prefix cache hit rate, of prompt tokens." },
   { key: "requests", title: "Re-\nquests/s", value: (s) => s.recent.requests_per_second, write: count,
-    about: "Sent to it, of the last 5 s." },
+    about: "Requests sent to it per second, over the last 5 s." },
   { key: "tokens", title: "Tokens/s", value: (s) => s.recent.tokens_per_second, write: count,
-    about: "Generated, of the last 5 s." },
+    about: "Tokens it generates per second, over the last 5 s." },
   { key: "p50", title: "First byte\np50", value: (s) => s.recent.first_byte_p50_seconds, write: seconds,
-    about: "Half of the first bytes of the last 30 s came within it." },
+    about: "Median time to the first byte, over the last 30 s." },
   { key: "p99", title: "First byte\np99", value: (s) => s.recent.first_byte_p99_seconds, write: seconds,
-    about: "99 of 100 did." },
+    about: "99th percentile of the time to the first byte, over the last 30 s." },
   { key: "errors", title: "Errors", value: (s) => s.errors, by: (s) => (s.recent.errors_per_second || 0) * 1e9 + s.errors,
     write: count, colour: (s) => (s.recent.errors_per_second > 0 ? "bad-text" : ""),
     extra: (s) => (s.recent.errors_per_second > 0 ? ` (${count(s.recent.errors_per_second)}/s)` : ""),
-    about: "Answers with 5xx and broken ones, since the start; in brackets, those of now." },
-  { key: "age", title: "Scrape\nage", value: (s) => s.scrape_age_seconds, write: seconds, told: true,
-    about: "Since its metrics were last read." },
+    about: "5xx and broken responses since the start; in brackets, the current rate." },
+  { key: "age", title: "Scrape\nage", value: (s) => s.scrape_age_seconds, write: seconds, scraped: true,
+    about: "Time since its last scrape." },
   { key: "models", title: "Models", value: (s) => modelsOf(s), up: true, className: "models left" },
 ];
 
 const ORDERS = [
-  ["trouble", "trouble first"],
+  ["problems", "problems first"],
   ["config", "as configured"],
   ...COLUMNS.filter(({ key }) => key !== "state")
     .map(({ key, title }) => [key, title.replace("-\n", "").replace("\n", " ").toLowerCase()]),
@@ -97,11 +97,11 @@ class Row {
 
   draw(server, isPinned) {
     this.url = server.url;
-    const trouble = troubleOf(server);
-    const kind = server.status === "down" ? "bad" : trouble > 1 ? "warn" : "";
+    const severity = severityOf(server);
+    const kind = server.status === "down" ? "bad" : severity > 1 ? "warn" : "";
     setClass(this.element, [kind, isPinned ? "pinned" : ""].filter(Boolean).join(" "));
     setText(this.pin, server.name);
-    setAttribute(this.pin, "title", `${server.url}: show its line in the charts`);
+    setAttribute(this.pin, "title", `${server.url}: highlight it in the charts`);
     setAttribute(this.pin, "aria-pressed", String(isPinned));
     this.drawState(server);
     this.drawLoad(server);
@@ -127,7 +127,7 @@ class Row {
     setText(this.number, `${percent(share)}${LEVEL_MARK[reached]}`);
     setClass(this.number, reached ? `number ${reached}-text` : "number");
     setAttribute(this.cells.load, "title",
-      `${server.current_load} of ${server.max_capacity}: own ${server.in_flight}, others' ${server.foreign_load}`);
+      `${server.current_load} of ${server.max_capacity}: own ${server.in_flight}, other clients ${server.foreign_load}`);
   }
 
   drawNumber(column, server) {
@@ -137,7 +137,7 @@ class Row {
     const extra = column.extra ? column.extra(server) : "";
     const text = isKnown ? column.write(value) + LEVEL_MARK[reached] + extra : UNKNOWN;
     const colour = reached ? `${reached}-text` : column.colour ? column.colour(server) : "";
-    const age = column.told && server.scrape_age_seconds > OLD_SECONDS ? "old" : "";
+    const age = column.scraped && server.scrape_age_seconds > OLD_SECONDS ? "old" : "";
     setText(this.cells[column.key], text);
     setClass(this.cells[column.key], [colour, age].filter(Boolean).join(" "));
   }
@@ -145,8 +145,8 @@ class Row {
 
 class Table {
   /**
-   * @param chosen {order, isUp, find, pinned}: what its user has chosen; kept in there.
-   * @param changed Called when that has changed.
+   * @param chosen {order, isUp, find, pinned}: the user's choices; updated in place.
+   * @param changed Called when a choice has changed.
    * @param onPoint Called with the URL of the row pointed at, or null.
    */
   constructor(chosen, changed, onPoint) {
@@ -154,12 +154,12 @@ class Table {
     this.changed = changed;
     this.onPoint = onPoint;
     this.rows = new Map();
-    this.heads = new Map();
+    this.headings = new Map();
     for (const { key, title, about, className } of COLUMNS) {
       const button = made("button", { type: "button", ...(about ? { title: about } : {}) }, title);
       const head = made("th", { className: className || "", scope: "col" }, button);
-      button.addEventListener("click", () => this.sortBy(key === "state" ? "trouble" : key));
-      this.heads.set(key, head);
+      button.addEventListener("click", () => this.sortBy(key === "state" ? "problems" : key));
+      this.headings.set(key, head);
       byId("heads").append(head);
     }
     const select = byId("sort");
@@ -173,7 +173,7 @@ class Table {
     });
   }
 
-  /** Sort by a column; by the same again, the other way round. */
+  /** Sort by a column; by the same column again, in reverse order. */
   sortBy(key, mayTurn = true) {
     const { chosen } = this;
     const column = COLUMNS.find((each) => each.key === key);
@@ -186,10 +186,10 @@ class Table {
     const { order, isUp } = this.chosen;
     if (order === "config") return isUp ? [...servers].reverse() : [...servers];
     const column = COLUMNS.find(({ key }) => key === order);
-    const by = order === "trouble" ? troubleOf : column.by || column.value;
+    const by = order === "problems" ? severityOf : column.by || column.value;
     const direction = isUp ? 1 : -1;
     const isUnknown = (value) => value === null || value === undefined;
-    // Sorting is stable, so equals keep the order of the configuration; the unknown come last.
+    // Sorting is stable, so equals keep the order of the configuration; unknown values come last.
     return servers.map((server) => [by(server), server]).sort(([a], [b]) => {
       if (isUnknown(a) || isUnknown(b)) return isUnknown(a) - isUnknown(b);
       if (typeof a === "string") return direction * a.localeCompare(b, undefined, { numeric: true });
@@ -217,11 +217,11 @@ class Table {
       return row.element;
     });
     setChildren(byId("rows"), elements);
-    this.drawHeads();
+    this.drawHeadings();
     setText(byId("shown"), shown.length === servers.length ? `${servers.length}` : `${shown.length} of ${servers.length}`);
     const none = byId("none");
     none.hidden = shown.length > 0;
-    setText(none, servers.length ? `No server matches “${this.chosen.find}”.` : "The configuration names no servers.");
+    setText(none, servers.length ? `No server matches “${this.chosen.find}”.` : "No servers are configured.");
   }
 
   pin(url) {
@@ -229,10 +229,10 @@ class Table {
     this.changed();
   }
 
-  drawHeads() {
+  drawHeadings() {
     const { order, isUp } = this.chosen;
-    for (const [key, head] of this.heads) {
-      if (key === order || (key === "state" && order === "trouble")) {
+    for (const [key, head] of this.headings) {
+      if (key === order || (key === "state" && order === "problems")) {
         setAttribute(head, "aria-sort", isUp ? "ascending" : "descending");
       } else head.removeAttribute("aria-sort");
     }

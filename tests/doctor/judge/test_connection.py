@@ -1,4 +1,4 @@
-"""What a server's name, connection, certificate, clock and keep-alive mean."""
+"""Judgements of a server's name, connection, certificate, clock and keep-alive."""
 
 import pytest
 
@@ -31,14 +31,14 @@ def failed(step: Step, error: str, **fields):
             id="several-addresses",
         ),
         pytest.param(
-            "http://a", reach(connect=1.5), "ok", "near to connect_timeout (2.0s)", "",
+            "http://a", reach(connect=1.5), "ok", "close to connect_timeout (2.0s)", "",
             id="slow-connect",
         ),
         pytest.param(
-            "http://a", reach(status=503), "error", "/health answers 503", "log of vLLM", id="ill",
+            "http://a", reach(status=503), "error", "/health returns 503", "log of vLLM", id="ill",
         ),
         pytest.param(
-            "http://a", reach(status=401), "error", "/health answers 401", "", id="key-for-health",
+            "http://a", reach(status=401), "error", "/health returns 401", "", id="key-for-health",
         ),
         pytest.param(
             "http://a", failed(Step.NAME, "cannot connect: Name or service not known"), "error",
@@ -54,15 +54,15 @@ def failed(step: Step, error: str, **fields):
         ),
         pytest.param(
             HTTPS, failed(Step.TLS, "cannot connect: [SSL: WRONG_VERSION_NUMBER] wrong version"),
-            "error", "WRONG_VERSION", "it speaks no TLS: write http://gpu-1", id="no-tls",
+            "error", "WRONG_VERSION", "it does not support TLS: write http://gpu-1", id="no-tls",
         ),
         pytest.param(
-            "http://a", failed(Step.ANSWER, "no answer within 5 s"), "error",
-            "no answer within 5 s", "hangs", id="hangs",
+            "http://a", failed(Step.ANSWER, "no response within 5 s"), "error",
+            "no response within 5 s", "hangs", id="hangs",
         ),
         pytest.param(
             "http://a", failed(Step.ANSWER, "the response breaks HTTP", speaks_tls=True), "error",
-            "breaks HTTP", "it speaks TLS: write https://a", id="tls",
+            "breaks HTTP", "it expects TLS: write https://a", id="tls",
         ),
     ],
 )  # fmt: skip
@@ -79,12 +79,12 @@ def test_reach(url, measured, severity, words, remedy):
     [
         pytest.param(
             certificate(90),
-            ("ok", "TLSv1.3; its certificate by Our CA is valid until 2027-04-15", ""),
+            ("ok", "TLSv1.3; certificate issued by Our CA, valid until 2027-04-15", ""),
             id="fine",
         ),
         pytest.param(certificate(14.01), "ok", id="long-enough"),
         pytest.param(certificate(13.9), "warning", id="expires-soon"),
-        pytest.param(None, ("unknown", "its certificate cannot be read", ""), id="unread"),
+        pytest.param(None, ("unknown", "the certificate cannot be read", ""), id="unread"),
     ],
 )
 def test_tls(shown, expected):
@@ -92,7 +92,7 @@ def test_tls(shown, expected):
     assert found == expected if isinstance(expected, tuple) else found[0] == expected
 
 
-def test_tls_says_how_many_days():
+def test_tls_gives_the_remaining_days():
     found = one(judge_tls(facts(HTTPS, reach=reach(certificate=certificate(3)))))
     assert found[1].endswith("only 3 days")
 
@@ -111,18 +111,18 @@ def test_tls_says_how_many_days():
         pytest.param(judge_reach(facts(reach=None)), id="reach-left-out"),
     ],
 )
-def test_nothing_is_said_where_nothing_is_known(judged):
+def test_no_findings_without_facts(judged):
     assert judged == []
 
 
 @pytest.mark.parametrize(
     ("ahead", "severity", "words"),
     [
-        pytest.param(0.0, "ok", "as ours", id="same"),
-        pytest.param(4.9, "ok", "as ours", id="a-little"),
-        pytest.param(41.0, "warning", "41s ahead of ours", id="ahead"),
-        pytest.param(-7200.0, "warning", "2h behind ours", id="behind"),
-        pytest.param(None, "unknown", "it sends no Date", id="no-date"),
+        pytest.param(0.0, "ok", "same time as here", id="same"),
+        pytest.param(4.9, "ok", "same time as here", id="a-little"),
+        pytest.param(41.0, "warning", "41s ahead of the local clock", id="ahead"),
+        pytest.param(-7200.0, "warning", "2h behind the local clock", id="behind"),
+        pytest.param(None, "unknown", "no Date header in its response", id="no-date"),
     ],
 )
 def test_clock(ahead, severity, words):
@@ -150,14 +150,16 @@ def closed(after: float) -> KeepAlive:
             4, closed(0.5), "warning", "after 0.5 s", "pool_idle_timeout = 0.0", id="much-sooner"
         ),
         pytest.param(
-            4, closed(0.001), "warning", "keeps no connection", "allow keep-alive", id="none"
+            4, closed(0.001), "warning", "closes the connection after each response",
+            "enable keep-alive", id="none",
         ),
-        pytest.param(0, closed(0.001), "ok", "none is kept", "", id="pool-keeps-none"),
+        pytest.param(0, closed(0.001), "ok", "no connection is kept", "", id="pool-keeps-none"),
         pytest.param(4, KeepAlive(waited=6.0), "ok", "still open after 6.0 s", "", id="longer"),
         pytest.param(
-            600, KeepAlive(waited=60.0), "unknown", "longer than was waited", "", id="not-waited"
+            600, KeepAlive(waited=60.0), "unknown", "longer than this check waits", "",
+            id="not-waited",
         ),
-        pytest.param(4, KeepAlive(error="no answer within 5 s"), "unknown", "no answer", "",
+        pytest.param(4, KeepAlive(error="no response within 5 s"), "unknown", "no response", "",
                      id="not-measured"),
     ],
 )  # fmt: skip

@@ -7,7 +7,7 @@ from tests.support.judged import one, said
 
 
 def fleet(*models, aliases, entries=({}, {})):
-    """A configuration with aliases, and servers that list these models (None: not known)."""
+    """Return a configuration with aliases, and servers that list these models (None: unknown)."""
     config = facts(settings={"aliases": aliases}).config
     servers = [
         facts(f"http://gpu-{number}", entry=entry, models=Models(names=names))
@@ -22,25 +22,25 @@ def fleet(*models, aliases, entries=({}, {})):
         pytest.param(fleet(("a",), ("b",), aliases={}), [], id="no-aliases"),
         pytest.param(
             fleet(("a",), ("b",), aliases={"x": "a", "y": "b"}),
-            [("ok", "all 2 stand for models that are there")],
+            [("ok", "2 of 2 have a server with their model")],
             id="there",
         ),
         pytest.param(
             fleet(("a",), ("b",), aliases={"x": "a", "y": "z", "v": "w"}),
             [
-                ("error", "alias y stands for z, which no server has"),
-                ("error", "alias v stands for w, which no server has"),
+                ("error", "alias y: no server has its model z"),
+                ("error", "alias v: no server has its model w"),
             ],
             id="lost",
         ),
         pytest.param(
             fleet(("a",), None, aliases={"y": "z"}),
-            [("unknown", "the models of http://gpu-2 are not known, so it may have any")],
+            [("unknown", "the models of http://gpu-2 are unknown; it may have any")],
             id="a-server-may-have-it",
         ),
         pytest.param(
             fleet(("a",), None, aliases={"y": "z"}, entries=({}, {"models": ["z"]})),
-            [("ok", "all 1 stand for models that are there")],
+            [("ok", "1 of 1 have a server with their model")],
             id="pinned",
         ),
     ],
@@ -55,10 +55,10 @@ def test_aliases(arguments, expected):
         pytest.param(["1", "1"], ("ok", "all run 1"), id="alike"),
         pytest.param(
             ["1", "2", "1"],
-            ("warning", "servers differ: 1: http://gpu-0, http://gpu-2; 2: http://gpu-1"),
+            ("warning", "different versions: 1: http://gpu-0, http://gpu-2; 2: http://gpu-1"),
             id="skew",
         ),
-        pytest.param(["1", None], ("unknown", "http://gpu-1 tells none"), id="silent"),
+        pytest.param(["1", None], ("unknown", "not reported by http://gpu-1"), id="silent"),
     ],
 )
 def test_versions(versions, expected):
@@ -66,6 +66,6 @@ def test_versions(versions, expected):
     assert one(judge_versions(servers[0].config, servers))[:2] == expected
 
 
-def test_of_servers_that_are_not_there_no_version_is_missed():
+def test_unreachable_servers_need_no_version():
     gone = facts(version=None, reach=reach(step=Step.CONNECT, error="refused"))
     assert judge_versions(gone.config, [gone]) == []

@@ -1,4 +1,4 @@
-"""What a streamed generation and one that was given up mean."""
+"""Judgements of a streamed generation and of an aborted one."""
 
 import pytest
 
@@ -20,24 +20,27 @@ LOTS = stream(events_at=tuple(0.05 + 0.25 * (n // 8) for n in range(32)), ended_
         ),
         pytest.param(stream(32, 0.2, one_token=9.0), "ok", "streams", id="the-first-had-to-wait"),
         pytest.param(
-            HELD, "error", "does not stream: 32 events that took 800ms to make came within 0.3ms",
-            id="held-back",
+            HELD, "error",
+            "does not stream: 32 events that took 800ms to generate arrived within 0.3ms",
+            id="buffered",
         ),
-        pytest.param(LOTS, "warning", "in bursts: 32 events came in 4 lots, up to 250ms apart",
+        pytest.param(LOTS, "warning", "in bursts: 32 events arrived in 4 groups, up to 250ms apart",
                      id="bursts"),
         pytest.param(
             stream(events_at=tuple(0.05 + 0.04 * (n // 8) for n in range(32)), ended_at=0.2), "ok",
             "streams", id="an-engine-ahead-of-its-server",
         ),
-        pytest.param(stream(32, 0.00001), "unknown", "too fast to tell", id="too-fast"),
-        pytest.param(stream(3), "unknown", "only 3 events came: too few", id="few"),
-        pytest.param(stream(0), "error", "without a single event", id="no-event"),
+        pytest.param(stream(32, 0.00001), "unknown", "too fast to see", id="too-fast"),
+        pytest.param(stream(3), "unknown", "only 3 events arrived: too few", id="few"),
+        pytest.param(stream(0), "error", "without any event", id="no-event"),
         pytest.param(stream(32, 0.002), "ok", "streams", id="fast"),
         pytest.param(Stream(model="m", error="E", status=401), "unknown", "E", id="needs-a-key"),
         pytest.param(Stream(model="m", error="E", status=404), "unknown", "E", id="another-task"),
         pytest.param(Stream(model="m", error="E", status=503), "unknown", "E", id="full"),
         pytest.param(Stream(model="m", error="E", status=500), "error", "nothing: E", id="broken"),
-        pytest.param(Stream(model="m", error="no whole answer"), "error", "nothing: no", id="hung"),
+        pytest.param(
+            Stream(model="m", error="no complete response"), "error", "nothing: no", id="hung"
+        ),
     ],
 )  # fmt: skip
 def test_stream(shown, severity, words):
@@ -46,12 +49,12 @@ def test_stream(shown, severity, words):
     assert words in found[1]
 
 
-def test_a_server_that_is_behind_is_not_broken():
-    late = Stream(model="m", error="no whole answer within 30 s")
+def test_an_overloaded_server_is_a_warning():
+    late = Stream(model="m", error="no complete response within 30 s")
     found = one(judge_stream(facts(stream=late, metrics=metrics(running=16, waiting=40))))
     assert found[:2] == (
         "warning",
-        "no whole answer within 30 s; 40 requests wait there already",
+        "no complete response within 30 s; 40 requests are already waiting there",
     )
 
 
@@ -81,19 +84,19 @@ def test_is_held_back(shown, expected):
     [
         pytest.param(
             Abort(during=1, back_after=0.03, rest=4.0), "ok",
-            "stops 30ms after its client has gone", id="stops",
+            "stops 30ms after the disconnect", id="stops",
         ),
         pytest.param(
             Abort(before=3, during=4, back_after=0.03, rest=4.0), "ok",
-            "gone; requests of others there: 3", id="among-others",
+            "disconnect; requests of other clients: 3", id="among-others",
         ),
         pytest.param(
             Abort(during=1, back_after=None, waited=3.0, rest=9.0), "error",
-            "goes on 3.0s after its client has gone", id="goes-on",
+            "still generates 3.0s after the disconnect", id="goes-on",
         ),
         pytest.param(
-            Abort(during=1, back_after=1.9, waited=1.9, rest=2.0), "error", "to its own end, 1.9s",
-            id="its-own-end",
+            Abort(during=1, back_after=1.9, waited=1.9, rest=2.0), "error",
+            "generated to the end, 1.9s", id="its-own-end",
         ),
         pytest.param(
             Abort(during=1, back_after=1.3, waited=1.3, rest=9.0), "warning", "stops only 1.3s",
@@ -105,7 +108,7 @@ def test_is_held_back(shown, expected):
         ),
         pytest.param(
             Abort(before=3, during=4, back_after=None, waited=3.0, rest=9.0), "unknown",
-            "could not be told", id="others-may-have-come",
+            "cannot be determined", id="others-may-have-come",
         ),
         pytest.param(
             Abort(during=1, back_after=0.03, rest=0.2), "unknown",
@@ -113,9 +116,9 @@ def test_is_held_back(shown, expected):
         ),
         pytest.param(
             Abort(before=2, during=2, back_after=0.0, rest=4.0), "unknown",
-            "never counted our request (2 in hand)", id="not-seen",
+            "never counted the test request (2 in progress)", id="not-seen",
         ),
-        pytest.param(Abort(error="no event"), "unknown", "not be tried: no event", id="failed"),
+        pytest.param(Abort(error="no event"), "unknown", "not tested: no event", id="failed"),
     ],
 )  # fmt: skip
 def test_abort(abort, severity, words):
@@ -124,6 +127,6 @@ def test_abort(abort, severity, words):
     assert words in found[1]
 
 
-def test_nothing_is_said_where_nothing_was_tried():
+def test_no_findings_without_measurements():
     untried = facts(stream=None, abort=None)
     assert judge_stream(untried) == judge_abort(untried) == []

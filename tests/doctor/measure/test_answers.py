@@ -1,4 +1,4 @@
-"""What servers say when they are asked, and what is made of wrong answers."""
+"""Measurements of version, models and metrics, with valid and invalid responses."""
 
 import contextlib
 import json
@@ -29,7 +29,7 @@ def answer(body: bytes, status: int = 200) -> bytes:
 
 @contextlib.asynccontextmanager
 async def asked(measure, reply: bytes, **options):
-    """The facts after a measurement of a server that always answers the same."""
+    """Return the facts measured of a server that always sends the same response."""
     async with scripted(replies(reply)) as server:
         yield await measured(measure, server.url, **options)
 
@@ -60,7 +60,7 @@ async def test_models():
 @pytest.mark.parametrize(
     ("reply", "status", "error"),
     [
-        pytest.param(NOT_FOUND, 404, "/v1/models answered 404", id="not-found"),
+        pytest.param(NOT_FOUND, 404, "/v1/models returned 404", id="not-found"),
         pytest.param(answer(b"{}"), 200, "no list of models: ", id="another-object"),
         pytest.param(NO_HTTP, None, "the response breaks HTTP", id="no-http"),
     ],
@@ -72,7 +72,7 @@ async def test_no_models(reply, status, error):
         assert facts.models.error.startswith(error)
 
 
-async def test_lengths_that_are_not_told():
+async def test_unreported_context_lengths():
     body = json.dumps({"data": [{"id": "a"}, {"id": "b", "max_model_len": "x"}]}).encode()
     async with asked(measure_models, answer(body)) as facts:
         assert facts.models == Models(status=200, names=("a", "b"))
@@ -120,7 +120,7 @@ async def test_metrics():
 @pytest.mark.parametrize(
     ("reply", "error", "names"),
     [
-        pytest.param(NOT_FOUND, "/metrics answers 404", (), id="not-found"),
+        pytest.param(NOT_FOUND, "/metrics returns 404", (), id="not-found"),
         pytest.param(answer(b""), "the metrics are empty", (), id="empty"),
         pytest.param(
             answer(b'go_x 7\nvllm:num_requests_waiting{a="b"} 1\n'),
@@ -130,7 +130,7 @@ async def test_metrics():
         ),
     ],
 )
-async def test_metrics_of_something_else(reply, error, names):
+async def test_metrics_of_another_program(reply, error, names):
     async with asked(measure_metrics, reply) as facts:
         assert facts.metrics.load is None
         assert (facts.metrics.error, facts.metrics.names) == (error, names)
@@ -152,8 +152,8 @@ ALL = b"".join(
 @pytest.mark.parametrize(
     ("reply", "error"),
     [
-        pytest.param(NOT_FOUND, "the answer is 404", id="not-found"),
-        pytest.param(answer(b"\n" + ALL), "the names are ignored", id="ignored"),
+        pytest.param(NOT_FOUND, "it returns 404", id="not-found"),
+        pytest.param(answer(b"\n" + ALL), "the filter is ignored", id="ignored"),
         pytest.param(answer(b""), "the metrics are empty", id="several-api-servers"),
     ],
 )
@@ -166,6 +166,6 @@ async def test_not_filtered(reply, error):
     ("measure", "field"),
     [(measure_models, "models"), (measure_metrics, "metrics"), (measure_filtered, "filtered")],
 )
-async def test_one_that_has_gone_meanwhile(measure, field):
+async def test_a_server_that_has_stopped_meanwhile(measure, field):
     facts = await measured(measure, GONE % free_port())
     assert getattr(facts, field).error == "cannot connect: Connection refused"

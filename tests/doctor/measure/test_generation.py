@@ -1,4 +1,4 @@
-"""Streams and their ends, of servers that do as they should and of those behind bad proxies."""
+"""Streams and aborts, of correct servers and of servers behind bad proxies."""
 
 import asyncio
 import gzip
@@ -44,7 +44,7 @@ async def test_a_stream():
 
 
 async def test_held_back():
-    """It is tried three times before it is said."""
+    """It is measured three times before it is reported."""
     async with standin(token_interval=0.03) as server:
         async with scripted(meddler(server.port)) as proxy:
             found = await streamed(proxy.url)
@@ -53,11 +53,11 @@ async def test_held_back():
     assert one(judge_stream(found))[0] == "error"
 
 
-async def test_held_back_by_packing():
-    """As nginx does with `gzip on`, and only of clients that take gzip: most do."""
+async def test_held_back_by_compression():
+    """Nginx with `gzip on` does this for clients that accept gzip, which most do."""
     async with standin(token_interval=0.03) as server:
 
-        async def packing(reader, writer):
+        async def compressing(reader, writer):
             head, body = await read_request(reader)
             assert b"accept-encoding: gzip\r\n" in head.lower()
             theirs, ours = await asyncio.open_connection("127.0.0.1", server.port)
@@ -68,13 +68,13 @@ async def test_held_back_by_packing():
             fields = b"Content-Encoding: gzip\r\nContent-Length: %d\r\n" % len(packed)
             writer.write(b"HTTP/1.1 200 OK\r\n%b\r\n%b" % (fields, packed))
 
-        async with scripted(packing) as proxy:
+        async with scripted(compressing) as proxy:
             found = await streamed(proxy.url)
     assert len(found.stream.events_at) == STREAM_TOKENS
     assert one(judge_stream(found))[0] == "error"
 
 
-async def test_in_lots():
+async def test_in_bursts():
     async with standin(token_interval=0.03) as server:
         async with scripted(meddler(server.port, lot=2000)) as proxy:
             found = await streamed(proxy.url)
@@ -84,7 +84,7 @@ async def test_in_lots():
     assert "in bursts" in words
 
 
-async def test_too_fast_to_tell():
+async def test_too_fast_to_see():
     async with standin() as server:
         found = await streamed(server.url)
     assert one(judge_stream(found))[0] == "unknown"
@@ -99,7 +99,7 @@ async def test_too_fast_to_tell():
 async def test_refused(models, status):
     async with standin() as server:
         found = await streamed(server.url, models=models)
-    assert (found.stream.status, found.stream.error) == (status, "/v1/completions answers 404")
+    assert (found.stream.status, found.stream.error) == (status, "/v1/completions returns 404")
 
 
 async def test_a_full_server():
@@ -113,11 +113,11 @@ async def test_one_that_hangs(monkeypatch):
     monkeypatch.setattr(generation, "GENERATION_TIMEOUT", 0.1)
     async with scripted(silent) as server:
         found = await streamed(server.url)
-    assert found.stream.error == "no whole answer within 0.1 s"
+    assert found.stream.error == "no complete response within 0.1 s"
     assert one(judge_stream(found))[0] == "error"
 
 
-async def test_one_that_breaks_off():
+async def test_a_truncated_stream():
     half = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nda"
 
     async def handler(reader, writer):
@@ -129,18 +129,18 @@ async def test_one_that_breaks_off():
     assert found.stream.error.startswith("the response breaks HTTP")
 
 
-async def test_one_without_events():
+async def test_a_stream_without_events():
     body = b'{"choices": []}'
     reply = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
     async with scripted(replies(reply)) as server:
         found = await streamed(server.url)
     assert one(judge_stream(found))[:2] == (
         "error",
-        "a streamed request was answered 200 without a single event",
+        "the response to a streamed request was 200 without any event",
     )
 
 
-async def test_one_that_has_gone():
+async def test_a_server_that_has_stopped():
     found = await streamed(f"http://127.0.0.1:{free_port()}")
     assert found.stream.error == "cannot connect: Connection refused"
 
@@ -168,7 +168,7 @@ async def test_not_tried(known):
         pytest.param(None, None, None, id="unknown"),
     ],
 )
-def test_which_model_is_asked_for(pinned, listed, expected):
+def test_requested_model(pinned, listed, expected):
     entry = {} if pinned is None else {"models": pinned}
     assert model_to_ask(facts(entry=entry, models=Models(names=listed))) == expected
 
@@ -178,7 +178,7 @@ async def given_up(url: str, **known):
     return await measured(measure_abort, url, **{"stream": shown, **known})
 
 
-async def test_an_abort_that_stops():
+async def test_an_abort_that_stops_generation():
     async with standin(token_interval=0.01) as server:
         found = await given_up(server.url)
         await until(lambda: server.counters.aborted == 1)
@@ -189,19 +189,19 @@ async def test_an_abort_that_stops():
     assert one(judge_abort(found))[0] == "ok"
 
 
-async def test_an_abort_that_nobody_hears():
+async def test_an_abort_that_is_not_forwarded():
     async with standin(token_interval=0.01) as server:
         async with scripted(meddler(server.port, lot=1)) as proxy:
             found = await given_up(proxy.url)
     assert (found.abort.before, found.abort.during, found.abort.back_after) == (0, 1, None)
     severity, words, _ = one(judge_abort(found))
     assert 3.0 <= found.abort.waited < 5.0
-    words_for_it = f"goes on {found.abort.waited:.1f}s after its client has gone"
+    words_for_it = f"still generates {found.abort.waited:.1f}s after the disconnect"
     assert (severity, words) == ("error", words_for_it)
 
 
-async def test_an_abort_of_what_is_held_back():
-    """Its reply has not begun when its client goes."""
+async def test_an_abort_of_a_buffered_response():
+    """The response has not started when the client disconnects."""
     async with standin(token_interval=0.01) as server:
         async with scripted(meddler(server.port)) as proxy:
             found = await given_up(proxy.url)
@@ -209,10 +209,10 @@ async def test_an_abort_of_what_is_held_back():
     assert one(judge_abort(found))[0] == "error"
 
 
-async def test_an_abort_that_is_refused():
+async def test_an_abort_that_is_rejected():
     async with standin(max_queued=0) as server:
         found = await given_up(server.url)
-    assert found.abort.error == "/v1/completions answers 503"
+    assert found.abort.error == "/v1/completions returns 503"
 
 
 async def test_an_abort_among_others():
@@ -224,11 +224,11 @@ async def test_an_abort_among_others():
     assert (found.abort.before, found.abort.during) == (1, 2)
     severity, words, _ = one(judge_abort(found))
     assert severity == "ok"
-    assert words.endswith("requests of others there: 1")
+    assert words.endswith("requests of other clients: 1")
 
 
 async def test_an_abort_that_is_not_counted(monkeypatch):
-    """The metrics are those of another server, as behind a balancer."""
+    """The metrics are those of another server, as behind a load balancer."""
     monkeypatch.setattr(generation, "SEEN_WITHIN", 0.1)
     async with standin(token_interval=0.01) as busy, standin() as idle:
 
@@ -245,7 +245,7 @@ async def test_an_abort_that_is_not_counted(monkeypatch):
 
 
 class _Again:
-    """A reader whose head was read already."""
+    """A reader whose headers were already read."""
 
     def __init__(self, head, reader):
         self._head = head
@@ -261,7 +261,7 @@ async def test_without_metrics_an_abort_cannot_be_seen():
     assert found.abort.error == "/metrics answered 404"
 
 
-async def test_without_a_stream_none_is_given_up():
+async def test_without_a_stream_none_is_aborted():
     async with standin() as server:
         for shown in (None, stream(error="refused")):
             assert (await given_up(server.url, stream=shown)).abort is None

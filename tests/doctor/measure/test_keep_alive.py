@@ -31,7 +31,7 @@ async def test_closed_at_once():
         assert (await keep_alive(server.url)).closed_after < 4
 
 
-async def test_kept_longer_than_matters(monkeypatch):
+async def test_kept_longer_than_relevant(monkeypatch):
     monkeypatch.setattr(module, "VLLM_KEEP_ALIVE", 0.1)
     monkeypatch.setattr(module, "MARGIN", 0.2)
     async with standin(keep_alive=60) as server:
@@ -43,7 +43,7 @@ async def test_kept_longer_than_matters(monkeypatch):
 @pytest.mark.parametrize(
     ("ours", "expected"), [(4.0, 6.0), (0.0, 6.0), (30.0, 31.0), (3600.0, 60.0)]
 )
-def test_how_long_is_waited(ours, expected):
+def test_idle_wait(ours, expected):
     assert idle_wait(ours) == expected
 
 
@@ -52,4 +52,4 @@ async def test_not_measured(monkeypatch):
     gone = await keep_alive(f"http://127.0.0.1:{free_port()}")
     assert gone.error == "cannot connect: Connection refused"
     async with scripted(replies()) as server:
-        assert (await keep_alive(server.url)).error == "no answer within 0.1 s"
+        assert (await keep_alive(server.url)).error == "no response within 0.1 s"

@@ -38,7 +38,7 @@ def test_sizes(text, expected):
     assert kv_cache(text) == expected
 
 
-def test_what_real_vllm_says():
+def test_metrics_of_real_vllm():
     body = (DIRECTORY / "get_metrics_idle.res").read_bytes().partition(b"\r\n\r\n")[2]
     found = kv_cache(body)
     told = re.search(rb'kv_cache_size_tokens="(\d+)"', body)

@@ -1,4 +1,4 @@
-"""The first request to real sockets, and how far it comes where something is wrong."""
+"""The first request to real sockets, and the step at which it fails."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -33,7 +33,7 @@ async def test_a_good_server():
     assert found.certificate is None
 
 
-async def test_one_that_is_ill():
+async def test_an_unhealthy_server():
     async with standin(healthy=False) as server:
         assert (await reach(server.url)).status == 503
 
@@ -70,15 +70,15 @@ def impatient_fixture(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def no_handshake_fixture(monkeypatch):
-    """Scripted servers shake no hands, and need not be waited for."""
+    """Scripted servers do not support TLS, and need not be waited for."""
     monkeypatch.setattr(module, "HANDSHAKE_TIMEOUT", 0.3)
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_one_that_hangs():
+async def test_a_server_that_hangs():
     async with scripted(silent) as server:
         found = await reach(server.url)
-    assert (found.step, found.error) == (Step.ANSWER, "no answer within 0.2 s")
+    assert (found.step, found.error) == (Step.ANSWER, "no response within 0.2 s")
     assert found.connect is not None
     assert not found.speaks_tls
 
@@ -110,22 +110,22 @@ async def test_broken_replies(reply, error):
 
 
 @pytest.mark.parametrize("ahead", [-3600.0, -60.0, 60.0, 86_400.0])
-async def test_another_time(ahead):
+async def test_a_different_clock(ahead):
     async with scripted(healthy(ahead=ahead)) as server:
         found = await reach(server.url)
     assert abs(found.clock_ahead - ahead) <= 2.0
 
 
 @pytest.mark.parametrize("ahead", [-1.0, 0.0, 1.0])
-async def test_about_the_same_time(ahead):
-    """A Date is told in whole seconds; what they hide is no skew."""
+async def test_nearly_the_same_clock(ahead):
+    """A Date has whole seconds; a fraction is no clock skew."""
     async with scripted(healthy(ahead=ahead)) as server:
         found = await reach(server.url)
     assert abs(found.clock_ahead) <= CLOCK_TOLERANCE
 
 
 @pytest.mark.parametrize("date", [b"", b"Date: yesterday\r\n", b"Date: \xff\r\n"])
-async def test_no_date_that_can_be_read(date):
+async def test_an_invalid_date(date):
     async with scripted(
         replies(b"HTTP/1.1 200 OK\r\n%bContent-Length: 0\r\n\r\n" % date)
     ) as server:

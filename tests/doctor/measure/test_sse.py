@@ -28,8 +28,8 @@ def test_events(pieces, expected):
 
 
 @given(st.lists(st.sampled_from([b"a", b"{}", b"[DONE", b"data:"]), max_size=8), st.data())
-def test_however_it_is_cut(texts, data):
-    """Each event is counted once, in the piece that ends it."""
+def test_any_split(texts, data):
+    """Each event is counted once, in the chunk that completes it."""
     whole = b"".join(b"data: %b\n\n" % text for text in texts)
     cuts = sorted(data.draw(st.sets(st.integers(0, len(whole)), max_size=6)) | {0, len(whole)})
     pieces = [(float(b), whole[a:b]) for a, b in pairwise(cuts)]

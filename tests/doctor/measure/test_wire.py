@@ -23,7 +23,7 @@ async def wire_to(url: str):
             yield wire
 
 
-async def test_pieces_come_as_they_arrive():
+async def test_chunks_are_yielded_as_they_arrive():
     go_on = asyncio.Event()
 
     async def handler(reader, writer):
@@ -57,7 +57,7 @@ async def test_a_body_is_sent():
     assert b"Content-Type: application/json\r\nContent-Length: 8\r\n" in head
 
 
-async def test_informational_heads_are_passed_over():
+async def test_informational_responses_are_skipped():
     async with scripted(replies(b"HTTP/1.1 103 Hints\r\n\r\n", OK + b"abcd")) as server:
         async with wire_to(server.url) as wire:
             assert (await wire.ask("GET", "/", FIELDS)).status_code == 200
@@ -90,12 +90,12 @@ async def test_gzip(flushed):
     assert pieces == ([b"ab", b"cd"] if flushed else [b"abcd"])
 
 
-async def test_it_sees_when_the_server_closes():
+async def test_wait_closed():
     async with standin(keep_alive=0.1) as server, wire_to(server.url) as wire:
         await wire.ask("GET", "/health", FIELDS)
         async for _ in wire.body():
             pass
-        await wire.closed()
+        await wire.wait_closed()
         assert server.counters.connections_open == 0
 
 
@@ -110,21 +110,21 @@ async def test_a_reset_is_a_close():
     async with scripted(handler) as server, wire_to(server.url) as wire:
         await wire.ask("GET", "/", FIELDS)
         wire._writer.write(b"x")
-        await wire.closed()
+        await wire.wait_closed()
 
 
 @pytest.mark.parametrize(
     ("reply", "reason"),
     [
-        pytest.param(b"", "^the connection was closed without an answer$", id="nothing"),
-        pytest.param(b"HTTP/1.1 20", "breaks HTTP", id="half-a-head"),
-        pytest.param(OK + b"abc", "breaks HTTP", id="half-a-body"),
+        pytest.param(b"", "^the connection was closed without a response$", id="nothing"),
+        pytest.param(b"HTTP/1.1 20", "invalid HTTP response", id="half-a-head"),
+        pytest.param(OK + b"abc", "invalid HTTP response", id="half-a-body"),
         pytest.param(
             b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nab",
-            "no gzip",
+            "not valid gzip",
             id="no-gzip",
         ),
-        pytest.param(b"\x15\x03\x01\x00\x02\x02\x46", "breaks HTTP", id="tls"),
+        pytest.param(b"\x15\x03\x01\x00\x02\x02\x46", "invalid HTTP response", id="tls"),
     ],
 )
 async def test_broken_replies(reply, reason):

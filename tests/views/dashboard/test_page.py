@@ -1,4 +1,4 @@
-"""The page as it is put together; what it does is tested in a browser (tests/e2e)."""
+"""The assembled page; its behaviour is tested in a browser (tests/e2e)."""
 
 import hashlib
 import re
@@ -28,12 +28,12 @@ def between(start: str, end: str) -> str:
         pytest.param("style-src", between("<style>", "</style>"), id="style"),
     ],
 )
-def test_the_policy_names_what_is_in_the_page_by_its_hash(directive, text):
+def test_the_policy_allows_script_and_style_by_their_hashes(directive, text):
     digest = b64encode(hashlib.sha256(text.encode()).digest()).decode()
     assert POLICY[directive] == f"'sha256-{digest}'"
 
 
-def test_all_parts_are_in_it():
+def test_it_contains_all_parts():
     for name in ("page.css", *SCRIPTS):
         assert (FOLDER / name).read_text() in TEXT
     assert {path.name for path in FOLDER.glob("*.js")} == set(SCRIPTS)
@@ -41,14 +41,14 @@ def test_all_parts_are_in_it():
     assert "/* scripts */" not in TEXT
 
 
-def test_it_names_no_other_place():
-    """All that looks like one are names of languages."""
+def test_it_refers_to_no_other_host():
+    """The only URLs in it are XML namespaces."""
     found = set(re.findall(r"https?://[^\s'\"`]+", TEXT))
     assert found == {"http://www.w3.org/2000/svg"}
     assert not re.search(r"\bon\w+=|\bstyle=|innerHTML|insertAdjacentHTML|document\.write", TEXT)
 
 
-def test_it_is_the_same_whatever_there_is_to_show():
+def test_it_does_not_depend_on_the_view():
     assert dashboard(example_view()) is PAGE
     assert FIELDS[b"etag"].startswith(b'"')
-    assert len(PAGE.body) < 64_000, "it is to be small"
+    assert len(PAGE.body) < 64_000, "it must stay small"

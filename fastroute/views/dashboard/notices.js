@@ -1,20 +1,20 @@
-// What to look at, in words, the gravest first: the same as the monitor says above its servers.
+// Problems in words, the most severe first: the same as the monitor shows above its servers.
 
-const TROUBLE = { down: 4, cooling: 2, trial: 1, draining: 1 };
-const OUTLIER_TROUBLE = 3;
+const SEVERITY = { down: 4, cooling: 2, trial: 1, draining: 1 };
+const OUTLIER_SEVERITY = 3;
 const MOST_NAMES = 8;
 const MOST_NOTICES = 8;
-const SETTLING_SECONDS = 5; // Then a server has told its load, or has trouble.
+const SETTLING_SECONDS = 5; // After this, a server without a successful scrape has a problem.
 
-/** How much of a trouble a server is; 0 is none. */
-function troubleOf(server) {
-  return Math.max(TROUBLE[server.status] || 0, server.outlier === null ? 0 : OUTLIER_TROUBLE);
+/** Return the severity of a server's problem; 0 for none. */
+function severityOf(server) {
+  return Math.max(SEVERITY[server.status] || 0, server.outlier === null ? 0 : OUTLIER_SEVERITY);
 }
 
 /**
- * Notices: {kind, mark, who, text, about}. `about` says the same without what changes each second.
- * @param report As /load-stats gives it.
- * @param unrouted Requests a second that no server could be found for.
+ * Return notices: {kind, mark, who, text, about}. `about` is the text without what changes each second.
+ * @param report The report of /load-stats.
+ * @param unrouted Requests per second for which no server was available.
  */
 function notices(report, unrouted) {
   const { summary, servers } = report;
@@ -22,8 +22,7 @@ function notices(report, unrouted) {
   const add = (kind, mark, who, text, about = text) =>
     found.push({ kind, mark, who, text, about: `${who} ${about}` });
   if (unrouted > 0) {
-    add("alarm", "✕", "No server:", `${count(unrouted)} requests/s find no usable server`,
-      "requests find no usable server");
+    add("alarm", "✕", "No usable server:", `${count(unrouted)} requests/s rejected`, "requests rejected");
   }
   for (const [reason, down] of downByReason(servers)) {
     const [first] = down;
@@ -36,23 +35,23 @@ function notices(report, unrouted) {
   const silent = servers.filter((each) => each.scrape_age_seconds === null &&
     each.status !== "down" && each.state_age_seconds > SETTLING_SECONDS);
   if (silent.length) {
-    add("warning", "▲", plural(silent.length, "server"), `never told the load yet: ${namesOf(silent)}`);
+    add("warning", "▲", plural(silent.length, "server"), `without a successful scrape: ${namesOf(silent)}`);
   }
   for (const server of servers) {
     if (server.outlier !== null) {
-      add("warning", "▲", server.name, server.outlier, "stands out");
+      add("warning", "▲", server.name, server.outlier, "is an outlier");
     }
   }
   if (summary.config.error !== null) {
-    add("warning", "▲", "Configuration not in force:", summary.config.error);
+    add("warning", "▲", "Configuration not applied:", summary.config.error);
   }
   if (summary.workers.some((worker) => worker.draining)) {
-    add("warning", "▲", "fastroute", "is draining: it takes no new clients");
+    add("warning", "▲", "fastroute", "is draining: it accepts no new clients");
   }
-  if (!found.length) found.push(calm(summary));
+  if (!found.length) found.push(noProblems(summary));
   if (found.length > MOST_NOTICES) {
     const left = found.splice(MOST_NOTICES - 1).length;
-    add("warning", "▲", `And ${left} more:`, "the servers in trouble come first in the table");
+    add("warning", "▲", `And ${left} more:`, "servers with problems come first in the table");
   }
   return found;
 }
@@ -62,20 +61,20 @@ function namesOf(servers) {
   return servers.length > MOST_NAMES ? `${names} and ${servers.length - MOST_NAMES} more` : names;
 }
 
-function calm({ healthy_servers: usable, total_servers: total }) {
+function noProblems({ healthy_servers: usable, total_servers: total }) {
   if (!total) {
-    const text = "the configuration names none";
+    const text = "none are configured";
     return { kind: "warning", mark: "▲", who: "No servers:", text, about: text };
   }
-  const text = total === 1 ? "the server is usable" : `${usable} of ${total} servers are usable, and none stands out`;
-  return { kind: "calm", mark: "✓", who: "All is well:", text, about: "All is well" };
+  const text = total === 1 ? "the server is usable" : `${usable} of ${total} servers are usable, no outliers`;
+  return { kind: "calm", mark: "✓", who: "No problems:", text, about: "No problems" };
 }
 
 function downByReason(servers) {
   const byReason = new Map();
   for (const server of servers) {
     if (server.status !== "down") continue;
-    const reason = server.state_reason || "the reason is not known yet";
+    const reason = server.state_reason || "reason not known yet";
     byReason.set(reason, [...(byReason.get(reason) || []), server]);
   }
   return byReason;
@@ -100,7 +99,7 @@ class Notices {
       setText(item.lastChild.firstChild, who);
       setText(item.lastChild.lastChild, ` ${text}`);
     });
-    // Read aloud when it changes, not each second.
+    // Announced by screen readers only when it changes, not each second.
     setText(this.announced, found.map(({ about }) => about).join(". "));
   }
 }

@@ -1,15 +1,15 @@
-// Numbers and times in few characters, as the monitor writes them (fastroute/wording.py).
+// Short forms of numbers and times, the same as in the monitor (fastroute/wording.py).
 
 const UNKNOWN = "–";
-const NBSP = "\u00a0"; // Between number and unit, so that they stay in one line.
+const NBSP = "\u00a0"; // Between number and unit, so that they stay on one line.
 const WARN_SHARE = 0.7;
 const ALARM_SHARE = 0.9;
 const SIZES = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
 
-/** As Python writes it: toFixed takes the greater of two that are as near, Python the even one. */
+/** Round as Python does: of two values that are equally near, toFixed takes the greater, Python the even one. */
 function fixed(number, digits) {
   const text = number.toFixed(digits);
-  // Binary fractions lie in the middle only where this is odd. It is exact.
+  // A binary fraction is exactly in the middle only if this is odd. The calculation is exact.
   const isBetween = (number * 2 ** (digits + 1)) % 2 === 1;
   return isBetween && text.slice(-1) % 2 === 1 ? (number - 0.5 / 10 ** digits).toFixed(digits) : text;
 }
@@ -26,7 +26,7 @@ function count(number) {
   return Number.isInteger(number) || number >= 9.95 ? fixed(number, 0) : fixed(number, 1);
 }
 
-/** A share, of which 1 is all. */
+/** Write a share (1 is 100 %). */
 function percent(share) {
   return share === null || share === undefined ? UNKNOWN : `${fixed(100 * share, 0)}${NBSP}%`;
 }
@@ -44,7 +44,7 @@ function seconds(duration) {
   return `${fixed(duration / 86400, 0)}${NBSP}d`;
 }
 
-/** A moment, in milliseconds since 1970, as the clock on the wall says it. */
+/** Write a time (milliseconds since 1970) as local time of day. */
 function timeOfDay(moment) {
   const at = new Date(moment);
   return [at.getHours(), at.getMinutes(), at.getSeconds()]
@@ -52,13 +52,13 @@ function timeOfDay(moment) {
     .join(":");
 }
 
-/** "" below 70 %, "warn" up to 90 %, "bad" from there on. */
+/** Return "" below 70 %, "warn" from 70 %, "bad" from 90 %. */
 function level(share) {
   if (share === null || share === undefined || share < WARN_SHARE) return "";
   return share < ALARM_SHARE ? "warn" : "bad";
 }
 
-/** What says the same to those who see no colours. */
+/** Marks with the same meaning as the colours, for users who cannot see them. */
 const LEVEL_MARK = { "": "", warn: `${NBSP}!`, bad: `${NBSP}!!` };
 
 function plural(number, noun) {
