@@ -1,4 +1,4 @@
-"""What all tests share: the loop that ships, and a router whose counts must end at 0."""
+"""Shared by all tests: the product's event loop, and a router whose gauges must end at 0."""
 
 import contextlib
 import gc
@@ -15,22 +15,22 @@ def pytest_asyncio_loop_factories(config, item):
 
 
 def pytest_collection_finish():
-    """What there is before the first test is no test's: the collector need not look at it again.
+    """Exclude objects that exist before the first test from garbage collection.
 
-    Those are some 300,000 objects, and end-to-end tests look at all that are left, each for itself.
+    These are some 300,000 objects, and each end-to-end test examines all remaining ones.
     """
     gc.collect()
     gc.freeze()
 
 
 def pytest_sessionfinish():
-    """What plugins do at the end may ask the collector who refers to what."""
+    """Undo this, because plugins may inspect references at the end."""
     gc.unfreeze()
 
 
 @pytest.fixture
 async def start_router():
-    """Start routers in this process; at the end each has nothing in flight and no client."""
+    """Start routers in this process; at the end each must have no requests and no clients."""
     async with contextlib.AsyncExitStack() as stack:
 
         async def start(*urls: str, capacity: int = 8, workers: int = 1, **settings) -> Router:

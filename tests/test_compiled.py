@@ -1,4 +1,4 @@
-"""Whether the hot path is compiled, as a run of the tests says it is (`make test-compiled`)."""
+"""Check that the hot path is compiled in a run of the tests (`make test-compiled`)."""
 
 import importlib
 import os
@@ -20,7 +20,7 @@ def test_modules_are_what_the_run_says(name):
 
 
 def test_processes_are_what_the_run_says(tmp_path):
-    """Not only the tests' own process: routers are started from other directories, too."""
+    """Also outside the tests' own process: routers are started from other directories, too."""
     code = "import fastroute.proxy.exchange; print(fastroute.proxy.exchange.__file__)"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)

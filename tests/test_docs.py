@@ -1,6 +1,6 @@
-"""The README, CONTRIBUTING and docs/: commands run, settings parse, links lead somewhere.
+"""The README, CONTRIBUTING and docs/: commands run, settings are valid, links have targets.
 
-Each command of a `console` or `sh` block is run, or stands in `NOT_RUN` with the reason.
+Each command of a `console` or `sh` block is run, or is listed in `NOT_RUN` with the reason.
 """
 
 import contextlib
@@ -77,14 +77,14 @@ MAKE = {
 
 @dataclass
 class Place:
-    """Three stand-ins and a router, under the names that the pages give them."""
+    """Run three stand-ins and a router, with the names used in the pages."""
 
     folder: Path
     servers: list[StandInProcess]
     router: RunningCommand | None = None
 
     def here(self, text: str) -> str:
-        """What a page says, with the addresses and the model of this place."""
+        """Return a page's text with local addresses and the local model."""
         for number, server in enumerate(self.servers, 1):
             text = text.replace(f"gpu-{number}:8000", f"{server.host}:{server.port}")
         if self.router:
@@ -131,7 +131,7 @@ def test_command(command, place):
 
 @pytest.mark.parametrize("command", STARTS)
 def test_start(command, place, tmp_path):
-    """It routes to the servers that it is told of."""
+    """It routes to the given servers."""
     (tmp_path / "servers.toml").write_text((place.folder / "servers.toml").read_text())
     arguments = shlex.split(place.here(command))[1:]
     with running(tmp_path, *arguments, "--port", "0", cwd=tmp_path) as router:
@@ -186,7 +186,7 @@ def test_links_lead_somewhere(page):
 
 
 def anchors(text: str) -> set[str]:
-    """What GitHub makes of headings."""
+    """Return GitHub's anchors of headings."""
     heads = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
 

@@ -33,7 +33,7 @@ SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 SAID = {"pure": "pure Python", "compiled": "compiled"}
 NO_COMPILER = {"CC": "/bin/false"}
 pytestmark = pytest.mark.timeout(600)
-"""The first that asks for the compiled wheel waits for a minute's work of the compiler."""
+"""Allow time for the first test to compile the wheel, about a minute."""
 
 
 @pytest.fixture(name="sdist", scope="module")
@@ -43,7 +43,7 @@ def sdist_fixture(tmp_path_factory):
 
 @pytest.fixture(name="source", scope="module")
 def source_fixture(sdist, tmp_path_factory):
-    """What is in the source distribution, and nothing else that our folder has."""
+    """The contents of the source distribution, without other files of the working directory."""
     return unpacked(sdist, tmp_path_factory.mktemp("source"))
 
 
@@ -54,7 +54,7 @@ def pure_fixture(tmp_path_factory):
 
 @pytest.fixture(name="compiled", scope="module")
 def compiled_fixture(source, tmp_path_factory):
-    """Compiled in haste: as it is shipped, `make test-packages` builds it."""
+    """A wheel compiled without optimisation; `make test-packages` builds the shipped one."""
     require_compiler()
     target = tmp_path_factory.mktemp("compiled")
     return Wheel(build(source, target, "wheel", CFLAGS="-O0", **COMPILED))
@@ -107,7 +107,7 @@ class TestWheel:
         metadata = email.message_from_string(wheel.text("METADATA"))
         assert (metadata["Name"], metadata["Version"]) == ("fastroute", __version__)
         assert metadata["Requires-Python"] == ">=3.11"
-        # What only developers need is not asked of users.
+        # Development dependencies are not installed for users.
         needs = {re.match(r"[\w-]+", each)[0] for each in metadata.get_all("Requires-Dist")}
         assert "uvloop" in needs
         assert not needs & {"pytest", "mypy", "ruff", "hatchling", "cython", "setuptools"}
@@ -168,7 +168,7 @@ class TestWithoutACompiler:
 
 
 def install(wheel: Wheel, name: str, folder: Path) -> Installed:
-    """Install the wheel into a new environment, as far as that goes without a network."""
+    """Install the wheel into a new environment, without network access."""
     installed = clean_environment(name, folder)
     pip_install(installed, "--no-index", "--no-deps", "--no-compile", str(wheel.path))
     return installed
@@ -176,9 +176,9 @@ def install(wheel: Wheel, name: str, folder: Path) -> Installed:
 
 @pytest.fixture(name="installed", scope="module")
 def installed_fixture(wheel, tmp_path_factory):
-    """The wheel, with the packages it needs taken from the environment of the tests."""
+    """The wheel, with its dependencies taken from the environment of the tests."""
     installed = install(wheel, THIS, tmp_path_factory.mktemp("installed"))
-    # Behind its own packages, so that fastroute is the one of the wheel.
+    # After its own packages, so that fastroute is that of the wheel.
     (installed.packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return installed
 

@@ -1,6 +1,6 @@
-"""The README: its two commands come first, its tables are true, and both languages say the same.
+"""The README: its two commands come first, its tables are current, both languages match.
 
-That its commands run is seen to in test_docs.py.
+test_docs.py checks that its commands run.
 """
 
 import re
@@ -18,7 +18,7 @@ from tests.support.configuration_page import shown_default
 ROOT = Path(__file__).parent.parent
 BENCH = re.compile(r"<!-- bench: `make bench`.*?<!-- bench: end -->\n", re.DOTALL)
 WHOLE = (ROOT / "README.md").read_text(encoding="utf-8")
-# Without what each measurement writes anew.
+# Without the parts updated by each measurement.
 README = BENCH.sub("", WHOLE)
 CHINESE = (ROOT / "README.zh.md").read_text(encoding="utf-8")
 
@@ -28,7 +28,7 @@ def blocks(language: str, text: str = README) -> list[str]:
 
 
 def tables(text: str) -> list[list[list[str]]]:
-    """Each table's rows, each row's cells; heads and rules left out."""
+    """Return each table's rows and their cells, without headings and rules."""
     found = re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE)
     return [
         [[cell.strip() for cell in row.strip("|\n").split("|")] for row in table.splitlines()[2:]]
@@ -37,7 +37,7 @@ def tables(text: str) -> list[list[list[str]]]:
 
 
 def heads(text: str) -> list[int]:
-    """The levels of the headings, in order; comments in blocks are none."""
+    """Return the levels of the headings, in order; comments in code blocks do not count."""
     without_blocks = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
     return [len(marks) for marks in re.findall(r"^(#+) ", without_blocks, re.MULTILINE)]
 
@@ -111,7 +111,7 @@ class TestChinese:
 
     def test_leads_to_the_same_pages(self):
         pattern = re.compile(r"\]\(((?:docs/|benchmarks/|servers)[^)]+)\)")
-        # The figures stand in one of the two only.
+        # Only one of the two contains the figures.
         others = {"docs/performance.md"}
         english, chinese = (set(pattern.findall(text)) - others for text in (README, CHINESE))
         assert chinese == english

@@ -1,7 +1,7 @@
-"""The configuration file: noticing its changes, and what became of each.
+"""The configuration file: detection and application of its changes.
 
-What is in force stays so until a file can be used. A file is judged when its bytes change: one
-that was only touched is no news, and one that is wrong is complained of once.
+The current configuration stays active until a valid file replaces it. A file is examined when its
+bytes change: one that was only touched is ignored, and an invalid one is reported once.
 """
 
 import hashlib
@@ -19,48 +19,48 @@ from fastroute.errors import ConfigError
 from fastroute.ipc.messages import ConfigState
 
 LOOKS_PER_INTERVAL = 2
-"""So that a change is seen within config_reload_interval, not only on average."""
+"""Share of config_reload_interval between checks, so that each change is seen within it."""
 
 COARSEST_CLOCK = 2.0
-"""Seconds. Two changes closer than this may leave a file with one and the same time."""
+"""Seconds. Two changes within this time may leave a file with the same modification time."""
 
 if TYPE_CHECKING:
     import asyncio
 
 SERVERS_AS_WRITTEN = "url"
-"""A server is the same however its URL is written, so this is no difference."""
+"""Fields that are not compared: a server's URL may be written in several ways."""
 
 log = logging.getLogger("supervisor")
 
 
 class FixedConfig:
-    """A configuration that no file stands behind.
+    """A configuration without a file.
 
     Attributes:
-        config: What is in force.
-        state: Where it came from, for people.
+        config: The current configuration.
+        state: Its source, for users.
     """
 
     __slots__ = ("config", "state")
 
     def __init__(self, config: Config, source: str) -> None:
-        """Take a configuration.
+        """Create it.
 
         Args:
             config: Servers and settings.
-            source: Where they came from.
+            source: Their source, for users.
         """
         self.config = config
         self.state = ConfigState(source=source, loaded_at=time.time())
 
 
 class WatchedConfig:
-    """A configuration file and what is in force of it.
+    """A configuration file and the current configuration.
 
     Attributes:
         path: The file.
-        config: What is in force; it was read when this object was made.
-        state: What became of the file, for people.
+        config: The current configuration; initially that of the file.
+        state: Result of the last check of the file, for users.
     """
 
     __slots__ = (
@@ -74,10 +74,10 @@ class WatchedConfig:
 
         Args:
             path: The file.
-            override: Puts what the command line says in place of what the file says.
+            override: Replaces settings of the file by those of the command line.
 
         Raises:
-            ConfigError: It cannot be read or used; the message is one line.
+            ConfigError: The file cannot be read or is invalid; the message is one line.
         """
         self.path = path
         self._override = override
@@ -87,17 +87,17 @@ class WatchedConfig:
         self._stamp: Stamp | None = None
         content = self._file.read()
         data = content.data
-        assert data is not None, "the first reading knows no stamp"
+        assert data is not None, "there is no stamp before the first reading"
         self._take_stamp(content.stamp)
         self.config = override(parse_config(data, str(path)))
         self._seen = _digest(data)
         self.state = ConfigState(source=str(path), loaded_at=time.time(), sha256=self._seen)
 
     def apply_with(self, apply: Callable[[Config], Config]) -> None:
-        """Say how a new configuration is put in force from now on.
+        """Set the function that applies a new configuration.
 
         Args:
-            apply: Puts it in force and returns what is, or raises ConfigError and changes nothing.
+            apply: Applies it and returns the active one, or raises ConfigError without a change.
         """
         self._apply = apply
 
@@ -106,21 +106,21 @@ class WatchedConfig:
 
         Args:
             changed: Called when `state` has changed.
-            wake: Set it to have the file checked now.
+            wake: Set it to check the file now.
         """
-        # The command line reads the file before it needs an event loop: asyncio takes 20 ms.
+        # Imported here, because the command line reads the file first: asyncio takes 20 ms.
         from fastroute.control.loops import pause
 
         while True:
             await pause(self.config.config_reload_interval / LOOKS_PER_INTERVAL, wake)
-            if await self.look():
+            if await self.check():
                 changed()
 
-    async def look(self) -> bool:
-        """Look at the file now, and put it in force if it has changed and can be used.
+    async def check(self) -> bool:
+        """Check the file now, and apply it if it has changed and is valid.
 
         Returns:
-            Whether `state` has changed.
+            True if `state` has changed.
         """
         before = self.state
         try:
@@ -138,9 +138,9 @@ class WatchedConfig:
             return
         self._seen = digest
         if digest == self.state.sha256:
-            # A mistake was undone, or a file that had gone is back.
+            # An error was undone, or a missing file is back.
             self.state = msgspec.structs.replace(self.state, error=None)
-            log.info("%s: what it says is in force already", self.path)
+            log.info("%s: no change to the current configuration", self.path)
             return
         try:
             self.config = self._apply(self._override(parse_config(data, str(self.path))))
@@ -159,12 +159,12 @@ class WatchedConfig:
         if self._stamp is None:
             return
         self._stamp = None
-        # Whatever comes in its place is news, even the same mistake again.
+        # Report the next content in any case, even the same error again.
         self._seen = ""
         self._refused(error)
 
     def _refused(self, error: str) -> None:
-        log.error("%s; nothing is changed", error)
+        log.error("%s; the current configuration stays active", error)
         self.state = msgspec.structs.replace(
             self.state, failures=self.state.failures + 1, error=error
         )
@@ -173,7 +173,7 @@ class WatchedConfig:
         """Return the file's bytes if they may differ from the last ones read.
 
         Raises:
-            ConfigError: It cannot be read.
+            ConfigError: The file cannot be read.
         """
         content = await self._file.read_if_changed(None if self._is_young else self._stamp)
         self._take_stamp(content.stamp)
@@ -189,13 +189,13 @@ def _digest(data: bytes) -> str:
 
 
 def describe_changes(before: Config, after: Config) -> tuple[str, ...]:
-    """Return what differs, servers first, one line each.
+    """Return the differences, servers first, one line each.
 
-    Keys are not shown.
+    API keys are not shown.
 
     Args:
-        before: What was in force.
-        after: What will be.
+        before: The current configuration.
+        after: The new configuration.
     """
     old = {server.address: server for server in before.servers}
     new = {server.address: server for server in after.servers}
@@ -203,7 +203,7 @@ def describe_changes(before: Config, after: Config) -> tuple[str, ...]:
     for address, server in new.items():
         known = old.get(address)
         if known is None:
-            lines.append(f"server {_named(server)} added{' to be drained' if server.drain else ''}")
+            lines.append(f"server {_named(server)} added{' as draining' if server.drain else ''}")
         else:
             lines += [f"server {server.url}: {each}" for each in _differences(known, server)]
     lines += _differences(before, after)

@@ -15,8 +15,8 @@ async def pause(seconds: float, wake: asyncio.Event) -> None:
     """Wait for a time or for an event, whichever comes first; then clear the event.
 
     Args:
-        seconds: Not below 0.
-        wake: Set it to have the next round at once.
+        seconds: Time to wait, not negative.
+        wake: Set it to start the next round immediately.
     """
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
@@ -25,62 +25,62 @@ async def pause(seconds: float, wake: asyncio.Event) -> None:
 
 
 async def keep_on(what: str, loop: Callable[[], Awaitable[None]], delay: float) -> None:
-    """Run a loop that never ends, again should it fail, until cancelled.
+    """Run an endless loop until cancelled, and restart it after a failure.
 
-    Routing goes on without it meanwhile; and what it stumbled upon, such as a strange answer of a
-    server, may not come again.
+    Routing continues without it meanwhile; and the cause of the failure, such as an unexpected
+    response of a server, may not occur again.
 
     Args:
-        what: What it does, for the log.
-        loop: Starts it.
-        delay: Seconds from a failure to the next start.
+        what: Description of the loop, for the log.
+        loop: Starts the loop.
+        delay: Seconds from a failure to the restart.
     """
     while True:
         try:
             await loop()
         except Exception:
-            log.exception("%s failed; it is tried again in %g s", what, delay)
+            log.exception("%s failed; restarting in %g s", what, delay)
         await asyncio.sleep(delay)
 
 
 class Coalesced:
-    """An action that follows a request for it soon, but never sooner after the last one than `gap`.
+    """An action that is throttled: requests for it are merged, with at least `gap` between runs.
 
-    The first request is followed in the next turn of the loop, so all requests of one turn are one.
+    The action runs in the loop's next iteration, so that all requests of one iteration are merged.
     """
 
-    __slots__ = ("_action", "_done_at", "_gap", "_handle", "_loop")
+    __slots__ = ("_done_at", "_gap", "_handle", "_loop", "_runion")
 
     def __init__(self, action: Callable[[], None], gap: float) -> None:
         """Prepare.
 
         Args:
-            action: What to do.
-            gap: Seconds from one time to the next, at least.
+            action: The action.
+            gap: Minimum seconds between two runs.
         """
-        self._action = action
+        self._runion = action
         self._gap = gap
         self._loop = asyncio.get_running_loop()
         self._done_at = float("-inf")
         self._handle: asyncio.Handle | None = None
 
     def request(self) -> None:
-        """Ask for the action."""
+        """Request the action."""
         if self._handle is not None:
             return
         wait = self._done_at + self._gap - self._loop.time()
         if wait > 0:
-            self._handle = self._loop.call_later(wait, self._act)
+            self._handle = self._loop.call_later(wait, self._run)
         else:
-            self._handle = self._loop.call_soon(self._act)
+            self._handle = self._loop.call_soon(self._run)
 
     def cancel(self) -> None:
-        """Forget a request that was not followed yet."""
+        """Drop a pending request."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
 
-    def _act(self) -> None:
+    def _run(self) -> None:
         self._handle = None
         self._done_at = self._loop.time()
-        self._action()
+        self._runion()

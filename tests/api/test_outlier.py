@@ -15,7 +15,7 @@ def first_byte(number: int, p99: float, first_bytes: int = 100) -> dict:
 
 
 def found(*servers: dict, rates=None, models=None) -> dict[str, str]:
-    """The texts by the number of the server."""
+    """Return the texts by the number of the server."""
     made = outliers(report(*servers).servers, rates or {}, models or {})
     return {each.url.split(".")[0].removeprefix("http://gpu-"): each.text for each in made}
 

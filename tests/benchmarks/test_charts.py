@@ -6,7 +6,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def bars_of(chart: Chart) -> list[float]:
-    """Widths of the bars; the first rectangle is the page."""
+    """Return the widths of the bars; the first rectangle is the page."""
     (_, *bars) = ET.fromstring(chart.svg()).findall(f"{SVG}rect")
     return [float(bar.get("width")) for bar in bars]
 

@@ -1,4 +1,4 @@
-"""The benchmark itself, in short, with this checkout's fastroute only."""
+"""A short run of the benchmark, with this checkout's fastroute only."""
 
 import subprocess
 import sys

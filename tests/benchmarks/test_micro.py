@@ -20,7 +20,7 @@ from benchmarks.micro import (
 ROOT = BASELINE.parents[2]
 ALL = ("-o", "python_files=bench_*.py")
 ALONE = {name: os.environ[name] for name in os.environ if "XDIST" not in name}
-"""The environment of a pytest that is no part of pytest-xdist, where benchmarks measure nothing."""
+"""Return the environment for a pytest outside pytest-xdist, in which benchmarks are disabled."""
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_save_sorts(tmp_path):
 
 
 def test_a_report_of_the_real_runner(tmp_path):
-    """The calibration alone, as `make bench-micro` times it: not inside of pytest-xdist."""
+    """Only the calibration, timed as by `make bench-micro`: outside pytest-xdist."""
     report = tmp_path / "report.json"
     options = [*ALL, "--benchmark-max-time=0.05", "--quiet"]
     subprocess.run(
@@ -87,7 +87,7 @@ def test_a_report_of_the_real_runner(tmp_path):
 
 
 def test_the_baseline_has_every_benchmark():
-    """A piece without a baseline would get slower unseen."""
+    """A part without a baseline could become slower unnoticed."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "benchmarks", *ALL, "--collect-only", "--quiet"],
         cwd=ROOT,

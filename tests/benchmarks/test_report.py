@@ -40,7 +40,7 @@ def test_a_text_without_the_marks_is_refused(text):
 
 @pytest.fixture
 def files(tmp_path):
-    """Returns a raw file of two rounds and a README, in a directory of their own."""
+    """Return a raw file of two rounds and a README, in a separate directory."""
     cpu = {"nginx": 10.0, "haproxy": 9.0, "fastroute": 12.0}
     one, two = of_cpu(cpu), of_cpu({who: 2 * us for who, us in cpu.items()})
     for each in (one, two):

@@ -1,4 +1,4 @@
-"""The control plane runs on uvloop, and beside the monitor on asyncio's own loop."""
+"""The control plane runs on uvloop, and together with the monitor on asyncio's own loop."""
 
 from tests.support.loops import ON_BOTH
 

@@ -29,7 +29,7 @@ def watched_fixture(path):
 
 
 def make_old(path) -> None:
-    """As if it had been written long ago, so that its time alone is trusted."""
+    """Make it appear old, so that its modification time is trusted."""
     os.utime(path, (1_000_000_000, 1_000_000_000))
 
 
@@ -62,59 +62,59 @@ class TestOverride:
         watched = WatchedConfig(path, override)
         assert watched.config.access_log == "text"
         path.write_text(text_of("http://b") + 'access_log = "json"\n')
-        assert await watched.look()
+        assert await watched.check()
         assert (watched.config.access_log, watched.config.servers[0].url) == ("text", "http://b")
 
 
 class TestLook:
     async def test_nothing_happened(self, watched):
         before = watched.state
-        assert not await watched.look()
+        assert not await watched.check()
         assert watched.state is before
 
     async def test_a_change(self, watched, path):
         before = watched.state
         path.write_text(text_of("http://a", "http://b"))
-        assert await watched.look()
+        assert await watched.check()
         assert [server.url for server in watched.config.servers] == ["http://a", "http://b"]
         assert watched.state.reloads == 1
         assert watched.state.sha256 != before.sha256
-        assert not await watched.look()
+        assert not await watched.check()
 
     async def test_a_change_of_the_same_length_at_the_same_time(self, watched, path):
-        """The clock of a file system may be coarse, so a young file's time proves nothing."""
+        """A file system's clock may be coarse, so the time of a recent file proves nothing."""
         found = os.stat(path)
         path.write_text(text_of("http://b"))
         os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
-        assert await watched.look()
+        assert await watched.check()
         assert watched.config.servers[0].url == "http://b"
 
     async def test_an_old_file_is_not_read_again(self, watched, path):
         make_old(path)
-        await watched.look()
-        path.write_text(text_of("http://b"))  # Of the same length.
+        await watched.check()
+        path.write_text(text_of("http://b"))  # With the same length.
         make_old(path)
-        assert not await watched.look()
+        assert not await watched.check()
 
     async def test_touched(self, watched, path):
         make_old(path)
-        assert not await watched.look()
+        assert not await watched.check()
         path.touch()
-        assert not await watched.look()
+        assert not await watched.check()
         assert watched.state.reloads == 0
 
     async def test_replaced_by_rename(self, watched, path):
         make_old(path)
-        await watched.look()
+        await watched.check()
         new = path.with_suffix(".new")
         new.write_text(text_of("http://b"))
         make_old(new)  # Even the time is the same.
         new.rename(path)
-        assert await watched.look()
+        assert await watched.check()
         assert watched.config.servers[0].url == "http://b"
 
     async def test_a_link_turned_elsewhere(self, tmp_path):
-        """So do config maps of Kubernetes change."""
+        """Config maps of Kubernetes change like this."""
         for name in ("a", "b"):
             (tmp_path / name).write_text(text_of(f"http://{name}"))
             make_old(tmp_path / name)
@@ -123,7 +123,7 @@ class TestLook:
         watched = WatchedConfig(link)
         link.unlink()
         link.symlink_to("b")
-        assert await watched.look()
+        assert await watched.check()
         assert watched.config.servers[0].url == "http://b"
 
 
@@ -131,36 +131,36 @@ class TestBadFile:
     async def test_changes_nothing_and_is_said_once(self, watched, path, caplog):
         before = watched.state
         path.write_text("[servers\n")
-        assert await watched.look()
+        assert await watched.check()
         assert watched.config.servers[0].url == "http://a"
         state = watched.state
         assert state.error.startswith(f"{path}: not valid TOML: ")
         assert (state.failures, state.reloads, state.sha256) == (1, 0, before.sha256)
         path.touch()
-        assert not await watched.look()
-        assert errors(caplog) == [f"{state.error}; nothing is changed"]
+        assert not await watched.check()
+        assert errors(caplog) == [f"{state.error}; the current configuration stays active"]
 
     @pytest.mark.parametrize("content", ["", text_of("http://a")[:-20]], ids=["empty", "half"])
     async def test_caught_half_written(self, content, watched, path):
         path.write_text(content)
-        await watched.look()
+        await watched.check()
         path.write_text(text_of("http://b"))
-        assert await watched.look()
+        assert await watched.check()
         assert watched.state.error is None
         assert watched.config.servers[0].url == "http://b"
 
     async def test_another_mistake_is_news(self, watched, path, caplog):
         for content in ("[servers\n", "[server]\n"):
             path.write_text(content)
-            assert await watched.look()
+            assert await watched.check()
         assert watched.state.failures == len(errors(caplog)) == 2
 
     async def test_undone(self, watched, path):
         good = path.read_text()
         path.write_text("]")
-        await watched.look()
+        await watched.check()
         path.write_text(good)
-        assert await watched.look()
+        assert await watched.check()
         assert (watched.state.error, watched.state.reloads) == (None, 0)
 
     async def test_one_that_cannot_be_applied(self, watched, path):
@@ -169,7 +169,7 @@ class TestBadFile:
 
         watched.apply_with(refuse)
         path.write_text(text_of("http://b"))
-        assert await watched.look()
+        assert await watched.check()
         assert watched.state.error == "too many servers"
         assert watched.config.servers[0].url == "http://a"
 
@@ -177,47 +177,47 @@ class TestBadFile:
         in_force = config_from_urls(["http://c"], 1)
         watched.apply_with(lambda config: in_force)
         path.write_text(text_of("http://b"))
-        assert await watched.look()
+        assert await watched.check()
         assert watched.config is in_force
 
 
 class TestVanished:
     async def test_is_said_once_and_changes_nothing(self, watched, path, caplog):
         path.unlink()
-        assert await watched.look()
+        assert await watched.check()
         assert watched.state.error == f"{path}: cannot be read: No such file or directory"
         assert watched.config.servers[0].url == "http://a"
-        assert not await watched.look()
+        assert not await watched.check()
         assert len(errors(caplog)) == 1
 
     async def test_back_as_it_was(self, watched, path):
         good = path.read_text()
         path.unlink()
-        await watched.look()
+        await watched.check()
         path.write_text(good)
-        assert await watched.look()
+        assert await watched.check()
         assert (watched.state.error, watched.state.reloads) == (None, 0)
 
     async def test_back_with_another_content(self, watched, path):
         path.unlink()
-        await watched.look()
+        await watched.check()
         path.write_text(text_of("http://b"))
-        assert await watched.look()
+        assert await watched.check()
         assert (watched.state.error, watched.state.reloads) == (None, 1)
 
     async def test_back_with_the_mistake_it_had(self, watched, path):
         path.write_text("]")
-        await watched.look()
+        await watched.check()
         path.unlink()
-        await watched.look()
+        await watched.check()
         path.write_text("]")
-        assert await watched.look()
+        assert await watched.check()
         assert "not valid TOML" in watched.state.error
 
     async def test_a_directory_in_its_place(self, watched, path):
         path.unlink()
         path.mkdir()
-        assert await watched.look()
+        assert await watched.check()
         assert watched.state.error == (
             f"{path}: is a directory, not a regular file; give the path of a file"
         )
@@ -261,7 +261,7 @@ B = '{ url = "http://b" }'
         pytest.param(
             (A,),
             (f'{A}, {{ url = "http://b", drain = true }}',),
-            ["server http://b added to be drained"],
+            ["server http://b added as draining"],
             id="added-drained",
         ),
         pytest.param(

@@ -73,7 +73,7 @@ async def test_links_are_followed_and_a_known_content_is_not_read_again(tmp_path
 class TestAHungFileSystem:
     @pytest.fixture(name="hung")
     def hung_fixture(self, path):
-        """A file whose reading hangs until `release` is set; `readers` counts the readings."""
+        """A file whose reads hang until `release` is set; `readers` counts them."""
         release, readers = threading.Event(), []
 
         def read(path, known):

@@ -22,7 +22,7 @@ REQUEST = (
 
 
 def ask(router: RunningCommand) -> socket.socket:
-    """Send a request, and return when the router counts it as in flight."""
+    """Send a request, and wait until the router counts it as in flight."""
     client = router.connect()
     client.sendall(REQUEST)
     wait_until(lambda: router.in_flight() == 1)
@@ -75,7 +75,7 @@ class TestRunning:
             killed = time.monotonic()
             os.kill(before, signal.SIGKILL)
             wait_until(lambda: not is_alive(before))
-            # Nobody accepts now; the connection waits in the socket that the supervisor holds.
+            # No worker accepts now; the connection waits in the supervisor's socket.
             with router.connect() as waiting:
                 assert livez(waiting) == b"HTTP/1.1 200 OK"
             assert time.monotonic() - killed < 5
@@ -104,7 +104,7 @@ class TestRunning:
             assert router.get("/load-stats")["summary"]["workers"][0]["pid"] != pid
 
     def test_a_worker_that_cannot_be_started_is_tried_again(self, tmp_path):
-        """As when the system is short of memory; here, the interpreter is gone for a while."""
+        """Starting fails, as if memory were short; here the interpreter is missing for a while."""
         python = tmp_path / "python"
         python.symlink_to(sys.executable)
         env = {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -127,7 +127,7 @@ class TestRunning:
 
     @pytest.mark.parametrize("workers", ["1", "2"])
     def test_gives_up_when_no_worker_can_start(self, workers, tmp_path):
-        # One that only workers need.
+        # A module that only workers need.
         (tmp_path / "calendar.py").write_text("raise ImportError('no calendar here')")
         env = {"PYTHONPATH": str(tmp_path)}
         router = RunningCommand(tmp_path, *RUN, NOWHERE, "--workers", workers, env=env)
@@ -196,7 +196,7 @@ class TestEnding:
             assert not any(map(is_alive, pids))
 
     def test_a_signal_while_a_worker_is_replaced(self, tmp_path):
-        """The new process may be half made when its supervisor already drains."""
+        """The new process may be starting when its supervisor already drains."""
         with running(tmp_path, *RUN, NOWHERE, "--workers", "2") as router:
             for pid in router.children():
                 os.kill(pid, signal.SIGKILL)

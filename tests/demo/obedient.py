@@ -1,4 +1,4 @@
-"""A program that says something and ends when its standard input does; unless it is stubborn."""
+"""A program that prints something and exits with its standard input, unless told not to."""
 
 import sys
 import time

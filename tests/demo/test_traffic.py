@@ -39,7 +39,7 @@ def test_clients_run_until_the_demo_ends_and_some_disconnect():
         wait_until(lambda: server.state()["aborted"] >= 1, 30)
         traffic.stop()
         assert traffic._process.returncode == 0
-        # Those whose answers were under way have gone.
+        # Clients with responses in progress have disconnected.
         wait_until(lambda: server.state()["running"] == 0)
 
 

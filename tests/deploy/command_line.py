@@ -1,4 +1,4 @@
-"""Whether a command line of fastroute, as it stands in a file of deploy/, is one."""
+"""Validation of fastroute command lines in the files of deploy/."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from fastroute.cli.commands import app
 
 
 def options_of(*words: str) -> dict[str, Any]:
-    """The options that `fastroute WORDS` gives, without running it; an error if it takes none such.
+    """Return the options of `fastroute WORDS` without running it; an error if they are invalid.
 
     Args:
         words: The name of the command and its arguments.

@@ -1,4 +1,4 @@
-"""A Dockerfile, read, and what is wrong with it."""
+"""Parsing and linting of a Dockerfile."""
 
 import json
 import re
@@ -17,14 +17,14 @@ class Instruction:
 
     Attributes:
         name: In capitals.
-        text: What follows the name.
+        text: Text after the name.
     """
 
     name: str
     text: str
 
     def words(self) -> list[str] | None:
-        """The exec form's words; None if it is not in exec form."""
+        """Return the words of the exec form; None if it is not in exec form."""
         bare = self.text.partition(" CMD ")[2] if self.name == "HEALTHCHECK" else self.text
         try:
             found = json.loads(bare)
@@ -42,20 +42,20 @@ def instructions(text: str) -> list[Instruction]:
 
 
 def last_stage(text: str) -> list[Instruction]:
-    """What the image is made of that is shipped."""
+    """Return the instructions of the final stage."""
     found = instructions(text)
     start = max(number for number, each in enumerate(found) if each.name == "FROM")
     return found[start:]
 
 
 def only(stage: list[Instruction], name: str) -> Instruction:
-    """The one instruction of this name."""
+    """Return the only instruction with this name."""
     (found,) = [each for each in stage if each.name == name]
     return found
 
 
 def faults(text: str) -> list[str]:
-    """Say what is wrong, in words; nothing if all is well."""
+    """Return the problems, in words; none if there are no problems."""
     found = instructions(text)
     stage = last_stage(text)
     return [

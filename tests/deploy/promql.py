@@ -1,4 +1,4 @@
-"""What a PromQL expression names: metrics, labels and values, found without understanding it."""
+"""Names in a PromQL expression: metrics, labels and values, found without parsing it."""
 
 import re
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ OF_PROMETHEUS = {"job", "instance"}
 
 @dataclass
 class Rendered:
-    """The samples of a /metrics: their names, labels, and the values of those."""
+    """The samples of /metrics: their names, labels, and label values."""
 
     values: dict[str, dict[str, set[str]]]
 
     @classmethod
     def of_example(cls) -> "Rendered":
-        """Those of the view that docs/endpoints.md shows, which has something in every field."""
+        """Return those of the example in docs/endpoints.md, which has all fields set."""
         text = metrics(example_view()).body.decode()
         values: dict[str, dict[str, set[str]]] = {}
         for family in text_string_to_metric_families(text):
@@ -34,7 +34,7 @@ class Rendered:
         return cls(values)
 
     def faults(self, expression: str) -> list[str]:
-        """Say what an expression names that is not there."""
+        """Return the unknown names of an expression."""
         # The names of rules have colons, which a \b would split.
         expression = re.sub(r"\b\w+:[\w:]+", "", expression)
         used = METRIC.findall(expression)

@@ -19,7 +19,7 @@ BUILT_IN = {"__rate_interval", "__interval"}
 
 
 def expressions() -> list:
-    """Everything in the dashboard that Prometheus is asked."""
+    """Return all Prometheus queries of the dashboard."""
     asked = [
         pytest.param(target["expr"], id=f"{panel['title']} {target['refId']}")
         for panel in PANELS

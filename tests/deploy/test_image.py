@@ -91,7 +91,7 @@ class TestImage:
 
     def test_health_check_tells_alive_from_dead(self, tmp_path):
         with running(tmp_path, "run", "--port", "0", "--server", "http://127.0.0.1:9") as router:
-            # Alive, though its only server is down.
+            # Alive, although its only server is down.
             assert self.health(router.url).returncode == 0
         dead = self.health(router.url)
         assert dead.returncode == 1
@@ -100,7 +100,7 @@ class TestImage:
     def health(self, url: str) -> subprocess.CompletedProcess:
         python, *arguments = only(STAGE, "HEALTHCHECK").words()
         assert python == "python"
-        # A proxy in the environment is for the way out, not for this.
+        # A proxy in the environment is for outgoing connections, not for this.
         env = {"FASTROUTE_LIVEZ": url + "/livez", "http_proxy": "http://127.0.0.1:9"}
         return subprocess.run(
             [sys.executable, *arguments], env=env, capture_output=True, text=True, check=False
@@ -108,7 +108,7 @@ class TestImage:
 
 
 def lets_in(path: str) -> bool:
-    """Whether .dockerignore lets a file into the build; the last pattern that fits decides."""
+    """Return True if .dockerignore includes a file in the build; the last match decides."""
     decided = True
     for line in (ROOT / ".dockerignore").read_text().splitlines():
         pattern = line.strip().removeprefix("!")
@@ -147,7 +147,7 @@ class TestWhatIsBuiltOf:
 
 
 def pins(name: str) -> dict[str, str]:
-    """What a lock file pins, each with its version and hashes."""
+    """Return the pinned packages of a lock file, with versions and hashes."""
     text = (ROOT / name).read_text().replace("\\\n", " ")
     lines = (line for line in text.splitlines() if line and not line.lstrip().startswith("#"))
     return {line.split("==")[0]: " ".join(line.split()) for line in lines}
@@ -158,7 +158,7 @@ def names(requirements: list[str]) -> set[str]:
 
 
 class TestLocks:
-    """The image has the very packages that the tests ran with."""
+    """The image has exactly the packages that the tests use."""
 
     @pytest.mark.parametrize("name", ["requirements.lock", "build.lock"])
     def test_are_part_of_what_was_tested(self, name):

@@ -38,7 +38,7 @@ class TestSchemas:
 
 
 class TestReferences:
-    """Names and labels of one resource, as another one uses them."""
+    """Names and labels of one resource match their uses in others."""
 
     @pytest.mark.parametrize(
         "selector",
@@ -66,7 +66,7 @@ class TestReferences:
         (mount,) = CONTAINER["volumeMounts"]
         assert volume["configMap"]["name"] == RESOURCES["configmap"]["metadata"]["name"]
         assert mount["name"] == volume["name"]
-        # With subPath the file would stay as it was when the pod began.
+        # With subPath the file would never be updated after the start of the pod.
         assert "subPath" not in mount
         config = options_of(*CONTAINER["args"])["config"]
         assert Path(config) == Path(mount["mountPath"], "servers.toml")

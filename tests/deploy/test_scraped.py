@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes a real fastroute: what alerts and dashboard ask for is there."""
+"""A real Prometheus scrapes a real router: all metrics of alerts and dashboard exist."""
 
 import json
 import re
@@ -33,7 +33,7 @@ VALUES = {"job": "fastroute", "__rate_interval": "1m", "__interval": "1m"}
 
 
 class Prometheus:
-    """One that runs."""
+    """A running Prometheus."""
 
     def __init__(self, port: int) -> None:
         self._api = f"http://127.0.0.1:{port}/api/v1/"

@@ -16,7 +16,7 @@ DEFAULTS = Config(servers=())
 
 
 def settings() -> dict[str, list[str]]:
-    """What the unit sets, in the order in which it does."""
+    """Return the settings of the unit, in order."""
     found: dict[str, list[str]] = {}
     for line in UNIT.read_text().splitlines():
         if line and line[0] not in "#[":
@@ -38,11 +38,11 @@ class TestUnit:
         assert settings()["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
 
     def test_has_a_folder_for_logs(self):
-        """All others cannot be written (ProtectSystem=strict)."""
+        """All other folders are read-only (ProtectSystem=strict)."""
         assert settings()["LogsDirectory"] == ["fastroute"]
 
     def test_lets_it_drain(self):
-        # SIGTERM to the workers as well would end them at once.
+        # SIGTERM to the workers as well would stop them immediately.
         assert settings()["KillMode"] == ["mixed"]
         (seconds,) = settings()["TimeoutStopSec"]
         assert int(seconds) > DEFAULTS.drain_timeout + DRAIN_GRACE
@@ -67,7 +67,7 @@ class TestUnit:
 
 class TestSystemd:
     def test_understands_all_of_it(self, tmp_path):
-        # It looks for the program, which is not installed here.
+        # It searches for the program, which is not installed here.
         installed = tmp_path / UNIT.name
         program = shlex.split(settings()["ExecStart"][0])[0]
         installed.write_text(UNIT.read_text().replace(program, sys.executable))

@@ -1,4 +1,4 @@
-"""What every end-to-end test must leave behind: nothing."""
+"""Checks that no end-to-end test leaves anything behind."""
 
 import asyncio
 import gc
@@ -12,9 +12,9 @@ from tests.support.tmux import terminal
 
 @pytest.fixture(autouse=True)
 async def nothing_left_behind(caplog):
-    """Fail the test when the loop met an exception, or a connection to a server stays open.
+    """Fail the test after an exception in the loop, or if a connection to a server stays open.
 
-    It is set up before the routers of a test, so it looks when they are gone.
+    It is set up before the routers of a test, so that it checks after they have stopped.
     """
     loop = asyncio.get_running_loop()
     troubles: list[str] = []
@@ -28,21 +28,21 @@ async def nothing_left_behind(caplog):
     ]
     assert not troubles, "the loop reported: " + "; ".join(troubles)
     if open_connections():
-        gc.collect()  # A connection of an earlier test without a network, that nobody holds.
+        gc.collect()  # An unreferenced connection of an earlier test without a network.
     leaked = open_connections()
     assert not leaked, f"connections to servers are still open: {leaked}"
 
 
 def open_connections() -> list[UpstreamConnection]:
-    """Those to servers, of routers in this process."""
+    """Return the connections to servers, of routers in this process."""
     return [
         thing
         for thing in gc.get_objects()
-        # Not isinstance(): it asks objects for __class__, and a lazy module is loaded by that.
+        # Not isinstance(), which reads __class__ and would thereby load lazy modules.
         if issubclass(type(thing), UpstreamConnection)
         and getattr(thing, "transport", None) is not None
         and thing._state is not State.CLOSED
-        # Where connecting was cancelled, uvloop closes the transport and tells nobody of it.
+        # If connecting was cancelled, uvloop closes the transport without notifying the protocol.
         and "closed=True" not in repr(thing.transport)
     ]
 

@@ -1,7 +1,8 @@
-"""Random bytes from both sides: whatever comes, nothing breaks, and nothing is left over.
+"""Random bytes from both sides: nothing fails, and nothing is left over.
 
-The dice are seeded: a failure repeats. What is checked comes from the fixtures: no exception in
-the loop, no connection left open, no request counted for ever; and a good client is served after.
+The random generator is seeded, so that a failure is reproducible. The fixtures check that there is
+no exception in the loop, no open connection and no request in flight; a valid client is served
+afterwards.
 """
 
 import asyncio
@@ -60,7 +61,7 @@ DONE_WITHIN = 20.0
 
 
 def spoiled(dice: random.Random, good: list[bytes]) -> bytes:
-    """One to three good messages with up to four things changed in them."""
+    """Return one to three valid messages with up to four mutations."""
     data = bytearray(b"".join(dice.choices(good, k=dice.randint(1, 3))))
     for _ in range(dice.randrange(5)):
         at = dice.randrange(len(data) + 1)
@@ -91,9 +92,9 @@ async def say(dice: random.Random, writer, data: bytes) -> None:
 
 
 async def visit(dice: random.Random, router, data: bytes, patience: float) -> None:
-    """One client that sends this, reads for a while, and leaves in some way."""
+    """Run one client that sends this, reads for a while, and disconnects in some way."""
     reader, writer = await router.connect()
-    with contextlib.suppress(OSError):  # ENOTCONN, should it be gone already
+    with contextlib.suppress(OSError):  # ENOTCONN, if it is already closed
         await say(dice, writer, data)
         if dice.random() < 0.2 and not writer.transport.is_closing():
             half_close(writer)
@@ -105,7 +106,7 @@ async def visit(dice: random.Random, router, data: bytes, patience: float) -> No
 
 
 async def all_is_well(router, answer_from: bytes) -> None:
-    """Nothing is open, and the next client is served."""
+    """Assert that nothing is open, and that the next client is served."""
     await until(lambda: not router.state.clients, DONE_WITHIN)
     await until(lambda: not any(router.table.in_flight_totals()))
     assert (await ask(router.port, answer_from)).status == 200
@@ -160,7 +161,7 @@ async def test_servers(start_router, seed):
                 dice.choice(REQUESTS).replace(b"Host: x\r\n", b"Host: x\r\nConnection: close\r\n")
                 for _ in range(200)
             )
-            # No client is left without an end.
+            # Every client sees the end of its connection.
             answers = (answered(router, request) for request in requests)
             await asyncio.gather(*answers)
         behave = True

@@ -1,4 +1,4 @@
-"""The access log as users have it: processes, files, pipes, disks."""
+"""The access log as users run it: processes, files, pipes, disks."""
 
 import contextlib
 import http.client
@@ -22,7 +22,7 @@ from tests.support.traffic import traffic
 
 RUN = ("run", "--host", "127.0.0.1", "--port", "0")
 MAX_END_SECONDS = 10
-"""Two are for what waits to be told, the rest for a busy machine; a drain may take 30."""
+"""Two seconds for pending records, the rest for a busy machine; a drain may take 30."""
 SECRETS = ("prompt-secret", "key-secret", "query-secret", "server-secret")
 
 
@@ -59,7 +59,7 @@ def chat(number: int = 0, **more) -> dict:
 
 
 def lines(*paths: Path) -> list[dict]:
-    """All lines; each must be whole."""
+    """Return all lines; each must be complete."""
     found = []
     for path in paths:
         data = path.read_bytes()
@@ -165,7 +165,7 @@ def test_clients_that_go_and_servers_that_fail(tmp_path):
 
 @pytest.mark.parametrize("external", [False, True], ids=["by-size", "logrotate"])
 def test_rotation_under_load_by_several_workers(tmp_path, server, external):
-    """No line is lost, told twice, or torn, whoever rotates."""
+    """No line is lost, duplicated or torn, whatever rotates the file."""
     folder = tmp_path / "logs"
     folder.mkdir()
     log = folder / "access.log"
@@ -216,7 +216,7 @@ def test_a_full_disk_costs_lines_and_nothing_else(tmp_path, server):
 
 
 def test_lost_lines_are_counted(tmp_path, server):
-    """Settings that change end the old file; what it did not take is lost."""
+    """A change of settings closes the old file; lines that it did not accept are lost."""
     path = config(tmp_path, server, access_log="json", access_log_file="/dev/full")
     with running(tmp_path, *RUN, "--config", str(path)) as router:
         for number in range(5):
@@ -247,7 +247,7 @@ def test_a_stuck_pipe_delays_nobody(tmp_path, server, reader):
 
 
 def test_stdout_that_nobody_reads(tmp_path, server):
-    """A container whose log driver hangs: requests go on, and the end comes in time."""
+    """A container whose log driver hangs: requests continue, and the router exits in time."""
     router = RunningCommand(
         tmp_path, *RUN, "--server", server.url, "--access-log", "text", stdout_is_pipe=True
     )
@@ -274,7 +274,7 @@ def test_it_is_switched_on_and_off_in_flight(tmp_path, server):
         wait_until(lambda: 'access_log "json" -> "off"' in router.stderr())
         config(tmp_path, server, access_log="json", access_log_file=str(tmp_path / "no" / "log"))
         wait_until(lambda: "cannot be written: No such file or directory" in router.stderr())
-        assert "nothing is changed" in router.stderr()
+        assert "the current configuration stays active" in router.stderr()
         assert ask(router, chat())[0] == 200
 
 

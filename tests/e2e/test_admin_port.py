@@ -1,4 +1,4 @@
-"""Fastroute's own endpoints on a port of their own, where clients do not reach them."""
+"""Fastroute's own endpoints on a separate port that clients cannot reach."""
 
 import asyncio
 import contextlib
@@ -38,14 +38,14 @@ OWN = sorted(endpoint.path.decode() for endpoint in ENDPOINTS)
 
 
 class Ports:
-    """A worker that listens twice.
+    """A worker that listens on two ports.
 
     Attributes:
         main: The port for clients.
         admin: The port for operators.
         state: The worker's state.
-        said: What it told the supervisor.
-        supervisor: Our end of its channel.
+        said: Its messages to the supervisor.
+        supervisor: The supervisor's end of its channel.
     """
 
     def __init__(self, state: WorkerContext, main: int, admin: int) -> None:
@@ -58,7 +58,7 @@ class Ports:
 
 @contextlib.asynccontextmanager
 async def two_ports(url: str, *, models_json: bytes | None = None) -> AsyncIterator[Ports]:
-    """Run a worker as run_worker wires it with an admin port."""
+    """Run a worker, wired by run_worker with an admin port."""
     loop = asyncio.get_running_loop()
     table = ScoreTable.create(rows=4, workers=1)
     state = WorkerContext(loop, table, table.worker_cells(0))
@@ -91,7 +91,7 @@ async def two_ports(url: str, *, models_json: bytes | None = None) -> AsyncItera
     finally:
         ports.supervisor.write(encode(Drain()))
         await asyncio.wait_for(running, 5)
-        gc.unfreeze()  # a worker freezes what exists when it starts; others look for objects
+        gc.unfreeze()  # a worker freezes existing objects; other tests search for objects
         ports.supervisor.close()
         await asyncio.wait_for(listening, 5)
         await until(lambda: not state.clients)
@@ -108,7 +108,7 @@ async def test_own_endpoints_are_only_there(path):
         answer = await ask(ports.admin, get(path))
         assert answer.status == 200
         assert server.counters.requests == 0
-        # The server has a /health and a /metrics of its own: those are what clients see.
+        # Clients see the server's own /health and /metrics.
         answer = await ask(ports.main, get(path))
         assert server.counters.requests == 1
         assert answer["server"] == "uvicorn"
@@ -146,7 +146,7 @@ async def test_models_are_on_both():
 
 
 async def test_models_are_not_known_yet():
-    """Clients get a server's own answer meanwhile; the admin port reaches no server."""
+    """Clients get a server's response meanwhile; the admin port reaches no server."""
     async with standin(models=("x",)) as server, two_ports(server.url) as ports:
         assert (await ask(ports.main, get("/v1/models"))).json()["data"][0]["id"] == "x"
         answer = await ask(ports.admin, get("/v1/models"))
@@ -194,7 +194,7 @@ async def test_shows_what_clients_do_on_the_other():
 
 
 async def test_draining_closes_both():
-    """Not ready from then on; who is connected gets its answer still."""
+    """It is not ready from then on; connected clients still get their responses."""
     async with standin(ttft=0.2) as server, two_ports(server.url) as ports:
         async with client(ports.main) as busy, client(ports.admin) as operator:
             operator.send(get("/readyz"))

@@ -1,4 +1,4 @@
-"""Load is spread as it is now: bursts, several workers, traffic from elsewhere, weights."""
+"""Balancing by current load: bursts, several workers, external traffic, weights."""
 
 import asyncio
 import contextlib
@@ -13,15 +13,15 @@ from tests.support.standins import standins, until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 BURST = 200
-# Servers and clients share a loop here: 200 connections at once may take it some seconds.
+# Servers and clients share a loop here: 200 new connections may take some seconds.
 PATIENT = {"connect_timeout": 30.0}
 REQUEST = chat(model="standin", fields="Connection: close\r\n")
 
 
 async def burst(port: int, servers) -> list[int]:
-    """Ask 200 times at once; return how many were at each server when all had arrived.
+    """Send 200 requests concurrently; return their number at each server when all had arrived.
 
-    The stand-ins answer none of them before, and are told to when it is over.
+    The stand-ins send no response before that.
     """
     asking = [asyncio.ensure_future(ask(port, REQUEST)) for _ in range(BURST)]
     engines = [server.engine for server in servers]
@@ -36,7 +36,7 @@ async def burst(port: int, servers) -> list[int]:
 
 @pytest.mark.parametrize("policy", ["load", "least_inflight", "power_of_two", "round_robin"])
 async def test_burst_in_one_worker(start_router, policy):
-    """Inside one scrape interval, onto 4 equal servers: none gets more than 30 %."""
+    """Within one scrape interval, none of 4 equal servers gets more than 30 %."""
     async with standins(4, ttft=60.0) as servers:
         router = await start_router(*(server.url for server in servers), policy=policy, **PATIENT)
         spread = await burst(router.port, servers)
@@ -47,7 +47,7 @@ async def test_burst_in_one_worker(start_router, policy):
 
 
 async def test_burst_in_several_workers(tmp_path):
-    """Each worker sees what the others have in hand: so it is as good as with one."""
+    """Each worker sees the others' requests in flight: the result is as good as with one."""
     async with standins(4, ttft=60.0) as servers:
         urls = [server.url for server in servers]
         async with router_process(
@@ -62,7 +62,7 @@ async def test_burst_in_several_workers(tmp_path):
 
 
 async def all_up(router, count: int) -> None:
-    """Wait until the supervisor has told that all servers are usable."""
+    """Wait until the supervisor has reported all servers as usable."""
     async with asyncio.timeout(20):
         while True:
             stats = await asyncio.to_thread(router.get, "/load-stats")
@@ -78,7 +78,7 @@ async def until_no_requests(router) -> None:
 
 
 async def test_both_workers_take_part(tmp_path):
-    """The burst above would prove nothing if one worker had got all of it."""
+    """The burst above would prove nothing if one worker had got all requests."""
     async with standins(2) as servers:
         urls = [server.url for server in servers]
         async with router_process(tmp_path, *urls, workers=2) as router:
@@ -95,7 +95,7 @@ async def test_both_workers_take_part(tmp_path):
 
 class TestForeign:
     async def test_load_from_elsewhere_moves_the_choice(self, start_router):
-        """As the supervisor publishes it; it counts from the very next request."""
+        """As published by the supervisor; it counts from the next request."""
         async with scripted(replies(OK)) as server:
             router = await start_router(server.url, server.url, capacity=8)
             foreign = router.table.servers.foreign_milli
@@ -108,7 +108,7 @@ class TestForeign:
                 assert (after[busy] - before[busy], after[free] - before[free]) == (0, 10)
 
     async def test_is_added_to_our_own(self, start_router):
-        """4 from elsewhere: the other server gets 4 more of ours before it is as full."""
+        """4 external requests: the other server gets 4 more of ours before it has the same load."""
         async with standins(2, ttft=60.0) as servers:
             router = await start_router(*(server.url for server in servers), **PATIENT)
             router.table.servers.foreign_milli[0] = 4000
@@ -151,7 +151,7 @@ class TestShares:
                 with contextlib.suppress(asyncio.IncompleteReadError):
                     while True:
                         head, _ = await read_request(reader)
-                        # A router of another test may ask whoever had this port before.
+                        # Another test's router may send requests to a previous user of this port.
                         rows[row] += head.startswith(b"POST /v1/x ")
                         writer.write(OK)
 
@@ -169,7 +169,7 @@ class TestShares:
 
 class TestStates:
     async def test_one_at_a_time_on_trial(self, start_router):
-        """A server that just came back may still be broken: it must not get a whole burst."""
+        """A restored server may still be broken: it must not get a whole burst."""
         async with standins(2, ttft=60.0) as (up, trying):
             router = await start_router(up.url, trying.url, **PATIENT)
             router.configure({}, {"state": 4})
@@ -186,7 +186,7 @@ class TestStates:
 
 
 async def test_reconfigured_all_the_time_under_load(start_router):
-    """Exchanges under way go on: not one of 300 is lost to 300 reconfigurations."""
+    """Requests in flight continue: none of 300 is lost to 300 reconfigurations."""
     async with standins(3, ttft=0.002, token_interval=0.001) as servers:
         router = await start_router(*(server.url for server in servers))
         stop = asyncio.Event()

@@ -1,4 +1,4 @@
-"""A server that dies or breaks HTTP in mid-reply: no client may take half an answer for a whole."""
+"""A server that fails during a response: no client may take a truncated response as complete."""
 
 import asyncio
 import logging
@@ -17,14 +17,14 @@ UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\n\r\n"
 
 
 def dying_after(*parts: bytes, end=finish):
-    """A server that sends these parts, one at a time, and dies."""
+    """Run a server that sends these parts, one at a time, and closes."""
 
     async def handler(reader, writer):
         await read_request(reader)
         for part in parts:
             writer.write(part)
             await writer.drain()
-            # So that each is read by itself, and before a reset could destroy it.
+            # So that each is read separately, and before a reset can discard it.
             await asyncio.sleep(0.02)
         end(writer)
 
@@ -68,7 +68,7 @@ async def test_what_came_is_passed_on_and_no_more(start_router, caplog, parts, b
 
 
 async def test_a_reset_in_a_body_until_close_is_a_reset(start_router, caplog):
-    """Its end is the close; a FIN would say that it is whole."""
+    """The close is its end; a FIN would mark it as complete."""
     async with scripted(dying_after(UNTIL_CLOSE, b"half", end=reset)) as server:
         router = await start_router(server.url)
         async with client(router.port) as connection:
@@ -98,7 +98,7 @@ async def test_the_end_of_a_body_until_close_is_an_end(start_router, caplog):
     ids=["chunked", "chunked, almost", "length"],
 )
 async def test_for_http_1_0(start_router, parts, is_reset):
-    """Unwrapped, a chunked body has no end but the close, so a reset must tell."""
+    """Without chunked framing the close is the only end, so a reset must signal the error."""
     async with scripted(dying_after(*parts)) as server:
         router = await start_router(server.url)
         async with client(router.port) as connection:
@@ -119,7 +119,7 @@ async def test_for_http_1_0(start_router, parts, is_reset):
          "another reply behind it"],
 )  # fmt: skip
 async def test_broken_chunks_are_not_passed_on(start_router, caplog, broken):
-    """The client's parser might read them in another way than ours."""
+    """The client's parser might interpret them differently from ours."""
     async with scripted(dying_after(CHUNKED, EVENT, broken)) as server:
         router = await start_router(server.url)
         reply = await router.ask(get("/v1/x"))
@@ -129,7 +129,7 @@ async def test_broken_chunks_are_not_passed_on(start_router, caplog, broken):
 
 
 async def test_broken_chunks_right_behind_the_head(start_router):
-    """In one segment nothing has been sent yet: either way, no whole answer may come of it."""
+    """In one segment nothing has been sent yet: in no case may the response look complete."""
     async with scripted(dying_after(CHUNKED + EVENT + b"xyz\r\n")) as server:
         router = await start_router(server.url)
         answer = await ask(router.port, get("/v1/x"))
@@ -152,7 +152,7 @@ async def test_surplus_bytes_are_not_passed_on(start_router):
 
 
 async def test_killing_a_server_under_forty_streams(start_router, caplog):
-    """All end unclean at once, all are counted, and each is logged once."""
+    """All are aborted immediately and counted, and each is logged once."""
     with standin_process("--token-interval", "0.02") as server:
         router = await start_router(server.url, capacity=100)
         async with asyncio.TaskGroup() as group:
@@ -162,7 +162,7 @@ async def test_killing_a_server_under_forty_streams(start_router, caplog):
                 b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
             ) + body
             tasks = [group.create_task(router.ask(request)) for _ in range(40)]
-            # 16 slots: some stream, some wait behind.
+            # 16 slots: some stream, others wait.
             await until(lambda: router.total("events") > 200)
             server.kill()
     for task in tasks:

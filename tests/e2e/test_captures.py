@@ -1,4 +1,4 @@
-"""Captured replies of real vLLM servers, sent through real sockets."""
+"""Captured responses of real vLLM servers, sent through real sockets."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ def lines(reply: bytes) -> list[bytes]:
     ],
 )
 async def test_over_sockets(start_router, cut):
-    """All captures on one client's connection; between two pieces the loop turns."""
+    """Send all captures on one client connection; the loop runs between two pieces."""
     captures = {
         capture.name.encode(): capture
         for capture in WITH_REPLY

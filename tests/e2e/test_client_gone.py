@@ -1,4 +1,4 @@
-"""A client that leaves, in every phase: the server must see it within 50 ms, to stop generating."""
+"""Client disconnects in every phase: the server must see it within 50 ms, to stop generating."""
 
 import asyncio
 import gc
@@ -27,12 +27,12 @@ each_ending = pytest.mark.parametrize(
 
 @dataclass
 class Stage:
-    """How far the server's reply has come when the client leaves.
+    """Progress of the server's response when the client disconnects.
 
     Attributes:
-        sent: What the server has sent by then.
-        seen: What of it the client has got.
-        phase: What the router says of the exchange.
+        sent: Bytes that the server has sent by then.
+        seen: Bytes of them that the client has received.
+        phase: The router's phase of the request.
     """
 
     sent: bytes
@@ -61,7 +61,7 @@ def open_descriptors() -> int:
 
 
 def lasting_descriptors() -> int:
-    """Count those that stay: the tables of earlier tests are closed when they are collected."""
+    """Count the remaining ones: tables of earlier tests are closed when garbage-collected."""
     gc.collect()
     return open_descriptors()
 
@@ -80,7 +80,7 @@ async def test_the_server_sees_it_at_once(start_router, stage, leave):
     async with scripted(handler) as server:
         router = await start_router(server.url)
         delays = []
-        # This process may be held up by others for longer than that: so the best of three.
+        # Other processes may delay this one for longer, so take the best of three.
         for _ in range(3):
             async with client(router.port) as connection:
                 connection.send(CHAT)
@@ -125,7 +125,7 @@ async def test_while_connecting_to_the_second_server(start_router, leave):
 
 
 async def test_at_every_moment_of_connecting(start_router):
-    """The client leaves 0, 1, 2 ... turns of the loop later: no connection may be left over."""
+    """The client disconnects 0, 1, 2 ... loop iterations later: no connection may be left over."""
     gone = 0
 
     async def handler(reader, writer):
@@ -163,7 +163,7 @@ async def test_with_requests_waiting_behind(start_router, leave, waiting):
             async with client(router.port) as connection:
                 connection.send(CHAT)
                 await until(lambda: phase_is(router, "WAITING"))
-                # In segments of their own, so that reading may stop between them.
+                # In separate segments, so that reading may pause between them.
                 for _ in range(waiting):
                     connection.send(get("/v1/models"))
                     await asyncio.sleep(0)
@@ -177,7 +177,7 @@ async def test_with_requests_waiting_behind(start_router, leave, waiting):
 @each_ending
 @pytest.mark.alone
 async def test_while_its_server_is_held_back(start_router, leave):
-    """The client reads nothing, so the server is not read either; and then the client leaves."""
+    """The client reads nothing, so the server is not read either; then the client disconnects."""
     gone: asyncio.Queue[float] = asyncio.Queue()
     blocked = asyncio.Event()
     piece = bytes(1 << 20)

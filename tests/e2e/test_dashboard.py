@@ -347,7 +347,7 @@ class TestConnection:
         wait_until(lambda: not page.find_element(By.ID, "lost").is_displayed())
 
     def test_a_hidden_tab_asks_rarely(self, page, router):
-        """It is asked for at once when it is seen again."""
+        """It polls immediately when it becomes visible again."""
         hide = (
             "Object.defineProperty(document, 'hidden', {value: arguments[0], configurable: true});"
             "document.dispatchEvent(new Event('visibilitychange')); return window.asked"

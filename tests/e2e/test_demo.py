@@ -1,4 +1,4 @@
-"""`fastroute demo` as somebody sees it who tries fastroute for the first time."""
+"""`fastroute demo` as seen by a first-time user."""
 
 import re
 import signal
@@ -8,7 +8,7 @@ from tests.support.monitor_terminal import FASTROUTE, fills, untouched, wait_for
 from tests.support.tmux import PROMPT, Terminal
 
 OUTAGE = "6"
-"""Seconds; of those the server is gone for two."""
+"""Seconds, during two of which the server is down."""
 
 
 def start(shell: Terminal, *options: str) -> None:
@@ -16,7 +16,7 @@ def start(shell: Terminal, *options: str) -> None:
 
 
 def rows(shell: Terminal) -> list[list[str]]:
-    """The servers' lines: name, state and so on."""
+    """Return the servers' lines: name, state and so on."""
     return re.findall(r"^.(\S+:\d+) +(\w+)", shell.screen(), re.MULTILINE)
 
 
@@ -45,7 +45,7 @@ class TestOnATerminal:
             shell.wait_for(f"{PROMPT}\n")
         history = shell.history()
         assert "curl -N" in history
-        # The last lines of the log; how far they reach back is a matter of what happened.
+        # The last lines of the log; the earliest of them depends on the events.
         assert re.search(rf"{victim} (killed|restarted|is DOWN|is UP)", history)
         assert "Traceback" not in history
 
@@ -57,7 +57,7 @@ class TestOnATerminal:
             wait_until(lambda: re.search(r" [1-9]\d* in flight", shell.screen()), 20)
             assert "demo:" not in shell.screen()
             shell.press("C-c")
-            # Its clients leave, so nothing holds it up.
+            # Its clients disconnect, so that nothing delays it.
             shell.wait_for(f"{PROMPT}\n", 5)
 
     def test_without_traffic(self, shell):
@@ -84,7 +84,7 @@ class TestWithoutOne:
             wait_until(lambda: "is DOWN" in demo.stderr(), 20)
             wait_until(lambda: "is UP" in demo.stderr(), 20)
             servers = demo.get("/load-stats")["servers"]
-            # Each as large as its speed allows; the fast one answers more.
+            # The faster a server, the more responses it sends.
             assert [server["max_capacity"] for server in servers] == [8, 6, 4]
             pids = demo.children()
             assert demo.stop() == 0

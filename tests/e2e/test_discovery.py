@@ -1,4 +1,4 @@
-"""Names are followed while the router runs: real look-ups by the system, and real servers."""
+"""DNS names are resolved while the router runs: by the system's resolver, to real servers."""
 
 import asyncio
 import contextlib
@@ -40,7 +40,7 @@ def path_fixture(tmp_path):
 
 @pytest.fixture(name="start")
 def start_fixture(dns, tmp_path, path):
-    """Run a router by the file, which must be there."""
+    """Run a router with the file, which must exist."""
 
     def start(*options: str, timeout: int = 1, **more):
         python = python_that_asks(dns, tmp_path, timeout=timeout)
@@ -51,7 +51,7 @@ def start_fixture(dns, tmp_path, path):
 
 @contextlib.contextmanager
 def two_standins(*options: str):
-    """At two addresses and one port, as the pods of a Service are."""
+    """Run servers at two addresses and one port, like the pods of a Service."""
     with standin_process("--host", FIRST, *options) as first:
         port = ("--port", str(first.port))
         with standin_process("--host", SECOND, *port, *options) as second:
@@ -83,7 +83,7 @@ def ask(router: RunningCommand) -> None:
 
 
 async def wait(condition) -> None:
-    """As `wait_until`, while the clients of this loop go on."""
+    """Wait like `wait_until`, while the clients of this loop continue."""
     await asyncio.to_thread(wait_until, condition)
 
 
@@ -147,7 +147,7 @@ class TestServers:
 
 class TestTrouble:
     def test_no_such_name_is_believed_after_a_while(self, dns, start, path):
-        """As when a Service of Kubernetes is scaled to 0."""
+        """This happens when a Kubernetes Service is scaled to 0."""
         dns.records = {NAME: (FIRST,)}
         with standin_process("--host", FIRST) as server:
             write_config(path, name_url(server), dns_interval=0.1, dns_hold=1)
@@ -190,7 +190,7 @@ class TestTrouble:
                 assert router.stderr().count("it can be resolved now") == 1
 
     def test_a_resolver_that_hangs_holds_up_nothing(self, dns, start, path):
-        """Neither servers that are known by address or by name, nor a reload, nor the end."""
+        """It delays neither servers known by address or by name, nor a reload, nor the shutdown."""
         dns.records = {NAME: (FIRST,), "plain.test": (SECOND,)}
         with two_standins() as (first, second):
             plain = f"http://plain.test:{second.port}"
@@ -201,8 +201,8 @@ class TestTrouble:
                 dns.mood = Mood.SILENT
                 write_config(path, name_url(first), {"url": plain, "weight": 2}, **OFTEN)
                 wait_until(lambda: "weight 1 -> 2" in router.stderr(), 5)
-                # Until then no connection is left from before, and no answer is fresh.
-                wait_until(lambda: "no answer within 5 s" in (warning(router) or ""))
+                # By then no earlier connection is left, and no cached result is fresh.
+                wait_until(lambda: "no response within 5 s" in (warning(router) or ""))
                 while not (first.state()["served"] and second.state()["served"]):
                     ask(router)
                 assert router.statuses() == {first.url: "up", plain: "up"}
@@ -272,7 +272,7 @@ class TestReload:
 
 
 class SecureServer:
-    """A server with https; it answers with the Host field, and notes which names were asked for."""
+    """Run an https server that returns the Host header, and records the requested names."""
 
     def __init__(self, certificate: trustme.LeafCert) -> None:
         self.names: set[str | None] = set()

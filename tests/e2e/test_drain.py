@@ -1,4 +1,4 @@
-"""The end of the real process, as clients see it: nothing they were promised is lost."""
+"""Graceful shutdown of the real process, as seen by clients: no accepted request is lost."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ from tests.support.standins import standin, until
 
 
 async def begin_draining(router) -> None:
-    """SIGTERM; returns when nobody new is accepted."""
+    """Send SIGTERM and wait until new clients are rejected."""
     router.signal(signal.SIGTERM)
     await until(lambda: is_refused(router.port))
 
@@ -31,7 +31,7 @@ async def exit_code(router, within: float = 5.0) -> int:
 
 
 async def reads_a_cut_stream(connection) -> None:
-    """Nobody may take it for a whole one."""
+    """No client may take it as complete."""
     rest = b""
     with contextlib.suppress(ConnectionError):
         while data := await connection.reader.read(65536):
@@ -76,7 +76,7 @@ async def test_what_was_begun_is_finished(tmp_path, workers):
 
 
 async def test_what_is_read_slowly_is_finished(tmp_path):
-    """A client that pauses in the midst of 30 MB gets them all."""
+    """A client that pauses during a response of 30 MB gets all of it."""
     async with standin() as server:
         async with router_process(tmp_path, server.url, drain_timeout=20) as router:
             async with client(router.port) as connection:
@@ -84,7 +84,7 @@ async def test_what_is_read_slowly_is_finished(tmp_path):
                 connection.send(get("/standin/bytes?size=30000000"))
                 await in_flight_is(router, 1)
                 await begin_draining(router)
-                await asyncio.sleep(3)  # longer than anything lingers
+                await asyncio.sleep(3)  # longer than any linger time
                 connection.writer.transport.resume_reading()
                 await connection.reader.readuntil(b"\r\n\r\n")
                 await connection.reader.readexactly(30_000_000)
@@ -121,7 +121,7 @@ async def test_drain_timeout_cuts_what_does_not_end(tmp_path):
 
 
 async def test_clients_who_wait_to_be_accepted_are_served(tmp_path):
-    """They connect when the worker is to drain already, but does not know yet."""
+    """They connect when the worker should already drain, but has not been notified yet."""
     async with standin() as server:
         async with router_process(tmp_path, server.url, drain_timeout=20) as router:
             async with client(router.port) as first:
@@ -142,7 +142,7 @@ async def test_clients_who_wait_to_be_accepted_are_served(tmp_path):
                         answer = await connection.receive()
                         assert (answer.status, answer["connection"]) == (200, "close")
                         assert answer.complete
-                    # Who asks for nothing is not waited for.
+                    # Idle clients are not waited for.
                     assert await waiting[0].is_closed()
             finally:
                 os.kill(worker, signal.SIGCONT)
@@ -166,8 +166,8 @@ async def test_a_second_signal_ends_at_once(tmp_path, second, code):
 
 
 async def test_clients_that_come_and_go_all_the_while_see_no_broken_answer(tmp_path):
-    """Under load, each request is answered whole, refused at connecting, or its idle connection
-    was closed: no answer is cut, and none comes half."""
+    """Under load, each request gets a complete response, is refused at connecting, or its idle
+    connection was closed: no response is truncated."""
     outcomes: dict[str, int] = {}
 
     async def work(router, server):
@@ -195,6 +195,6 @@ async def test_clients_that_come_and_go_all_the_while_see_no_broken_answer(tmp_p
                 await until(lambda: outcomes.get("whole", 0) > 100)
                 router.signal(signal.SIGTERM)
             assert await exit_code(router) == 0
-        # Those whose next request crossed the closing of their connection, and whose next
+        # Clients whose next request crossed the closing of their connection, and whose next
         # connection was made in that very moment: at most two each.
         assert outcomes.get("not answered", 0) <= 60

@@ -1,4 +1,4 @@
-"""What replies say of how their server was chosen."""
+"""Headers that explain the choice of the server."""
 
 import pytest
 

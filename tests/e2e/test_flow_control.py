@@ -1,4 +1,4 @@
-"""A side that does not keep up holds back the other side, and nothing piles up in between."""
+"""Backpressure: a slow side slows down the other, and nothing accumulates in between."""
 
 import asyncio
 import hashlib
@@ -12,16 +12,16 @@ from tests.support.standins import until
 SIZE = 200_000_000
 PIECE = bytes(range(256)) * 1024
 HELD_AT_MOST = 65536 + 2 * 262144
-"""Bytes in the router for one client: its write limit and what a read brings on top, with room."""
+"""Maximum bytes in the router for one client: its write limit and one read, with a margin."""
 IN_THE_SYSTEM = 20_000_000
-"""Bytes that the buffers of two connections may hold in the kernel, at most."""
+"""Maximum bytes in the kernel's buffers of two connections."""
 
 
 class Pouring:
     """A server that sends SIZE bytes as fast as it can.
 
     Attributes:
-        sent: How many it has got rid of.
+        sent: Number of bytes sent.
     """
 
     def __init__(self, framing: str) -> None:
@@ -54,7 +54,7 @@ class Pouring:
 
 
 def held(router) -> int:
-    """Bytes in the router's transports to clients."""
+    """Return the number of bytes in the router's transports to clients."""
     return sum(c._transport.get_write_buffer_size() for c in router.state.clients)
 
 
@@ -63,14 +63,14 @@ async def stopped_at(count) -> int:
     before = -1
     while before != count():
         before = count()
-        await asyncio.sleep(0.2)  # how long standing still takes to tell
+        await asyncio.sleep(0.2)  # without a change for this time, it has stopped
     return before
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
 @pytest.mark.parametrize("version", ["1.1", "1.0"])
 async def test_a_client_that_does_not_read(start_router, framing, version):
-    """Its server is held back; then it reads on and gets every byte."""
+    """Its server is paused; then it continues to read and gets every byte."""
     pouring = Pouring(framing)
     async with scripted(pouring) as server:
         router = await start_router(server.url)
@@ -108,7 +108,7 @@ async def test_one_that_stops_and_goes(start_router):
                 most = max(most, held(router))
             assert digest.digest() == pouring.digest.digest()
             assert most <= HELD_AT_MOST
-            # Both connections are as good as new.
+            # Both connections can be reused.
             connection.send(get("/livez"))
             assert (await connection.receive()).status == 200
 
@@ -151,7 +151,7 @@ async def test_fifty_that_do_not_read(start_router):
 
 
 async def body_digest(connection, *, unwrap: bool) -> bytes:
-    """Read a reply to its end and digest its body, the chunked coding taken off if so asked."""
+    """Read a response to its end and digest its body, optionally without chunked framing."""
     reader, digest = connection.reader, hashlib.sha256()
     await reader.readuntil(b"\r\n\r\n")
     while unwrap and (size := int(await reader.readuntil(b"\r\n"), 16)):

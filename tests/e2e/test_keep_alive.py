@@ -1,4 +1,4 @@
-"""How long connections live: of clients by their HTTP version and wish, of servers in the pool."""
+"""Lifetime of client connections (HTTP version, Connection header) and of pooled ones."""
 
 import asyncio
 import contextlib
@@ -76,7 +76,7 @@ class TestTheClients:
         assert router.total("finished_2xx") == 1
 
     async def test_of_http_1_0_that_offers_an_upgrade_gets_it_unwrapped_too(self, start_router):
-        """The upgrade is passed over; the version must not be."""
+        """The upgrade is ignored; the version must not be."""
         fields = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n"
         async with scripted(replies(CHUNKED)) as server:
             router = await start_router(server.url)
@@ -129,7 +129,7 @@ class TestTheServers:
         assert server.connections == 1
 
     async def test_newest_first(self, start_router):
-        """Three at once make three connections; after that one at a time needs only the newest."""
+        """Three concurrent requests open three connections; sequential ones use only the newest."""
         served: dict[int, int] = {}
         together = asyncio.Barrier(3)
 
@@ -177,12 +177,12 @@ class TestTheServers:
         assert server.connections == 5
 
     async def test_of_a_server_that_closes_idle_ones_early(self, start_router):
-        """Like vLLM, but after 0.3 s where the router would keep them for 4: no client sees it."""
+        """Like vLLM, but after 0.3 s, while the router would keep them for 4: no client notices."""
         async with standin(keep_alive=0.3) as server:
             router = await start_router(server.url)
             async with client(router.port) as connection:
                 for pause in (0.0, 0.29, 0.295, 0.3, 0.3, 0.3, 0.305, 0.31, 0.35, 0.0):
-                    await asyncio.sleep(pause)  # how long it is idle
+                    await asyncio.sleep(pause)  # idle time
                     connection.send(get("/v1/models"))
                     assert (await connection.receive()).status == 200
         assert router.total("finished_2xx") == 10
@@ -249,7 +249,7 @@ class TestTheServers:
         assert not caplog.records
 
     async def test_all_of_a_dead_server_go_at_once(self, start_router):
-        """After one reused connection turned out dead, the others are not tried one by one."""
+        """After one reused connection turned out to be closed, the others are not tried in turn."""
         together = asyncio.Barrier(10)
 
         async def handler(reader, writer):
@@ -274,13 +274,13 @@ class TestTheServers:
 
 
 class TestAnEarlyAnswer:
-    """A server may answer before it has read the body, and then read on, or not."""
+    """A server may respond before it has read the body, and then continue reading, or not."""
 
     BODY = bytes(30_000_000)
     NO = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno"
 
     async def test_that_is_all_it_says(self, start_router):
-        """It reads no further: the connection is of no use, and the client has its answer."""
+        """It stops reading: the connection cannot be reused, and the client has its response."""
         answered, gone = asyncio.Event(), asyncio.Event()
 
         async def handler(reader, writer):
@@ -299,7 +299,7 @@ class TestAnEarlyAnswer:
                 assert (answer.status, answer.body) == (401, b"no")
                 answered.set()
                 await asyncio.wait_for(gone.wait(), 5)
-                # The client's connection is as good as ever.
+                # The client's connection can be reused.
                 connection.send(get("/livez"))
                 assert (await connection.receive()).status == 200
         assert router.total("finished_4xx") == 1
@@ -311,7 +311,7 @@ class TestAnEarlyAnswer:
         ids=["plain", "Connection: close"],
     )
     async def test_and_then_it_closes(self, start_router, said):
-        """With much of the body unread, so that its close is a reset. The answer must survive."""
+        """Much of the body is unread, so the close is a reset. The response must not be lost."""
 
         async def handler(reader, writer):
             await reader.readuntil(b"\r\n\r\n")
@@ -324,7 +324,7 @@ class TestAnEarlyAnswer:
                 assert (answer.status, answer.body) == (401, b"no")
 
     async def test_and_then_it_reads_on(self, start_router):
-        """The answer is whole, some of the request is not sent: it must not be reused like that."""
+        """The response is complete, but not the request: the connection must not be reused."""
 
         async def handler(reader, writer):
             await reader.readuntil(b"\r\n\r\n")

@@ -1,4 +1,4 @@
-"""Limits on clients: of heads, of bodies, of connections; and how a refusal reaches a client."""
+"""Limits on clients: headers, bodies and connections; and delivery of error responses."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ BODY_LIMIT = 1_000_000
 
 
 def head_of(size: int, *, target: int = 10, fields: int = 1) -> bytes:
-    """A GET whose target and fields, with line ends, are `size` bytes long."""
+    """Return a GET whose target and headers, with line ends, are `size` bytes long."""
     path = b"/" + b"a" * (target - 1)
     start = b"GET " + path + b" HTTP/1.1\r\n"
     host = b"Host: x\r\n"
@@ -26,7 +26,7 @@ def head_of(size: int, *, target: int = 10, fields: int = 1) -> bytes:
 
 
 async def refusal(connection, status: int) -> None:
-    """Take an error of fastroute's own, then the end of the connection."""
+    """Read an error response of fastroute, then the end of the connection."""
     answer = await connection.receive()
     assert answer.status == status, answer
     assert answer.complete
@@ -38,7 +38,7 @@ async def refusal(connection, status: int) -> None:
 
 
 async def pour(connection, piece: bytes, times: int) -> int:
-    """Send a piece so many times, or until the other side is gone; returns how often."""
+    """Send a piece `times` times, or until the other side closes; return the number sent."""
     with contextlib.suppress(ConnectionError):
         for sent in range(times):
             connection.send(piece)
@@ -80,7 +80,7 @@ class TestHeads:
         assert router.state.cells.process.requests_refused[0] == 1
 
     async def test_without_end(self, start_router):
-        """The client goes on sending after the refusal and must still get it."""
+        """The client continues to send after the error response and must still get it."""
         async with standin() as server:
             router = await start_router(server.url)
             async with client(router.port) as connection:
@@ -111,14 +111,14 @@ class TestHeads:
                 for start in range(0, len(body), step):
                     connection.send(body[start : start + step])
                     await asyncio.sleep(0)
-                # A read that brought some of the body is not held against the client; the next is.
+                # A read that includes a part of the body does not count; the next one does.
                 await until(lambda: "HEAD" not in repr(router.state.clients))
                 connection.send(b"X-U: another\r\n" * 500)
                 await refusal(connection, 431)
         assert router.total("started") == 0
 
     async def test_blank_lines_without_end(self, start_router):
-        """Line ends before a request are allowed, but not for ever: the idle time runs on."""
+        """Line ends before a request are allowed, but the idle timeout continues to run."""
         async with standin() as server:
             router = await start_router(server.url, client_idle_timeout=0.5)
             async with client(router.port) as connection:
@@ -138,7 +138,7 @@ class TestBodies:
                 assert (await connection.receive()).json()["body"]["size"] == BODY_LIMIT
 
     async def test_too_long_by_its_length(self, start_router):
-        """Refused at once: not a byte of the body was sent."""
+        """Rejected immediately: no byte of the body was sent."""
         async with standin() as server:
             router = await start_router(server.url, max_body_bytes=BODY_LIMIT)
             async with client(router.port) as connection:
@@ -149,7 +149,7 @@ class TestBodies:
 
     @pytest.mark.parametrize("chunked", [False, True], ids=["content-length", "chunked"])
     async def test_too_long_and_still_coming(self, start_router, chunked):
-        """The client sends 100 MB without looking; the refusal must be there when it looks."""
+        """The client sends 100 MB without reading; it must still get the error response."""
         async with standin() as server:
             router = await start_router(server.url, max_body_bytes=BODY_LIMIT)
             framing = "Transfer-Encoding: chunked" if chunked else "Content-Length: 100000000"
@@ -176,7 +176,7 @@ class TestBodies:
         assert router.total("started") == 1
 
     async def test_one_that_refuses_to_end_is_cut_off(self, start_router):
-        """Refused, told so, and still sending: the connection ends all the same."""
+        """The client is rejected, but continues to send: the connection is closed anyway."""
         async with standin() as server:
             router = await start_router(server.url, max_body_bytes=1000)
             async with client(router.port) as connection:
@@ -247,7 +247,7 @@ class TestExpectContinue:
                 assert (await connection.receive()).status == 200
 
     async def test_waits_for_its_turn(self, start_router):
-        """Pipelined behind another: 100 after that one's answer, not in its midst."""
+        """Pipelined behind another request: 100 follows that one's response, not within it."""
         release = asyncio.Event()
 
         async def handler(reader, writer):
@@ -295,7 +295,7 @@ class TestConnections:
                 assert (await connection.receive()).status == 200
 
     async def test_refused_ones_take_no_place(self, start_router):
-        """Who was turned away and does not leave must not keep others out."""
+        """A rejected client that does not disconnect must not block others."""
         async with standin() as server:
             router = await start_router(server.url, max_connections=2)
             async with contextlib.AsyncExitStack() as stack:

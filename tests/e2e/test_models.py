@@ -1,4 +1,4 @@
-"""Requests go to servers that have their model; unknown ones are told which names would do."""
+"""Requests go to servers that have their model; errors for unknown models list valid names."""
 
 import asyncio
 import hashlib
@@ -20,7 +20,7 @@ CAPTURED = Path(__file__).parents[1] / "captures" / "err_unknown_model.res"
 
 
 def keeping(bodies: list[tuple[bytes, bytes]]):
-    """A server that answers 200 and keeps heads and bodies of its requests."""
+    """A server that returns 200 and keeps headers and bodies of its requests."""
 
     async def handler(reader, writer):
         while True:
@@ -34,7 +34,7 @@ def keeping(bodies: list[tuple[bytes, bytes]]):
 
 
 def form(*fields: tuple[str, bytes], boundary: str = "3d6b6a416f9b5") -> tuple[bytes, str]:
-    """A multipart body, and its Content-Type line."""
+    """Return a multipart body, and its Content-Type line."""
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'.encode() + content
         for name, content in fields
@@ -85,7 +85,7 @@ class TestChoice:
         assert (other.connections, len(bodies)) == (0, 5)
 
     async def test_changes_with_the_servers(self, start_router):
-        """A LoRA adapter is loaded at another server; a kept connection sees it at once."""
+        """A LoRA adapter is loaded on another server; an open connection sees it immediately."""
         async with standin(models=("a",)) as first, standin(models=("a", "lora")) as second:
             router = await start_router(first.url, second.url)
             router.configure({"models": ("a",)}, {"models": ("a",)})
@@ -101,7 +101,7 @@ class TestChoice:
 
 class TestUnknown:
     async def test_is_answered_as_vllm_does(self, start_router):
-        """The very bytes of vLLM's own body, for its one model."""
+        """The body is identical to vLLM's own for its one model."""
         async with standin(models=("tiny",)) as server:
             router = await start_router(server.url)
             router.configure({"models": ("tiny",)})
@@ -237,7 +237,7 @@ class TestAlias:
     ],
 )
 async def test_a_body_that_cannot_be_read_goes_to_a_server(start_router, body):
-    """Its error is the best one; here it does not look."""
+    """The server's error is more precise, so fastroute does not validate."""
     bodies: list[tuple[bytes, bytes]] = []
     async with scripted(keeping(bodies)) as server:
         router = await start_router(server.url)
@@ -280,7 +280,7 @@ class TestMerged:
 
 
 async def test_models_are_counted_apart(start_router):
-    """Those with a slot; all others, and requests without a model, share the first."""
+    """Models with a slot; all others, and requests without a model, share the first."""
     async with standins(2, models=("a", "b", "c")) as servers:
         router = await start_router(*(server.url for server in servers))
         each = {"models": ("a", "b", "c")}

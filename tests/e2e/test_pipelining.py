@@ -1,4 +1,4 @@
-"""Several requests at once on one connection: answered in order, bounded, never mixed up."""
+"""Pipelined requests on one connection: in order, bounded, never mixed up."""
 
 import asyncio
 
@@ -32,7 +32,7 @@ async def test_a_hundred_are_answered_in_order(start_router, step):
 
 
 async def test_one_at_a_time_is_asked_of_servers(start_router):
-    """Even of several: the second may depend on the first."""
+    """Also of several: the second may depend on the first."""
     most = now = 0
 
     async def handler(reader, writer):
@@ -95,7 +95,7 @@ async def test_a_stream_and_then_a_get(start_router):
     ids=["no host", "TLS", "two lengths", "too long", "connect", "head too long"],
 )
 async def test_a_broken_one_behind_good_ones(start_router, good, broken, status):
-    """The good ones are answered first, then that one, then the end; nothing of it is sent on."""
+    """The valid ones get responses first, then that one, then the end; it is not forwarded."""
     async with standin() as server:
         router = await start_router(server.url)
         async with client(router.port) as connection:
@@ -165,7 +165,7 @@ async def test_behind_a_reply_cut_short_nothing_is_served(start_router):
 
 class TestTheBound:
     async def test_many_small_ones(self, start_router):
-        """A thousand wait behind one: a hundred or so are answered, then the client is refused."""
+        """A thousand wait behind one: about 100 get responses, then the client is rejected."""
         async with standin(ttft=0.5) as server:
             router = await start_router(server.url)
             async with client(router.port) as connection:
@@ -182,7 +182,7 @@ class TestTheBound:
         assert router.total("started") == served + 1
 
     async def test_a_few_large_ones(self, start_router):
-        """What may wait is bounded in bytes too."""
+        """Waiting requests are also limited in bytes."""
         async with standin(ttft=0.5) as server:
             router = await start_router(server.url, max_body_bytes=1_000_000)
             async with client(router.port) as connection:
@@ -198,7 +198,7 @@ class TestTheBound:
                 assert await connection.is_closed()
 
     async def test_is_not_met_where_answers_are_read(self, start_router):
-        """A client that keeps 50 under way all the time sends 2,000 in all."""
+        """A client that keeps 50 requests in flight sends 2,000 in total."""
         async with standin() as server:
             router = await start_router(server.url)
             async with client(router.port) as connection:
@@ -210,7 +210,7 @@ class TestTheBound:
 
 
 async def test_a_client_that_reads_none_of_its_answers_is_held(start_router):
-    """The second request is not asked before the answer to the first is read."""
+    """The second request is not forwarded before the response to the first is read."""
     async with standin() as server:
         router = await start_router(server.url)
         async with client(router.port) as connection:

@@ -1,5 +1,5 @@
-"""Servers that die, hang, sleep and come back, with the processes that ship and default settings
-but for intervals."""
+"""Servers that crash, hang, sleep and recover, with the real processes and default settings except
+intervals."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ def start_fixture(tmp_path):
 
 
 def wait_for_state(router: RunningCommand, server: StandInProcess, state: str, seconds: float):
-    """Wait for a server's state; return how long it took, in seconds."""
+    """Wait for a server's state; return the seconds it took."""
     began = time.monotonic()
     wait_until(lambda: router.statuses()[server.url] == state, seconds)
     return time.monotonic() - began
@@ -72,7 +72,7 @@ def test_ill_by_its_own_account(start):
     with standin_process() as server, start(server, health_check_interval=0.2) as router:
         server.set(healthy=False)
         wait_for_state(router, server, "down", seconds=8)
-        assert "3 health checks in a row failed: /health answered 503" in router.stderr()
+        assert "3 health checks in a row failed: /health returned 503" in router.stderr()
         server.set(healthy=True)
         wait_for_state(router, server, "up", seconds=8)
 
@@ -81,7 +81,7 @@ def test_a_hung_engine(start):
     settings = {"stall_timeout": 1, "scrape_interval": 0.1}
     with standin_process("--token-interval", "0.05") as server, start(server, **settings) as router:
         with router.connect() as client:
-            # Its metrics stand still, and count nothing of what comes now.
+            # Its metrics do not change any more, and do not count new requests.
             server.set(hung=True)
             client.sendall(REQUEST)
             wait_for_state(router, server, "down", seconds=5)
@@ -90,14 +90,14 @@ def test_a_hung_engine(start):
             server.set(hung=False)
             wait_for_state(router, server, "trial", seconds=5)
             assert client.recv(4096).startswith(b"HTTP/1.1 200 OK\r\n")
-        # Its checks were good while it hung: only a request proves it well.
+        # Health checks succeeded while it hung: only a request proves that it works.
         with router.connect() as client:
             client.sendall(REQUEST)
             wait_for_state(router, server, "up", seconds=5)
 
 
 def test_a_slow_stream_is_no_hung_engine(start):
-    """Its tokens come more slowly than stall_timeout, but its counter moves."""
+    """Its tokens come more slowly than stall_timeout, but its counter increases."""
     settings = {"stall_timeout": 1, "scrape_interval": 0.1}
     with standin_process("--token-interval", "0.4", "--ttft", "0.4") as server:
         with start(server, **settings) as router, router.connect() as client:
@@ -121,11 +121,11 @@ def test_asleep(start):
 
 
 def test_a_server_that_shuts_down_loses_no_request(start):
-    """For a while it answers /health with 200 and every new request with 500."""
+    """For a while it returns 200 for /health and 500 for every new request."""
     with standin_process("--shutdown-timeout", "5") as leaving, standin_process() as staying:
         leaving.set(ttft=3.0)
         with (
-            # By load the one with its last client would be asked too rarely to be found out.
+            # With policy load the server with its last client would get too few requests.
             start(leaving, staying, policy="round_robin") as router,
             socket.create_connection(("127.0.0.1", leaving.port)) as its_last_client,
         ):

@@ -1,4 +1,4 @@
-"""Servers that refuse: who is asked next, what the client gets to see, and how it is counted."""
+"""Servers that reject requests: the next server, the client's response, and the counters."""
 
 import asyncio
 import json
@@ -30,26 +30,26 @@ STOPPING = (
 
 
 def refusal(status: int, body: bytes = BUSY, *fields: bytes) -> bytes:
-    """A refusal as vLLM writes it."""
+    """Return a rejection in vLLM's form."""
     lines = [b"HTTP/1.1 %d Because" % status, b"server: uvicorn", *fields]
     lines += [b"content-length: %d" % len(body), b"content-type: application/json"]
     return b"\r\n".join((*lines, b"", body))
 
 
 def closing(reply: bytes) -> bytes:
-    """A reply as a client gets it that asked for the connection's end."""
+    """Return a response as received by a client that requested the connection's end."""
     head, _, body = reply.partition(b"\r\n\r\n")
     return head + b"\r\nconnection: close\r\n\r\n" + body
 
 
 def in_order(router) -> None:
-    """Have servers chosen in the order they were named, as the later ones seem busier."""
+    """Make the router choose servers in the given order, because later ones appear busier."""
     for row in range(len(router.state.router.servers)):
         router.table.servers.foreign_milli[row] = 1000 * row
 
 
 def then_close(*segments: bytes, end=finish):
-    """Answer one request with these segments and end the connection."""
+    """Return a handler that sends these segments for one request and closes the connection."""
 
     async def handler(reader, writer):
         await read_request(reader)
@@ -63,7 +63,7 @@ def then_close(*segments: bytes, end=finish):
 
 
 def recording(requests: list[bytes], reply: bytes):
-    """Answer each request with the same, and keep the requests."""
+    """Return a handler that sends the same response to each request, and records the requests."""
 
     async def handler(reader, writer):
         while True:
@@ -139,7 +139,7 @@ class TestAnotherServer:
         assert answer == closing(good)
 
     async def test_streams(self, start_router):
-        """vLLM's own refusal and stream, from stand-ins."""
+        """Rejection and stream in vLLM's form, from stand-ins."""
         async with standin(max_queued=0) as full, standin() as free:
             router = await start_router(full.url, free.url)
             in_order(router)
@@ -193,7 +193,7 @@ class TestAnotherServer:
         assert one.values(b"host") != two.values(b"host")
 
     async def test_the_connection_to_the_first_is_used_again(self, start_router):
-        """A refusal that ends well is no reason to connect anew."""
+        """After a complete rejection the connection can be reused."""
         async with scripted(replies(refusal(503))) as first, scripted(replies(OK)) as second:
             router = await start_router(first.url, second.url)
             in_order(router)
@@ -220,7 +220,7 @@ class TestNotRetried:
         ],
     )
     async def test_other_statuses(self, start_router, reply):
-        """The client's doing, or a server's that may have begun: passed on as it is."""
+        """Errors of the client, or of a server that may have started, are forwarded unchanged."""
         async with scripted(replies(reply)) as first, scripted(replies(OK)) as second:
             router = await start_router(first.url, second.url)
             in_order(router)
@@ -250,7 +250,7 @@ class TestNotRetried:
             pytest.param(("502", "504"), refusal(503), False, id="502-not-503"),
             pytest.param(("504",), refusal(504), True, id="504"),
             pytest.param((), refusal(503), False, id="none"),
-            # Nothing of the setting names it: the server says that nothing was started.
+            # No setting is needed: the server states that nothing was started.
             pytest.param((), refusal(500, STOPPING), True, id="none-but-stopping"),
         ],
     )
@@ -270,7 +270,7 @@ class TestNotRetried:
         assert max(router.state.cells.started) == 1, "another server each time"
 
     async def test_beyond_the_budget(self, start_router):
-        """All servers are full: 200 requests must not become 800."""
+        """All servers are overloaded: 200 requests must not become 800."""
         async with scripted(replies(refusal(503))) as full:
             router = await start_router(*[full.url] * 4)
             async with client(router.port) as connection:
@@ -354,7 +354,7 @@ class TestAllRefuse:
         assert router.total("retries") == 0
 
     async def test_refusal_then_dead(self, start_router):
-        """No reply of any server is at hand any more: ours says what happened last."""
+        """No server's response is available any more: fastroute's own reports the last failure."""
         async with scripted(replies(refusal(503))) as first:
             with refusing_url() as gone:
                 router = await start_router(first.url, gone)
@@ -366,7 +366,7 @@ class TestAllRefuse:
 
 class TestLong:
     async def test_refusals_pass_through_as_they_come(self, start_router):
-        """Nobody wants a megabyte held back; from then on the client has it, so no retry."""
+        """A large error is not buffered completely; once the client has a part of it, no retry."""
         go_on = asyncio.Event()
         body = b"x" * (MAX_HELD_BYTES + 100_000)
 
@@ -409,7 +409,7 @@ class TestHeld:
         "reply", [refusal(503)[:-5], refusal(500, STOPPING)[:-5]], ids=["503", "stopping-500"]
     )
     async def test_cut_in_the_middle(self, start_router, end, reply):
-        """The client gets one whole answer, whichever, and no part of this one."""
+        """The client gets one complete response of another server, and no part of this one."""
         async with scripted(then_close(reply, end=end)) as first:
             async with scripted(replies(OK)) as second:
                 router = await start_router(first.url, second.url)
@@ -481,7 +481,7 @@ class TestHeld:
         assert sum(cells.models.finished_5xx) == 0
 
     async def test_server_removed_meanwhile(self, start_router):
-        """A retry goes only to servers that are still there."""
+        """A retry goes only to servers that still exist."""
         asked, go_on = asyncio.Event(), asyncio.Event()
 
         async def handler(reader, writer):
@@ -551,7 +551,7 @@ class TestObserved:
         assert [o.kind for o in router.observed] == [Event.SHUTTING_DOWN]
 
     async def test_success_only_after_failure(self, start_router):
-        """A message for each good request would be thousands a second."""
+        """A message for each successful request would be thousands per second."""
         turn = iter([OK, OK, refusal(502), refusal(502), OK, OK, refusal(503), OK])
 
         async def handler(reader, writer):
@@ -570,7 +570,7 @@ class TestObserved:
         assert "502" in router.observed[0].detail
 
     async def test_a_4xx_is_a_success(self, start_router):
-        """The server works: it was the client's request that was wrong."""
+        """The server works: the client's request was invalid."""
         turn = iter([refusal(502), refusal(404)])
 
         async def handler(reader, writer):
@@ -611,7 +611,7 @@ class TestObserved:
 
 class TestCounted:
     async def test_everything_once(self, start_router):
-        """One request: refused, failed, answered; another: refused by all; a third: aborted."""
+        """One request: rejected, failed, served; another: rejected by all; a third: aborted."""
         async with (
             scripted(replies(refusal(503))) as full,
             scripted(replies(OK)) as good,
@@ -653,7 +653,7 @@ class TestCounted:
         assert sum(sum(column) for column in cells.first_byte.buckets) == 0
 
     async def test_duration_is_that_of_the_whole_request(self, start_router):
-        """What a client waited, retries included; in seconds, in the bucket it belongs to."""
+        """The client's waiting time, including retries, in seconds, in the right bucket."""
 
         async def slow(reader, writer):
             await read_request(reader)
@@ -669,7 +669,7 @@ class TestCounted:
         assert sum(column[0] for column in cells.duration.buckets[3:]) == 1
 
     async def test_bytes_and_events_after_a_retry(self, start_router):
-        """Held bytes never reached the client, so they are not counted as sent to it."""
+        """Buffered bytes never reached the client, so they are not counted as sent to it."""
         async with scripted(replies(refusal(503))) as first, scripted(replies(OK)) as second:
             router = await start_router(first.url, second.url)
             in_order(router)
@@ -731,7 +731,7 @@ class TestKeys:
 
 
 async def test_30_clients_at_once_find_the_one_that_serves(start_router):
-    """Each may need a retry, and so many are always allowed; none is served twice."""
+    """Each may need a retry, which is within the retry budget; none is served twice."""
     asked: list[bytes] = []
     async with scripted(replies(refusal(503))) as full, scripted(recording(asked, OK)) as good:
         router = await start_router(full.url, good.url)

@@ -28,7 +28,7 @@ def path_fixture(tmp_path):
 
 @pytest.fixture(name="start")
 def start_fixture(tmp_path, path):
-    """Run a router by the file, which must be there."""
+    """Run a router with the file, which must exist."""
     return lambda *options, **environment: running(
         tmp_path, *RUN, "--config", str(path), *options, **environment
     )
@@ -70,7 +70,7 @@ class TestAChange:
             write_config(path, first.url, second.url)
             with start() as router:
                 write_config(path, {"url": first.url, "drain": True}, second.url)
-                # Its state is seen at once, in the table; the worker is told together with this.
+                # Its state is visible in the table immediately, together with the message.
                 wait_until(lambda: router.get("/load-stats")["summary"]["config"]["reloads"] == 1)
                 assert router.statuses()[first.url] == "draining"
                 for _ in range(5):
@@ -137,7 +137,7 @@ class TestABadFile:
 class TestAFileThatBlocks:
     @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["fifo", "directory"])
     def test_health_checks_go_on_and_sigterm_works(self, start, path, make):
-        """Opened in the event loop, a FIFO stopped health checks, reloads and SIGTERM for ever."""
+        """Opened in the event loop, a FIFO blocked health checks, reloads and SIGTERM forever."""
         with standin_process() as server:
             write_config(path, server.url, health_check_interval=0.1)
             with start() as router:
@@ -199,7 +199,7 @@ RELOADS_PER_SECOND = 10
 
 
 async def test_ten_reloads_a_second_under_two_hundred_streams(start, path):
-    """Servers come and go, are drained and resized, and the file is broken now and then."""
+    """Servers are added, removed, drained and resized, and the file is sometimes invalid."""
     rng = random.Random(4)
     with standin_process("--count", "4", "--slots", "100", "--token-interval", "0.1") as process:
         urls = [process.url, *(process.read_line().split()[-1] for _ in range(3))]
@@ -225,11 +225,11 @@ async def test_ten_reloads_a_second_under_two_hundred_streams(start, path):
 
 
 async def reload_often(router: RunningCommand, path, urls: list[str], rng: random.Random) -> int:
-    """Change the file for a while; return how often."""
+    """Change the file for a while; return the number of changes."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     for number in itertools.count(1):
-        # The first is always there, so that nobody goes without.
+        # The first server is always present, so that every request has one.
         servers = [{"url": urls[0], "max_concurrent_requests": rng.randint(1, 50)}]
         servers += [
             {"url": url, "drain": rng.random() < 0.3} for url in urls[1:] if rng.random() < 0.6

@@ -1,4 +1,4 @@
-"""What is tried again, where, and what never is."""
+"""Requests that are retried, their next server, and requests that never are."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ CHAT = post("/v1/chat/completions", {"model": "m"})
 
 
 def closing_after(sent: bytes, *, end=finish, requests: int = 1):
-    """A server that answers all requests of a connection but the last with `OK`, that with this."""
+    """A server that returns `OK` for all requests of a connection except the last."""
 
     async def handler(reader, writer):
         for _ in range(requests - 1):
@@ -31,7 +31,7 @@ def closing_after(sent: bytes, *, end=finish, requests: int = 1):
         writer.write(sent)
         if sent:
             await writer.drain()
-            # A reset destroys what is under way.
+            # A reset discards bytes in flight.
             await asyncio.sleep(0.02 if end is reset else 0)
         end(writer)
 
@@ -40,7 +40,7 @@ def closing_after(sent: bytes, *, end=finish, requests: int = 1):
 
 @contextlib.contextmanager
 def only(router, row: int):
-    """Have the router choose this server first, the others being busy as it seems."""
+    """Make the router choose this server first, because the others appear busy."""
     in_flight = router.state.cells.in_flight
     others = [other for other in range(len(router.state.router.servers)) if other != row]
     for other in others:
@@ -118,7 +118,7 @@ class TestConnectingFails:
     async def test_a_name_that_leads_nowhere(self, start_router, host):
         async with scripted(replies(OK)) as good:
             router = await start_router("http://name-to-be:8000", good.url, connect_timeout=5.0)
-            # The configuration refuses impossible names; names may be refused later all the same.
+            # The configuration rejects impossible names; resolvers may reject other names.
             pool = router.state.router.servers[0]
             pool._address = msgspec.structs.replace(pool._address, host=host)
             with only(router, 0):
@@ -152,7 +152,7 @@ class TestAReusedConnection:
         assert "once more on a fresh connection" in failures(caplog)[0]
 
     async def test_is_replaced_once_only(self, start_router):
-        """The server takes one request, then closes each connection without an answer."""
+        """The server serves one request, then closes each connection without a response."""
         seen = 0
 
         async def handler(reader, writer):
@@ -209,14 +209,14 @@ class TestAReusedConnection:
                 with only(router, 0):
                     connection.send(CHAT)
                     assert (await connection.receive()).body == b"ok"
-                    gone.close()  # what is connected already goes on
+                    gone.close()  # existing connections continue
                     connection.send(CHAT)
                     assert (await connection.receive()).body == b"ok"
         assert router.state.cells.failed[0] == 2, "the reused connection, then the fresh one"
         assert router.state.cells.finished_2xx[1] == 1
 
     async def test_race_200_times(self, start_router):
-        """The server ends a connection at random, often just as the next request arrives."""
+        """The server closes connections at random, often just when the next request arrives."""
         dice = random.Random(5)
         served = 0
 
@@ -282,7 +282,7 @@ class TestAFreshConnection:
         assert bad.connections == 1
 
     async def test_that_is_closed_on_accepting(self, start_router):
-        """Before or after the request was sent; the client gets an answer in any case."""
+        """Before or after the request was sent; the client gets a response in any case."""
 
         async def handler(reader, writer):
             pass
@@ -339,7 +339,7 @@ async def test_a_head_that_is_broken_is_a_502_and_not_tried_again(start_router, 
 
 @pytest.mark.parametrize("end", [finish, reset], ids=["fin", "rst"])
 async def test_a_server_error_is_passed_on_and_not_tried_again(start_router, end):
-    """Not by fastroute: the server may have begun, and its words are better than ours."""
+    """Not by fastroute: the server may have started, and its error is more precise."""
     body = json.dumps({"error": {"message": "CUDA out of memory"}}).encode()
     reply = b"HTTP/1.1 500 Oops\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
     async with scripted(closing_after(reply, end=end)) as server:
@@ -365,7 +365,7 @@ async def test_no_server_at_all(start_router):
 
 
 async def test_a_black_hole_holds_up_nobody_else(start_router):
-    """One server swallows connections; requests to the other are answered meanwhile."""
+    """One server never accepts connections; requests to the other are served meanwhile."""
     async with scripted(replies(OK)) as good:
         with silent_url() as silent:
             router = await start_router(silent, good.url, connect_timeout=60.0)

@@ -1,4 +1,4 @@
-"""`fastroute route` as its users start it: of servers, and of a router under load."""
+"""`fastroute route` as users run it: with servers, and with a router under load."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ GONE = "http://127.0.0.1:9"
 
 
 async def route(*arguments: str) -> subprocess.CompletedProcess:
-    """Run it while the servers of this process answer."""
+    """Run it in a thread, while the servers of this process respond."""
     return await asyncio.to_thread(run_command, "route", *arguments)
 
 
@@ -75,7 +75,7 @@ async def test_no_server_at_all():
 
 
 async def test_of_a_router_its_own_requests_are_counted(tmp_path):
-    """One server has a request of ours, the other two of somebody else's."""
+    """One server has one request of the router, the other two of another client."""
     async with standins(2, token_interval=0.05) as (first, second):
         async with router_process(tmp_path, first.url, second.url, scrape_interval=0.05) as router:
             async with client(second.port) as one, client(second.port) as two:

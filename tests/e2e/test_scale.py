@@ -1,6 +1,7 @@
-"""Size and numbers, on one worker of the real process: memory stays flat, everything ends at 0.
+"""Large bodies and many clients on one worker of the real process: memory stays constant, and all
+gauges end at 0.
 
-The figures are printed (`pytest -s`). Memory is what the worker has of its own, in bytes.
+The figures are printed (`pytest -s`). Memory is the worker's private memory, in bytes.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.alone
 
 
 class Watch:
-    """Follows the memory of a process while something goes on."""
+    """Records the memory of a process over time."""
 
     def __init__(self, pid: int) -> None:
         self.before = self.most = memory(pid)
@@ -46,7 +47,7 @@ class Watch:
 
 
 class Sink(asyncio.Protocol):
-    """A client that sends one thing and counts what comes, for when there are thousands."""
+    """A client that sends one request and counts the received bytes, cheap enough for thousands."""
 
     def __init__(self, request: bytes = b"") -> None:
         self.request = request
@@ -71,7 +72,7 @@ class Sink(asyncio.Protocol):
 
 
 async def connect(router, count: int, request: bytes = b"") -> list[Sink]:
-    """Open so many connections, 200 at a time."""
+    """Open `count` connections, 200 at a time."""
     loop = asyncio.get_running_loop()
     sinks: list[Sink] = []
     for start in range(0, count, 200):
@@ -86,7 +87,7 @@ async def connect(router, count: int, request: bytes = b"") -> list[Sink]:
 
 
 async def clients_are(router, count: int, seconds: float = 20.0) -> None:
-    """Wait until the worker has so many clients, besides the one that asks."""
+    """Wait until the worker has this number of clients, besides the one that polls."""
     async with asyncio.timeout(seconds):
         while True:
             stats = await asyncio.to_thread(router.get, "/load-stats")
@@ -106,7 +107,7 @@ def server_fixture():
 async def router_fixture(tmp_path, server):
     limits = {"max_connections": 9000, "request_timeout": 60.0}
     async with router_process(tmp_path, server.url, capacity=5000, **limits) as router:
-        # One of each, so that everything that is made once is made.
+        # One of each, so that everything that is created once exists.
         assert (await ask(router.port, chat(max_tokens=1))).status == 200
         assert (await ask(router.port, get("/livez"))).status == 200
         await clients_are(router, 0)
@@ -142,14 +143,14 @@ async def test_a_slow_reader_of_a_large_reply(router, server):
             left = size
             while left:
                 left -= len(await connection.reader.readexactly(min(left, MB)))
-                await asyncio.sleep(0.005)  # that is how slow it is
+                await asyncio.sleep(0.005)  # simulates a slow client
     print(f"\na slow reader of 200 MB: {watch.growth / MB:.1f} MiB more at most")
     assert watch.growth < 8 * MB
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["content-length", "chunked"])
 async def test_a_request_of_60_megabytes(router, server, chunked):
-    """Held whole, as documented, but once, and let go when the reply begins."""
+    """Buffered completely, as documented, but only once, and released when the response starts."""
     body = bytes(range(256)) * 234_375
     (worker,) = router.worker_pids()
     async with Watch(worker) as watch:
@@ -164,10 +165,10 @@ async def test_a_request_of_60_megabytes(router, server, chunked):
             answer = await connection.receive()
             got = answer.json()["body"]
             assert got == {"size": len(body), "sha256": hashlib.sha256(body).hexdigest()}
-            # Gone with the reply, though the connection is open yet.
+            # Released after the response, although the connection is still open.
             await until(lambda: memory(worker) < watch.before + 12 * MB)
     print(f"\na request of 60 MB: {watch.growth / MB:.0f} MiB more at most")
-    # It grows as it comes, and a growing buffer is copied now and then.
+    # The buffer grows as data arrives, and is sometimes copied.
     assert watch.growth < 2.5 * len(body)
 
 
@@ -186,7 +187,7 @@ async def test_five_thousand_idle_and_two_thousand_streaming(router, server):
     with_streams = memory(worker)
     assert descriptors(worker) == before_open + 5000 + 2 * 2000 - 1  # one came from the pool
 
-    # All the while others are served, and quickly.
+    # Meanwhile other clients are served quickly.
     loop = asyncio.get_running_loop()
     delays = []
     for _ in range(20):
@@ -215,12 +216,12 @@ async def test_five_thousand_idle_and_two_thousand_streaming(router, server):
     )
     assert per_idle < 10 * 1024
     assert per_stream < 40 * 1024
-    # The servers' connections go when their idle time is over.
+    # The servers' connections are closed after the idle timeout.
     await until(lambda: descriptors(worker) <= before_open, 10)
 
 
 async def test_two_thousand_streams_cut_at_once(router, server):
-    """All clients go in the same moment: their servers must be left just as quickly."""
+    """All clients disconnect at the same time: their servers' connections must close as quickly."""
     streams = await connect(router, 2000, chat(stream=True, max_tokens=1000))
     await asyncio.wait_for(asyncio.gather(*(sink.first for sink in streams)), 30)
     await in_flight_is(router, 2000)
@@ -237,7 +238,7 @@ async def test_two_thousand_streams_cut_at_once(router, server):
 
 
 async def test_many_requests_leave_no_memory_behind(router, server):
-    """20,000 requests, some of them broken or left: the worker is no larger after the last half."""
+    """20,000 requests, some invalid or aborted: the worker does not grow in the second half."""
     (worker,) = router.worker_pids()
     sizes = []
     for _ in range(4):
@@ -251,7 +252,7 @@ async def test_many_requests_leave_no_memory_behind(router, server):
 
 
 async def hammer(router, count: int, number: int) -> None:
-    """Make requests one after another; each client has a habit of its own."""
+    """Send requests one after another; each client behaves differently."""
     for start in range(0, count, 50):
         async with client(router.port) as connection:
             for _ in range(min(50, count - start)):
@@ -263,7 +264,7 @@ async def hammer(router, count: int, number: int) -> None:
             if number % 4 == 0:
                 connection.send(b"\0\r\n\r\n")
             elif number % 4 == 1:
-                connection.send(chat(max_tokens=5))  # and it leaves
+                connection.send(chat(max_tokens=5))  # and it disconnects
 
 
 def allow_descriptors(pid: int, count: int) -> None:
@@ -272,7 +273,7 @@ def allow_descriptors(pid: int, count: int) -> None:
 
 
 class TestOutOfDescriptors:
-    """Each client takes two. When there are none left, what is open must go on."""
+    """Each client needs two. When none are left, open connections must continue."""
 
     async def test_clients_are_served_again_when_others_left(self, router, server):
         (worker,) = router.worker_pids()
@@ -292,10 +293,10 @@ class TestOutOfDescriptors:
             assert (await ask(router.port, chat(max_tokens=1))).status == 200
 
     async def test_the_servers_are_not_blamed(self, router, server):
-        """What fails for want of a descriptor of ours says nothing of them."""
+        """A failure for lack of the router's own descriptors does not count against servers."""
         (worker,) = router.worker_pids()
         async with client(router.port) as before, client(router.port) as holder:
-            holder.send(chat(stream=True, max_tokens=1000))  # on the connection in the pool
+            holder.send(chat(stream=True, max_tokens=1000))  # on the pooled connection
             await holder.reader.readuntil(b"data: ")
             limit = descriptors(worker) + 1
             allow_descriptors(worker, limit)
@@ -316,7 +317,7 @@ class TestOutOfDescriptors:
 
 
 async def test_a_server_that_reads_nothing_holds_one_request_only(tmp_path):
-    """60 MB for a server that does not read: held once, and let go with the client."""
+    """60 MB for a server that does not read: buffered once, and released with the client."""
 
     async def handler(reader, writer):
         head = await reader.readuntil(b"\r\n\r\n")

@@ -1,4 +1,4 @@
-"""Requests that last go where there is room, by capacity, and all workers see the same load."""
+"""Long requests are distributed by free capacity, and all workers see the same load."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ def running(servers) -> list[int]:
 
 
 async def hold(stack, router, count: int, servers) -> None:
-    """Have so many more streams run, begun one after another."""
+    """Start `count` more streams, one after another."""
     for _ in range(count):
         before = sum(running(servers))
         connection = await stack.enter_async_context(client(router.port))
@@ -33,7 +33,7 @@ async def test_capacities_one_to_three(tmp_path):
             async with contextlib.AsyncExitStack() as stack:
                 await hold(stack, router, 16, servers)
                 assert running(servers) == [4, 12]
-                # Beyond what they can take at once, too: vLLM queues by itself.
+                # Also beyond their capacity: vLLM queues by itself.
                 await hold(stack, router, 16, servers)
                 assert running(servers) == [8, 24]
             await in_flight_is(router, 0)
@@ -41,7 +41,7 @@ async def test_capacities_one_to_three(tmp_path):
 
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_equals_get_equal_shares(tmp_path, workers):
-    """With two workers, too: the one counts what the other has sent."""
+    """Also with two workers: each counts the requests of the other."""
     async with standins(4, slots=100, token_interval=0.05) as servers:
         urls = [server.url for server in servers]
         async with router_process(tmp_path, *urls, workers=workers) as router:
@@ -68,7 +68,7 @@ async def test_what_is_finished_makes_room(start_router):
 
 
 async def test_a_server_that_refuses_does_not_take_all_of_the_rest(start_router):
-    """Failing is quick, so a dead server always looks the emptiest; its share must go round."""
+    """Failures are quick, so a failed server always appears idle; its share must be spread."""
     async with standins(2, slots=100, token_interval=0.05) as servers:
         with refusing_url() as refusing:
             router = await start_router(refusing, *(server.url for server in servers))

@@ -1,4 +1,4 @@
-"""A terminal that takes nothing any more must not hold up the router."""
+"""A terminal that stalls must not block the router."""
 
 import os
 import pty
@@ -14,7 +14,7 @@ from tests.support.standins import standin_process
 
 MAX_END_SECONDS = 10
 PICTURES = 100
-"""Of some KB; a terminal takes 64 KB at most before somebody reads."""
+"""Of some KB each; a terminal buffers at most 64 KB."""
 
 
 def states(url: str) -> str:
@@ -30,7 +30,7 @@ def read_until(terminal: int, pattern: bytes) -> bytes:
 
 
 def test_a_stalled_terminal():
-    """Keys go on asking for more pictures, and nobody reads them; checks and the end go on."""
+    """Keys trigger more frames that nobody reads; health checks and shutdown still work."""
     terminal, other_end = pty.openpty()
     termios.tcsetwinsize(other_end, (100, 200))
     with standin_process() as server:

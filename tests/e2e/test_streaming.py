@@ -1,4 +1,4 @@
-"""Server-sent events: each leaves at once, whole, and with what proxies further on must know."""
+"""Server-sent events: each is forwarded immediately and complete, with headers for proxies."""
 
 import asyncio
 
@@ -22,7 +22,7 @@ def chunk(data: bytes) -> bytes:
 class TestEachEvent:
     @pytest.mark.parametrize("keep", [True, False], ids=["keep-alive", "close"])
     async def test_leaves_before_the_next_is_there(self, start_router, keep):
-        """The server says the next only when the test has read the last: nothing is held back."""
+        """The server sends an event only after the test has read the last: nothing is buffered."""
         got: asyncio.Queue[None] = asyncio.Queue()
 
         async def handler(reader, writer):
@@ -70,7 +70,7 @@ class TestEachEvent:
                 assert await connection.reader.read() == b""
 
     async def test_leaves_although_only_a_part_of_it_came(self, start_router):
-        """Byte by byte: the router waits for no end of anything."""
+        """Byte by byte: the router does not wait for the end of an event or chunk."""
         got: asyncio.Queue[None] = asyncio.Queue()
         stream = chunk(b"data: 1\n\n") + chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
 
@@ -113,7 +113,7 @@ class TestEachEvent:
 
 class TestTheHead:
     async def test_comes_before_the_first_event(self, start_router):
-        """vLLM sends it seconds before the first token, and clients go by it."""
+        """The server sends it seconds before the first token, and clients rely on it."""
         got = asyncio.Event()
 
         async def handler(reader, writer):
@@ -179,7 +179,7 @@ class TestTheHead:
 
 
 async def test_chat_streamed_and_whole(start_router):
-    """What the two are to a client, side by side."""
+    """Compare both as seen by a client."""
     async with standin() as server:
         router = await start_router(server.url)
         async with client(router.port) as connection:

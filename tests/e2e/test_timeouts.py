@@ -1,7 +1,7 @@
-"""Silence and slowness: of a server (504, or the reply is cut) and of a client (408, or closed).
+"""Timeouts of a server (504, or the response is aborted) and of a client (408, or closed).
 
-Deadlines are looked at every half second, so a test of "not yet" stays below the deadline by less
-than that: a timeout may come late, never early.
+Deadlines are checked every half second, so a test of "not yet" stays below the deadline by less
+than that: a timeout may be late, but never early.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ END = b"0\r\n\r\n"
 CHAT = post("/v1/chat/completions", {"stream": True})
 LAST = get("/v1/x", fields="Connection: close\r\n")
 BUFFERED = 80_000
-"""Bytes; somewhat more than the router holds for a client before it stops reading."""
+"""Bytes; slightly more than the router buffers for a client before it stops reading."""
 LATE = 1.5
-"""Seconds that a timeout may come late here: the sweep, and a busy machine."""
+"""Seconds by which a timeout may be late here: the timer tick, and a busy machine."""
 
 
 def now() -> float:
@@ -32,7 +32,7 @@ def now() -> float:
 
 
 def saying(*parts: bytes):
-    """A server that says this and then nothing more; it notes when it was left."""
+    """A server that sends this and nothing more; it records when its connection was closed."""
     gone: asyncio.Future[float] = asyncio.get_running_loop().create_future()
 
     async def handler(reader, writer):
@@ -66,7 +66,7 @@ class TestASilentServer:
                 assert answer.json()["error"]["type"] == "GatewayTimeoutError"
                 assert 1.0 <= waited < 1.0 + LATE
                 await asyncio.wait_for(gone, 1)
-                # The client's connection is none the worse.
+                # The client's connection can be reused.
                 connection.send(get("/livez"))
                 assert (await connection.receive()).status == 200
         assert (server.connections, router.total("started"), router.total("failed")) == (1, 1, 1)
@@ -110,14 +110,14 @@ class TestASilentServer:
             head, _ = await read_request(reader)
             writer.write(b"HTTP/1.0 200 OK\r\n\r\n" if b"/old" in head else STREAM)
             for _ in range(events):
-                await asyncio.sleep(0.8)  # the silence that is allowed; a little less than 1 s
+                await asyncio.sleep(0.8)  # the allowed silence; a little less than 1 s
                 writer.write(EVENT)
             writer.write(END)
 
         async with scripted(handler) as server:
             router = await start_router(server.url, request_timeout=1.0)
             async with asyncio.TaskGroup() as clients:
-                # Begun at different times, to meet the sweep at different points.
+                # Started at different times, relative to the timer tick.
                 tasks = []
                 for path in 8 * ("/new", "/old"):
                     request = get(path, fields="Connection: close\r\n")
@@ -128,12 +128,12 @@ class TestASilentServer:
         assert router.total("failed") == 0
 
     async def test_a_first_byte_in_time(self, start_router):
-        """A token that takes 0.9 s of the 1 s allowed, over and over."""
+        """A token takes 0.9 s of the allowed 1 s, repeatedly."""
         async with standin(ttft=0.9) as server:
             router = await start_router(server.url, request_timeout=1.0)
 
             async def ask_twice(delay: float) -> None:
-                await asyncio.sleep(delay)  # to meet the sweep at different points
+                await asyncio.sleep(delay)  # at different times relative to the timer tick
                 async with client(router.port) as connection:
                     for _ in range(2):
                         connection.send(chat(max_tokens=1))
@@ -157,7 +157,7 @@ class TestASilentServer:
                 connection.send(CHAT)
                 await connection.reader.readuntil(b"\r\n\r\n")
                 connection.writer.transport.pause_reading()
-                await asyncio.sleep(2.0)  # the pause; four times what a server may take
+                await asyncio.sleep(2.0)  # the pause; four times the timeout of a server
                 assert sum(router.table.in_flight_totals()) == 1
                 connection.writer.transport.resume_reading()
                 left = size
@@ -225,7 +225,7 @@ class TestASlowClient:
                 request = post("/standin/echo", b"123")
                 connection.send(request[:-3])
                 for digit in b"123":
-                    await asyncio.sleep(0.8)  # the silence that is allowed
+                    await asyncio.sleep(0.8)  # the allowed silence
                     connection.send(bytes([digit]))
                 answer = await connection.receive()
                 assert (answer.status, answer.json()["body"]["size"]) == (200, 3)
@@ -286,7 +286,7 @@ class TestASlowClient:
         assert sum(router.table.in_flight_totals()) == 0
 
     async def test_one_that_reads_slowly_and_steadily_is_not(self, start_router):
-        """It takes longer than client_idle_timeout for what is buffered, but it goes on."""
+        """It needs longer than client_idle_timeout for the buffered bytes, but makes progress."""
 
         async def read(size: int) -> None:
             async with buffered_reply(size) as server:
@@ -297,11 +297,11 @@ class TestASlowClient:
                     await read_slowly(reader, size)
             assert router.total("finished_2xx") == 1
 
-        # All of it is in the router, or more is to come.
+        # All of it is in the router, or more will follow.
         await asyncio.gather(read(BUFFERED), read(400_000))
 
     async def test_a_slow_reader_gets_its_last_answer_whole(self, start_router):
-        """Closing waits for what is buffered, for as long as the client goes on reading."""
+        """Closing waits for buffered bytes as long as the client continues reading."""
 
         async def read(version: bytes) -> None:
             async with buffered_reply(BUFFERED) as server:
@@ -326,7 +326,7 @@ class TestASlowClient:
                     writer.transport.pause_reading()
                     await until(lambda: not router.state.clients, 1.0 + 3 * LATE)
 
-        # It stops early, or so late that the router has thought it had gone on.
+        # It stops early, or so late that the router has already seen progress.
         await asyncio.gather(read(1_000), read(BUFFERED - 13_000))
 
     async def test_an_idle_one_that_had_been_slow_is_closed_too(self, start_router):
@@ -352,9 +352,9 @@ class TestASlowClient:
 
 @contextlib.asynccontextmanager
 async def buffered_reply(size: int):
-    """A server whose reply passes the router's write limit only with its last 30 kB.
+    """A server whose response exceeds the router's write limit only with its last 30 kB.
 
-    So the router has read all of it (of BUFFERED bytes) although the client reads nothing.
+    The router has then read all of it (BUFFERED bytes) although the client reads nothing.
     """
 
     async def handler(reader, writer):
@@ -372,7 +372,7 @@ async def buffered_reply(size: int):
 
 @contextlib.asynccontextmanager
 async def small_reader(router, server):
-    """A client for whom the system buffers next to nothing: it is the router that holds bytes."""
+    """A client with tiny kernel buffers, so that the router has to buffer."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     sock.setblocking(False)
@@ -392,7 +392,7 @@ async def small_reader(router, server):
 
 
 async def read_slowly(reader, size: int):
-    """Read so many bytes in 3.2 s, which is longer than anything lingers, a little every 0.2 s."""
+    """Read `count` bytes in 3.2 s, longer than any linger time, in steps of 0.2 s."""
     step = size // 16 + 1
     while size:
         size -= len(await reader.readexactly(min(size, step)))

@@ -1,7 +1,7 @@
-"""Servers with https: verified by the system's authorities, of which SSL_CERT_FILE may name others.
+"""Servers with https, verified with the system's CAs, or those in SSL_CERT_FILE.
 
-There is no setting for an authority of one's own: the environment variable is OpenSSL's, and
-fastroute reads it when it starts.
+There is no setting for a private CA: the environment variable is OpenSSL's, and is read when
+fastroute starts.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ def authority_fixture():
 
 @pytest.fixture(autouse=True)
 def trusted(authority, monkeypatch, tmp_path):
-    """What SSL_CERT_FILE does for `fastroute run`; it must be set before the router starts."""
+    """Set SSL_CERT_FILE as for `fastroute run`, before the router starts."""
     file = tmp_path / "authority.pem"
     authority.cert_pem.write_to_path(file)
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
@@ -38,7 +38,7 @@ def trusted(authority, monkeypatch, tmp_path):
 
 @contextlib.asynccontextmanager
 async def secured(handler, certificate: trustme.LeafCert, host: str = "127.0.0.1"):
-    """A scripted server behind TLS; yields its URL and the names that clients asked for."""
+    """Run a scripted server with TLS; yield its URL and the names that clients requested."""
     names: list[str | None] = []
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate.configure_cert(context)
@@ -118,7 +118,7 @@ class TestVerification:
 
 class TestWhatIsNoTls:
     async def test_is_not_spoken_to_in_plain(self, start_router, caplog):
-        """https is never taken back to http."""
+        """A fallback from https to http never happens."""
         got = []
 
         async def handler(reader, writer):
@@ -267,7 +267,7 @@ class TestWithinTls:
         ids=["chunked", "length", "until close"],
     )
     async def test_a_server_that_dies_in_mid_reply(self, start_router, authority, said):
-        """The last of these is told from a whole one only by TLS, which was not ended."""
+        """The last of these differs from a complete one only by the missing end of TLS."""
 
         async def handler(reader, writer):
             await read_request(reader)

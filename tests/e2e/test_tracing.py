@@ -1,4 +1,4 @@
-"""Traces end to end: real workers, a real receiver of OTLP, and what the server was sent."""
+"""Tracing end to end: real workers, a real OTLP receiver, and the headers sent to servers."""
 
 import http.client
 import json
@@ -19,7 +19,7 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN = "00f067aa0ba902b7"
 PARENT = f"00-{TRACE}-{SPAN}-01"
 MAX_END_SECONDS = 10
-"""Two are for what waits to be told, the rest for a busy machine; a drain may take 30."""
+"""Two seconds for pending spans, the rest for a busy machine; a drain may take 30."""
 
 
 @pytest.fixture(name="server", scope="module")
@@ -45,7 +45,7 @@ def ask(router: RunningCommand, path: str, **fields: str) -> tuple[http.client.H
 
 
 def sent(router: RunningCommand, **fields: str) -> dict[str, str]:
-    """What fields reach the server, names in lower case."""
+    """Return the headers that reach the server, names in lower case."""
     _, body = ask(router, "/standin/echo", **fields)
     return {name.lower(): value for name, value in json.loads(body)["fields"]}
 
@@ -104,7 +104,7 @@ def test_a_dead_collector_costs_only_spans(tmp_path, server):
 
 
 def test_without_the_extra(tmp_path):
-    """Then it is refused at the start, with the remedy; a package of that name shadows the real."""
+    """Tracing is then rejected at the start, with the remedy; a fake package shadows ours."""
     (tmp_path / "opentelemetry").mkdir()
     (tmp_path / "opentelemetry" / "__init__.py").touch()
     path = config(tmp_path, "http://127.0.0.1:9", otlp_endpoint="http://collector:4318")

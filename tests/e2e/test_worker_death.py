@@ -1,4 +1,4 @@
-"""A worker killed under load: the others go on, a new one comes, nobody is counted for ever."""
+"""A worker killed under load: others continue, it is replaced, and counters are corrected."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ STREAMS = 40
 
 
 async def open_stream(stack, router):
-    """A stream that runs on and on, once its first event is there."""
+    """Start an endless stream, and return after its first event."""
     connection = await stack.enter_async_context(client(router.port))
     connection.send(chat(stream=True, max_tokens=100_000))
     await connection.reader.readuntil(b"data: ")
@@ -24,7 +24,7 @@ async def open_stream(stack, router):
 
 
 async def is_cut(connection, within: float = 5.0) -> bool:
-    """Whether a stream ends, and not as if it were whole; else events go on coming."""
+    """Return True if a stream is truncated, and False if its events continue."""
     tail, events = b"", 0
     try:
         async with asyncio.timeout(within):
@@ -48,7 +48,7 @@ async def test_under_load(tmp_path):
                 await in_flight_is(router, STREAMS)
                 before = router.worker_pids()
                 os.kill(before[0], signal.SIGKILL)
-                # Some of these wait in the dead worker's queue, for the new one to take them on.
+                # Some of these wait in the dead worker's queue until the new one accepts them.
                 answers = await asyncio.gather(*(ask(router.port, chat()) for _ in range(60)))
                 assert {answer.status for answer in answers} == {200}
                 assert all(answer.complete for answer in answers)
@@ -70,8 +70,8 @@ async def test_under_load(tmp_path):
 
 
 async def test_over_and_over(tmp_path):
-    """Each of the two is killed in turn, while requests keep coming: only those that were being
-    worked on by a killed one may fail."""
+    """Both are killed in turn, while requests continue: only requests in flight on a killed one
+    may fail."""
     failed = whole = 0
 
     async def work(router):
@@ -111,7 +111,7 @@ async def test_over_and_over(tmp_path):
 
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_of_the_supervisor_ends_the_workers(tmp_path, workers):
-    """Nobody would restart or drain them, and the port must be free for the next one."""
+    """Nothing would restart or drain them, and the port must be free for the next router."""
     async with standin(token_interval=0.02) as server:
         async with router_process(tmp_path, server.url, workers=workers) as router:
             async with contextlib.AsyncExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Tests of the image itself, as built; `make test-image` runs them, and a plain `pytest` does not.
+"""Tests of the built image; run by `make test-image`, not by a plain `pytest`.
 
 They build the Dockerfile with podman, which needs root, the network, and some minutes.
 """
@@ -13,12 +13,12 @@ TIMEOUT = 1200
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave these files alone unless they are asked for."""
+    """Ignore these files unless they are requested."""
     return None if config.option.markexpr == "image" else True
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The first test waits for the image."""
+    """Allow time for the first test to build the image."""
     for item in items:
         if item.get_closest_marker("image"):
             item.add_marker(pytest.mark.timeout(TIMEOUT))

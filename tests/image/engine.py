@@ -1,6 +1,6 @@
-"""Podman, with images and containers of its own in build/, and a base image made with debootstrap.
+"""Podman, with separate images and containers in build/, and a base image from debootstrap.
 
-No daemon is needed, and no registry of images: Debian 13 has the Python that the Dockerfile names.
+It needs no daemon and no image registry: Debian 13 has the Dockerfile's version of Python.
 """
 
 import json
@@ -28,17 +28,17 @@ LITTLE = (
     *("--network", "none", "--read-only", "--cap-drop", "ALL"),
     *("--security-opt", "no-new-privileges"),
 )
-"""As little as docs/deployment.md says is enough."""
+"""The minimum according to docs/deployment.md."""
 
 
 def missing() -> list[str]:
-    """What this machine lacks for these tests."""
+    """Return the requirements that this machine does not meet."""
     lacks = [name for name in PROGRAMS if shutil.which(name) is None]
     return lacks + (["root"] if os.geteuid() else [])
 
 
 def podman(*arguments: str, code: int | None = 0) -> str:
-    """Run podman; returns what it wrote to stdout. `code` None: whatever its exit code."""
+    """Run podman and return its stdout. With `code` None, any exit code is accepted."""
     done = subprocess.run(
         [
             *("podman", "--root", str(FOLDER / "store"), "--runroot", str(FOLDER / "run")),
@@ -55,7 +55,7 @@ def podman(*arguments: str, code: int | None = 0) -> str:
 
 
 def limits() -> list[str]:
-    """No more than we have, as raising a limit takes a right that root in a container lacks."""
+    """Keep the current limit, because root in a container may not raise it."""
     found = []
     for name, wanted in (("nofile", 65536), ("nproc", 4096)):
         most = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))[1]
@@ -65,7 +65,7 @@ def limits() -> list[str]:
 
 
 def build_base() -> str:
-    """Make an image of Debian with Python, once; returns its name."""
+    """Create an image of Debian with Python, once; return its name."""
     if podman("images", "--quiet", OWN_BASE).strip():
         return OWN_BASE
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
@@ -82,7 +82,7 @@ def build_base() -> str:
 
 
 def build_image() -> None:
-    """Build the Dockerfile as it is."""
+    """Build the unchanged Dockerfile."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     settings = FOLDER / "pip.conf"
     settings.write_text(PIP_SETTINGS)
@@ -100,8 +100,8 @@ class Container:
     """A running one. Its network has nothing but a loopback interface.
 
     Attributes:
-        name: As podman knows it.
-        pid: Of its first process, as seen from outside.
+        name: Its name in podman.
+        pid: Process id of its first process on the host.
     """
 
     name: str
@@ -124,7 +124,7 @@ class Container:
 
 @contextmanager
 def container(folder: Path, *options: str) -> Iterator[Container]:
-    """The image at work, with `folder` for its configuration; gone at the end."""
+    """Run the image with `folder` as its configuration; remove it at the end."""
     mount = ("--volume", f"{folder}:/app:ro")
     name = podman("run", "--detach", *LITTLE, *limits(), *mount, *options, IMAGE).strip()
     try:

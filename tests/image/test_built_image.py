@@ -1,4 +1,4 @@
-"""The image does what the Dockerfile and docs/deployment.md say."""
+"""The image behaves as described in the Dockerfile and docs/deployment.md."""
 
 import json
 import os
@@ -18,11 +18,11 @@ pytestmark = pytest.mark.image
 ROUTER = "http://127.0.0.1:8888"
 STANDIN = ("-m", "fastroute.standin", "--port", "8000", "--token-interval", "0.05")
 TOKENS = 60
-"""Three seconds of an answer."""
+"""Three seconds of a response."""
 
 
 def ask(tokens: int) -> tuple[str, ...]:
-    """The command that asks for a stream of so many tokens."""
+    """Return the command that requests a stream of `tokens` tokens."""
     return (
         *("curl", "--silent", "--no-buffer", "--noproxy", "*", f"{ROUTER}/v1/chat/completions"),
         *("-H", "Content-Type: application/json", "-d"),
@@ -37,7 +37,7 @@ def servers_toml(*ports: int) -> str:
 
 @pytest.fixture(name="folder")
 def folder_fixture(tmp_path):
-    """What is mounted at /app; its owner is not the user of the image."""
+    """The folder mounted at /app; its owner is not the user of the image."""
     os.chmod(tmp_path, 0o755)
     (tmp_path / "servers.toml").write_text(servers_toml(8000))
     return tmp_path
@@ -51,7 +51,7 @@ def running_fixture(folder):
 
 
 def log_of(made: Container) -> str:
-    # What is logged goes to stderr, which podman keeps apart.
+    # Log lines go to stderr, which podman keeps separate.
     return subprocess.run(
         ["cat", podman("inspect", "--format", "{{.HostConfig.LogConfig.Path}}", made.name).strip()],
         capture_output=True,
@@ -126,7 +126,7 @@ class TestAtWork:
     def test_drains_when_it_is_stopped(self, running):
         with running.inside(sys.executable, *STANDIN, cwd=ROOT) as standin:
             try:
-                # Of a server at that port before it is still said that it is up, and its models.
+                # The previous server at that port is still reported as up, with its models.
                 wait_until(lambda: is_served(running), 20)
                 with running.inside(*ask(TOKENS), stdout=subprocess.PIPE) as stream:
                     assert stream.stdout.read(6) == b"data: "

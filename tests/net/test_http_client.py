@@ -1,4 +1,4 @@
-"""One request, one whole reply or one clear reason; connections are kept and never trusted."""
+"""One request, one complete response or one clear error; kept connections are not trusted."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ def client_of(url, **options):
         yield client
 
 
-# Whole replies.
+# Complete responses.
 
 
 async def test_one_connection_serves_many_requests():
@@ -129,17 +129,17 @@ async def test_a_server_may_want_the_connection_closed():
         assert server.connections == 2
 
 
-# Connections that were kept.
+# Reused connections.
 
 
 async def test_closed_while_idle_the_request_is_sent_once_more():
-    """vLLM closes after 5 s; its FIN and our next request may cross."""
+    """The server closes after 5 s; its FIN and the next request may cross."""
     requests = []
 
     async def handler(reader, writer):
         requests.append(await read_request(reader))
         writer.write(OK)
-        requests.append(await read_request(reader))  # Taken, and not answered.
+        requests.append(await read_request(reader))  # Accepted, without a response.
 
     async with scripted(handler) as server:
         with client_of(server.url) as client:
@@ -202,7 +202,7 @@ async def test_bytes_that_nobody_asked_for_end_the_connection(late):
                 await gone.wait()
 
 
-# No reply.
+# No response.
 
 
 async def test_refused():
@@ -268,7 +268,7 @@ async def test_broken_replies(reply, reason):
                 with pytest.raises(ClientError, match=reason) as failed:
                     await client.get("/", 5)
                 assert not failed.value.timed_out
-        # A new connection each time, and no second attempt on one that was new.
+        # A new connection each time, and no second attempt after a new one.
         assert server.connections == 2
 
 
@@ -288,7 +288,7 @@ async def test_no_whole_reply_in_time(begin):
             with pytest.raises(ClientError, match=r"^no answer within 0\.05 s$") as failed:
                 await client.get("/", 0.05)
             assert failed.value.timed_out
-            # Closed at once: vLLM stops what it does for a client that has gone.
+            # Closed immediately: vLLM aborts requests of disconnected clients.
             await until(lambda: ends == [b""])
 
 
@@ -344,7 +344,7 @@ async def test_a_look_up_that_hangs_is_not_waited_for():
 
 @contextlib.asynccontextmanager
 async def tls_server(name):
-    """Serves OK as `name`; yields its port and a context that trusts it."""
+    """Serve OK as `name`; yield its port and a context that trusts it."""
     authority = trustme.CA()
     theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(name).configure_cert(theirs)

@@ -88,7 +88,7 @@ class TestResolve:
 
 
 class TestLocate:
-    """Where to connect to: the last answer is used again for a while, and helps out in trouble."""
+    """Addresses to connect to: the last result is cached, and used as a fallback."""
 
     async def test_a_fresh_answer_is_used_again(self, names):
         for _ in range(3):
@@ -97,7 +97,7 @@ class TestLocate:
 
     @pytest.fixture
     def stale(self):
-        """Answers are old at once."""
+        """Results expire immediately."""
         made = Names(fresh=0.0, a=ONE)
         yield made
         made.go_on()

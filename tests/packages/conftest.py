@@ -1,6 +1,6 @@
-"""Wheels of every Python that is found; `make test-packages` runs them, a plain `pytest` does not.
+"""Tests of wheels for every Python found; run by `make test-packages`, not by a plain `pytest`.
 
-Each is compiled by its own interpreter, and installed with what it needs from the package index.
+Each is compiled by its own interpreter, and installed with its dependencies from the package index.
 """
 
 from pathlib import Path
@@ -9,5 +9,5 @@ import pytest
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave these files alone unless they are asked for."""
+    """Ignore these files unless they are requested."""
     return None if config.option.markexpr == "packages" else True

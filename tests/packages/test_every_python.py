@@ -27,7 +27,7 @@ LOCKS = ROOT / "deploy" / "image"
 
 @pytest.fixture(name="source", scope="module")
 def source_fixture(tmp_path_factory):
-    """The project as its source distribution has it."""
+    """The project, unpacked from its source distribution."""
     sdist = build(ROOT, tmp_path_factory.mktemp("sdist"), "sdist")
     return unpacked(sdist, tmp_path_factory.mktemp("source"))
 
@@ -41,7 +41,7 @@ def python_fixture(request):
 
 @pytest.fixture(name="wheel", scope="module")
 def wheel_fixture(python, source, tmp_path_factory):
-    """Compiled by this Python, with what deploy/image/build.lock says."""
+    """A wheel compiled by this Python, with the versions of deploy/image/build.lock."""
     builder = clean_environment(python, tmp_path_factory.mktemp("builder"))
     pip_install(builder, "--require-hashes", "--requirement", str(LOCKS / "build.lock"))
     target = tmp_path_factory.mktemp("wheel")
@@ -56,7 +56,7 @@ def test_builds_a_wheel_of_its_own(wheel, python):
 def test_installs_and_routes(wheel, python, tmp_path):
     installed = clean_environment(python, tmp_path / "env")
     pip_install(installed, "--require-hashes", "--requirement", str(LOCKS / "requirements.lock"))
-    # All that it needs is there, or this fails.
+    # Fails if a dependency is missing.
     pip_install(installed, "--no-index", str(wheel))
     assert "Usage: fastroute" in installed.run("fastroute", "--help")
     assert installed.run("fastroute", "--version") == SAID
@@ -80,7 +80,7 @@ def runners_fixture(tmp_path_factory):
     ],
 )
 def test_runs_without_being_installed(wheel, python, runners, command, tmp_path):
-    """As docs/deployment.md shows it, without a trace in the user's own folders."""
+    """Install as in docs/deployment.md, without changes in the user's own folders."""
     words = [word.format(python=PYTHONS[python], wheel=wheel) for word in command]
     folders = {"UV_CACHE_DIR": "uv", "UV_TOOL_DIR": "tools", "PIPX_HOME": "pipx"}
     done = subprocess.run(

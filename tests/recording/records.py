@@ -1,4 +1,4 @@
-"""Records as a worker makes them, for the tests of what is told of them."""
+"""Records as created by a worker, for tests of access log and spans."""
 
 import msgspec
 
@@ -35,10 +35,10 @@ REFUSED = RequestRecord(
 
 
 def chat(**changes) -> RequestRecord:
-    """A chat request that went well, but for these fields."""
+    """Return the record of a successful chat request, with these changes."""
     return msgspec.structs.replace(CHAT, **changes)
 
 
 def numbered(count: int, first: int = 0) -> list[RequestRecord]:
-    """Records told apart by their ids, which are numbers."""
+    """Return records with consecutive ids."""
     return [chat(id=str(number)) for number in range(first, first + count)]

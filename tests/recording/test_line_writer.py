@@ -85,7 +85,7 @@ def test_reopening_without_a_line_to_write(path):
 
 
 def test_a_full_disk(caplog):
-    """Lines wait as far as there is room; the others are counted, and said once in the log."""
+    """Lines wait while there is space; others are counted, and logged once."""
     with writing("/dev/full", backlog=100) as writer:
         writer.put(numbered(10))
         wait_until(lambda: caplog.records)
@@ -101,10 +101,10 @@ def test_a_full_disk(caplog):
 
 
 def test_a_disk_that_has_room_again(path, caplog):
-    """What was torn is finished where it was begun; nothing is lost."""
+    """A torn line is completed in the same file; nothing is lost."""
     caplog.set_level(logging.WARNING)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # A limit on the size of files does here what a full disk does: writes fall short, then fail.
+    # A file size limit acts like a full disk: writes are short, then fail.
     resource.setrlimit(resource.RLIMIT_FSIZE, (1234, before[1]))
     try:
         with writing(path) as writer:
@@ -120,7 +120,7 @@ def test_a_disk_that_has_room_again(path, caplog):
 
 
 def test_another_file_while_the_disk_is_full(path, caplog):
-    """The line that was begun is torn in the file that is gone, and whole in the new one."""
+    """A started line is torn in the removed file, and complete in the new one."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1234, before[1]))
     old = path.with_suffix(".old")
@@ -175,7 +175,7 @@ class TestPipe:
 
 
 def test_a_write_that_never_returns_does_not_keep_the_end():
-    """As to a terminal or pipe on stdout that is stopped."""
+    """Like a stalled terminal or pipe on stdout."""
     reading, writing_end = os.pipe()
     file = RotatingFile("-", 0, 0)
     file._fd = writing_end
@@ -186,6 +186,6 @@ def test_a_write_that_never_returns_does_not_keep_the_end():
     writer.close(0.2)
     assert time.monotonic() - began < 1
     assert writer.lost >= 4000
-    os.close(reading)  # lets the thread end
+    os.close(reading)  # lets the thread exit
     writer._thread.join(5)
     os.close(writing_end)

@@ -1,4 +1,4 @@
-"""Runs of the benchmark made by hand."""
+"""Benchmark runs with given figures."""
 
 from benchmarks.comparison.measuring import Timing
 from benchmarks.comparison.spec import LoadResult
@@ -7,7 +7,7 @@ from benchmarks.raw import Machine, Raw
 
 
 def result(units: int = 1000, **fields) -> LoadResult:
-    """One measurement of a second in which nothing was wrong."""
+    """Return one measurement of a second without errors."""
     values = {
         "units": units,
         "seconds": 1.0,
@@ -22,7 +22,7 @@ def result(units: int = 1000, **fields) -> LoadResult:
 
 
 def of_cpu(us: dict[str, float], **fields) -> dict[str, LoadResult]:
-    """What one round gave for each, by microseconds of CPU a request."""
+    """Return the results of one round, given microseconds of CPU time per request."""
     watched = {"servers": 0.001, "load": 0.002}
     return {
         who: result(cpu_seconds=watched | {who: each / 1000}, **fields) for who, each in us.items()

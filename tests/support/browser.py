@@ -1,4 +1,4 @@
-"""A real browser that a test drives: Debian's Chromium, without a window."""
+"""A real browser for tests: Debian's Chromium, headless."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ class Browser(Chrome):
     """A browser with one tab."""
 
     def resize(self, width: int, height: int, *, phone: bool = False) -> None:
-        """Have the page seen in so many pixels, exactly."""
+        """Set the exact size of the viewport in pixels."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone}
         self.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
@@ -34,28 +34,28 @@ class Browser(Chrome):
         self.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
 
     def run(self, script: str, *arguments: Any) -> Any:
-        """Run a function's body in the page; returns what it returns."""
+        """Run a function's body in the page and return its result."""
         return self.execute_script(script, *arguments)
 
     def text(self, selector: str) -> str:
-        """The visible text of the first element that matches."""
+        """Return the visible text of the first matching element."""
         return self.run("return document.querySelector(arguments[0]).innerText", selector)
 
     def cpu_seconds(self) -> float:
-        """What the page has cost its thread since the first call."""
+        """Return the CPU seconds of the page's thread since the first call."""
         self.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
         found = self.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
         return {each["name"]: each["value"] for each in found}["TaskDuration"]
 
     def faults(self) -> list[str]:
-        """What was written to the console as an error or a warning since the last call."""
+        """Return the errors and warnings on the console since the last call."""
         log = self.get_log("browser")
         return [entry["message"] for entry in log if entry["level"] in FAULTS]
 
 
 @contextlib.contextmanager
 def browser() -> Iterator[Browser]:
-    """Start a browser that knows nothing yet; it is gone at the end."""
+    """Run a browser with an empty profile until the context exits."""
     paths = {name: shutil.which(name) for name in (BROWSER, DRIVER)}
     if None in paths.values():
         missing = " and ".join(name for name, path in paths.items() if path is None)
@@ -68,7 +68,7 @@ def browser() -> Iterator[Browser]:
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         for flag in (*FLAGS, f"--user-data-dir={folder}"):
             options.add_argument(flag)
-        # With both paths given, selenium looks for no driver and downloads none.
+        # With both paths given, selenium does not search for or download a driver.
         driver = Browser(options, Service(str(paths[DRIVER])))
         try:
             yield driver

@@ -1,4 +1,4 @@
-"""The captured replies of real vLLM servers, cut into single ones, and what a client must get."""
+"""Captured responses of real vLLM servers, split into single ones, and the expected output."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -11,10 +11,10 @@ class Capture(NamedTuple):
     """One captured exchange.
 
     Attributes:
-        name: Of the files.
-        request: All that the client sent; empty where that was not captured.
-        replies: The replies in order, each with the informational ones before it.
-        methods: Of the requests they answer.
+        name: Name of the files.
+        request: All bytes that the client sent; empty if not captured.
+        replies: The responses in order, each with the informational ones before it.
+        methods: Methods of their requests.
     """
 
     name: str
@@ -36,7 +36,7 @@ def load_captures() -> list[Capture]:
 
 
 def expected(reply: bytes) -> bytes:
-    """What an HTTP/1.1 client must get: the bytes less hop-by-hop fields, buffering forbidden."""
+    """Return what an HTTP/1.1 client must get: no hop-by-hop headers, buffering disabled."""
     head, end, body = reply.partition(b"\r\n\r\n")
     status_line, *lines = head.split(b"\r\n")
     if status_line.split(b" ")[1].startswith(b"1"):
@@ -48,7 +48,7 @@ def expected(reply: bytes) -> bytes:
 
 
 def _cut(raw: bytes, method: bytes) -> list[bytes]:
-    """Cut what came on a connection into replies; the last may be cut off, or empty."""
+    """Split the bytes of a connection into responses; the last may be truncated or empty."""
     replies = []
     while True:
         end = _end(raw, 0, method)
@@ -59,7 +59,7 @@ def _cut(raw: bytes, method: bytes) -> list[bytes]:
 
 
 def _end(raw: bytes, start: int, method: bytes) -> int:
-    """Where the reply that begins at `start` ends."""
+    """Return the end of the response that starts at `start`."""
     head, blank, _ = raw[start:].partition(b"\r\n\r\n")
     end = start + len(head) + len(blank)
     if not blank or method == b"HEAD":

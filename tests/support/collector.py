@@ -1,4 +1,4 @@
-"""A small OpenTelemetry collector: takes OTLP over HTTP, and decodes what it gets for real."""
+"""A small OpenTelemetry collector: receives OTLP over HTTP, and decodes it."""
 
 import contextlib
 import http.server
@@ -14,16 +14,16 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
 class Collector:
-    """What came.
+    """Received exports.
 
     Attributes:
-        url: Its base URL, as users write it.
+        url: Its base URL, in the users' form.
         spans: All spans, oldest first.
-        resources: Attributes of the resource each export came from.
+        resources: Attributes of each export's resource.
         scopes: Names of the instrumentation that made them.
-        headers: Of each export, names in lower case.
-        status: What exports are answered with from now on.
-        held: While it is not set, exports get no answer.
+        headers: Headers of each export, names in lower case.
+        status: Status of responses to exports from now on.
+        held: While it is not set, exports get no response.
     """
 
     def __init__(self) -> None:
@@ -52,13 +52,13 @@ def value(of: AnyValue) -> object:
 
 
 def attributes(of: object) -> dict:
-    """The attributes of a span or a resource."""
+    """Return the attributes of a span or a resource."""
     return {each.key: value(each.value) for each in of.attributes}
 
 
 @contextlib.contextmanager
 def collector() -> Iterator[Collector]:
-    """A collector that listens on a port of its own."""
+    """Run a collector on a separate port."""
     made = Collector()
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -71,7 +71,7 @@ def collector() -> Iterator[Collector]:
                 fields = {name.lower(): text for name, text in self.headers.items()}
                 made.take(self.path, fields, body)
             answer = ExportTraceServiceResponse().SerializeToString()
-            with contextlib.suppress(ConnectionError):  # who waited may have given up
+            with contextlib.suppress(ConnectionError):  # the client may have disconnected
                 self.send_response(made.status)
                 self.send_header("Content-Type", "application/x-protobuf")
                 self.send_header("Content-Length", str(len(answer)))
@@ -79,7 +79,7 @@ def collector() -> Iterator[Collector]:
                 self.wfile.write(answer)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Suppress the log."""
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

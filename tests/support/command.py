@@ -1,4 +1,4 @@
-"""`fastroute` as its users start it: a process, what it writes, its workers and its end."""
+"""`fastroute` as users run it: the process, its output, its workers and its exit."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ START_SECONDS = 20.0
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    """Wait for a condition, looking every 5 ms; TimeoutError after `seconds`."""
+    """Wait for a condition, checked every 5 ms; TimeoutError after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -28,7 +28,7 @@ def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs; one that ended but was not yet waited for does not."""
+    """Return True if a process is running; a zombie is not."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -37,7 +37,7 @@ def is_alive(pid: int) -> bool:
 
 
 def run_command(*arguments: str, seconds: float = 30.0, **options) -> subprocess.CompletedProcess:
-    """Run `fastroute` to its end; stdout and stderr are text."""
+    """Run `fastroute` until it exits; stdout and stderr are text."""
     return subprocess.run(
         [sys.executable, "-m", "fastroute", *arguments],
         capture_output=True,
@@ -49,7 +49,7 @@ def run_command(*arguments: str, seconds: float = 30.0, **options) -> subprocess
 
 
 class RunningCommand:
-    """A `fastroute run` or `fastroute demo` that goes on until it is told to end."""
+    """A `fastroute run` or `fastroute demo` that runs until it is stopped."""
 
     def __init__(
         self,
@@ -63,13 +63,13 @@ class RunningCommand:
         """Start it.
 
         Args:
-            folder: Takes its output, in the files `stdout` and `stderr`.
-            arguments: Of the command line.
+            folder: Folder for its output, in the files `stdout` and `stderr`.
+            arguments: Command line arguments.
             env: Added to the environment.
-            cwd: The folder it runs in, if not ours.
+            cwd: Its working directory, if different.
             python: The interpreter.
-            stdout_is_pipe: Whether what it writes to stdout goes to a pipe that is read until it
-                listens, and then no more.
+            stdout_is_pipe: True if stdout is a pipe that is read until it listens, and then no
+                more.
         """
         self._stdout = folder / "stdout"
         self._stderr = folder / "stderr"
@@ -103,12 +103,12 @@ class RunningCommand:
         return self._process.poll() is not None
 
     def children(self) -> set[int]:
-        """Process ids of the workers (and, in a demo, of the stand-ins)."""
+        """Return the process ids of the workers (and, in a demo, of the stand-ins)."""
         text = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
         return {pid for pid in map(int, text.split()) if is_alive(pid)}
 
     def get(self, path: str) -> dict:
-        """GET one of its own endpoints that answer in JSON."""
+        """GET one of its own JSON endpoints."""
         with urllib.request.urlopen(self.url + path, timeout=10) as reply:
             return json.load(reply)
 
@@ -116,11 +116,11 @@ class RunningCommand:
         return self.get("/load-stats")["summary"]["total_in_flight"]
 
     def statuses(self) -> dict[str, str]:
-        """The state of each server, by URL."""
+        """Return the state of each server, by URL."""
         return {each["url"]: each["status"] for each in self.get("/load-stats")["servers"]}
 
     def worker_pids(self) -> list[int]:
-        """Process ids as the workers themselves wrote them into the score table."""
+        """Return the process ids that the workers wrote into the score table."""
         return [worker["pid"] for worker in self.get("/load-stats")["summary"]["workers"]]
 
     def connect(self) -> socket.socket:
@@ -130,11 +130,11 @@ class RunningCommand:
         self._process.send_signal(number)
 
     def wait(self, seconds: float = 20.0) -> int:
-        """Wait for its end; returns the exit code, or minus the signal that ended it."""
+        """Wait for its exit; return the exit code, or the negative number of the signal."""
         return self._process.wait(seconds)
 
     def stop(self) -> int:
-        """SIGTERM, and SIGKILL should that not be enough."""
+        """Send SIGTERM, and SIGKILL if it does not exit."""
         self.signal(signal.SIGTERM)
         try:
             return self.wait()
@@ -147,7 +147,7 @@ class RunningCommand:
 
 @contextlib.contextmanager
 def running(folder: Path, *arguments: str, **options: Any) -> Iterator[RunningCommand]:
-    """`fastroute` with these arguments, which must include `--port 0`, once it is listening."""
+    """Run `fastroute` with these arguments, including `--port 0`, and wait until it listens."""
     command = RunningCommand(folder, *arguments, **options)
     try:
         command.wait_listening()

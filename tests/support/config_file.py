@@ -5,9 +5,9 @@ from pathlib import Path
 
 
 def write_config(path: Path, *servers: str | dict, **settings) -> None:
-    """Put a file with these servers (URLs, or entries) and settings in the place of the last.
+    """Replace the file by one with these servers (URLs or entries) and settings.
 
-    It is there as a whole or not at all, as with most editors.
+    The replacement is atomic, as with most editors.
     """
     new = path.with_name(path.name + ".new")
     new.write_text(toml_text(*servers, **settings))
@@ -15,7 +15,7 @@ def write_config(path: Path, *servers: str | dict, **settings) -> None:
 
 
 def toml_text(*servers: str | dict, **settings) -> str:
-    """The text of such a file."""
+    """Return the text of such a file."""
     entries = [{"url": server} if isinstance(server, str) else server for server in servers]
     lines = [
         "[servers]",

@@ -22,7 +22,7 @@ PART = re.compile(r"(?<=<!-- rendered: )(\w+) -->\n.*?(?=<!-- end -->)", re.DOTA
 
 
 def with_tables(page: str) -> str:
-    """The page with each part between `<!-- rendered: X -->` and `<!-- end -->` as it should be."""
+    """Return the page with each part between `<!-- rendered: X -->` and `<!-- end -->` updated."""
     parts = {
         "servers": lambda: _settings(ServerConfig),
         "config": lambda: _settings(Config),
@@ -40,7 +40,7 @@ def with_policies(example: str) -> str:
 
 
 def shown_default(struct: type[msgspec.Struct], name: str) -> str:
-    """The default of a setting as one writes it in TOML; a dash if it has none."""
+    """Return the default of a setting in TOML; a dash if it has none."""
     (field,) = [field for field in msgspec.structs.fields(struct) if field.name == name]
     value = field.default
     if isinstance(value, bool):
@@ -51,7 +51,7 @@ def shown_default(struct: type[msgspec.Struct], name: str) -> str:
         return f'`"{value}"`'
     if isinstance(value, tuple):
         return f"`{msgspec.json.encode(value).decode().replace(',', ', ')}`"
-    # Nothing but an empty table is made anew for each configuration.
+    # The only default that is created for each configuration is an empty table.
     return "`{}`" if field.default_factory is dict else "-"
 
 
@@ -99,7 +99,7 @@ def _command(name: str, command: Any) -> str:
 
 
 def _spelled(param: Any) -> str:
-    """An option with what it takes, or an argument."""
+    """Return an option with its metavar, or an argument."""
     if param.param_type_name == "argument":
         return f"`{param.metavar}`"
     names = "/".join((*param.opts, *param.secondary_opts))

@@ -1,4 +1,4 @@
-"""A connection to a server without an exchange or a pool: what it says of a reply is recorded."""
+"""A connection to a server without an exchange or a pool, whose callbacks are recorded."""
 
 from fastroute.proxy.upstream import ReplySink, UpstreamConnection
 from fastroute.rules.framing import ReplyEnd
@@ -10,7 +10,7 @@ COMPLETE = (ReplyEnd.REUSABLE, ReplyEnd.SPENT)
 
 
 class Recorder(ReplySink):
-    """Takes a reply and writes down what it was told, in order."""
+    """Records the callbacks of a response, in order."""
 
     def __init__(self, method: bytes = b"GET") -> None:
         self.method = method
@@ -46,17 +46,17 @@ class Recorder(ReplySink):
 
     @property
     def body(self) -> bytes:
-        """All body bytes so far."""
+        """Return all body bytes so far."""
         return b"".join(call[-1] for call in self.calls if call[0] in ("begins", "bytes"))
 
     @property
     def end(self) -> ReplyEnd | None:
-        """How the response ended; None if it has not."""
+        """Return how the response ended; None if it has not."""
         return self.calls[-1][1] if self.calls and self.calls[-1][0] == "ends" else None
 
 
 class Owner:
-    """A pool's part: hears of idle connections that end, and knows heads of replies."""
+    """The pool's part: is notified of closed idle connections, and has known response headers."""
 
     def __init__(self) -> None:
         self.lost: list[UpstreamConnection] = []
@@ -67,7 +67,7 @@ class Owner:
 
 
 class Connected:
-    """A connection, its transport and its owner."""
+    """Return a connection, its transport and its owner."""
 
     def __init__(self, max_head_bytes: int = 1000) -> None:
         self.owner = Owner()

@@ -1,4 +1,4 @@
-"""The tree of packages in CONTRIBUTING.md, from docstrings; run as a module, it renders it."""
+"""The tree of packages in CONTRIBUTING.md, from docstrings; run as a module to update it."""
 
 import ast
 import re

@@ -36,7 +36,7 @@ FIELDS = {"Content-Type": "application/json"}
 
 
 class Crowd:
-    """Clients that read streams, now more and now fewer of them."""
+    """Clients that read streams, in varying numbers."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -63,7 +63,7 @@ class Crowd:
             self._ended.wait(0.2 + 0.05 * number)
 
     def _ask(self, tokens: int, *, stream: bool) -> None:
-        """As vLLM sends the head of a stream at once, only the others show how long it took."""
+        """Headers of streams arrive immediately, so only other responses show the delay."""
         asked = BODY | ({"stream": True, "max_tokens": tokens} if stream else {"max_tokens": 6})
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
         with contextlib.closing(connection):
@@ -72,11 +72,11 @@ class Crowd:
 
 
 def take(minutes: float) -> None:
-    """Run all, and write the pictures."""
+    """Run everything, and write the screenshots."""
     with contextlib.ExitStack() as stack:
         servers = []
         for number in range(1, SERVERS + 1):
-            # On addresses of their own, so that they have short names.
+            # On separate addresses, so that they have short names.
             address = ("--host", f"127.0.1.{number}", "--slots", str(SLOTS), "--model", MODEL)
             servers.append(StandInProcess(*address, *SPEED))
             stack.callback(servers[-1].kill)
@@ -127,7 +127,7 @@ def _shoot(view: Browser, router: RunningCommand) -> None:
 
 
 def _smaller(png: bytes) -> bytes:
-    """The same picture in 64 colours: a third of the bytes."""
+    """Reduce a picture to 64 colours, a third of the size."""
     command = ["pngquant", "--speed", "1", "--strip", "64", "-"]
     return subprocess.run(command, input=png, capture_output=True, check=True).stdout
 

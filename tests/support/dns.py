@@ -1,7 +1,7 @@
-"""A DNS server on this machine, and processes that ask it and no other.
+"""A local DNS server, and processes that use only this server.
 
-The system's resolver is told of it by /etc/resolv.conf, which a process has to itself in a mount
-namespace of its own (`unshare` is in util-linux). That, and a socket at port 53, need root.
+The system's resolver finds it in /etc/resolv.conf, which such a process has to itself in a separate
+mount namespace (`unshare` is in util-linux). This, and a socket on port 53, need root.
 """
 
 import contextlib
@@ -23,11 +23,11 @@ A, AAAA, INTERNET = 1, 28, 1
 NO_ERROR, SERVER_FAILURE, NO_SUCH_NAME = 0, 2, 3
 HEADER = struct.Struct("!HHHHHH")
 ANSWERED = 0x8180
-"""Flags of a reply: recursion was asked for and is had."""
+"""Flags of a response: recursion desired and available."""
 
 
 class Mood(Enum):
-    """How the server answers."""
+    """Behaviour of the server."""
 
     GOOD = "with what it has"
     FAILING = "with SERVFAIL"
@@ -35,19 +35,19 @@ class Mood(Enum):
 
 
 class DnsServer:
-    """Answers A and AAAA; what has no records does not exist (NXDOMAIN).
+    """Serves A and AAAA records; a name without records does not exist (NXDOMAIN).
 
     Attributes:
-        address: Where it listens, at port 53.
+        address: Its address; it listens on port 53.
         records: Addresses by name; replace them as a whole.
-        mood: How it answers.
+        mood: Its behaviour.
     """
 
     def __init__(self) -> None:
         self.records: dict[str, tuple[str, ...]] = {}
         self.mood = Mood.GOOD
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        # Others may be testing on this machine.
+        # Other tests may run on this machine.
         self.address = f"127.53.{random.randrange(256)}.{random.randrange(1, 255)}"
         self._socket.bind((self.address, 53))
         self._thread = threading.Thread(target=self._serve)
@@ -87,7 +87,7 @@ class DnsServer:
 
 
 def _name(question: bytes) -> tuple[str, int]:
-    """Return the name that is asked for, and where it ends."""
+    """Return the requested name, and its end."""
     labels, at = [], HEADER.size
     while length := question[at]:
         labels.append(question[at + 1 : at + 1 + length].decode().lower())
@@ -97,7 +97,7 @@ def _name(question: bytes) -> tuple[str, int]:
 
 @contextlib.contextmanager
 def dns_server() -> Iterator[DnsServer]:
-    """A DNS server; without the rights for it the test is skipped, and fails in CI."""
+    """Run a DNS server; without the required rights the test is skipped, and fails in CI."""
     refusal = _refusal()
     if refusal is not None:
         if os.environ.get("CI") == "true":
@@ -125,11 +125,11 @@ def _refusal() -> str | None:
 
 
 def python_that_asks(server: DnsServer, folder: Path, *, timeout: int = 1) -> str:
-    """Write a command that is this Python, for which there is no DNS but the server's.
+    """Write a command that runs this Python with the server as its only DNS.
 
     Args:
-        server: Whom to ask.
-        folder: Takes the command.
+        server: The DNS server.
+        folder: Folder for the command.
         timeout: Seconds after which the system's resolver gives up.
     """
     files = {

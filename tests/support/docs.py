@@ -1,4 +1,4 @@
-"""The parts of docs/endpoints.md that are rendered; run as a module, it writes them anew."""
+"""The rendered parts of docs/endpoints.md; run as a module to update them."""
 
 import re
 from collections.abc import Callable
@@ -16,7 +16,7 @@ PART = re.compile(r"(?<=<!-- rendered: )(\S+) -->\n.*?(?=<!-- end -->)", re.DOTA
 
 
 def with_examples(page: str) -> str:
-    """The page with each part between `<!-- rendered: X -->` and `<!-- end -->` as it should be."""
+    """Return the page with each part between `<!-- rendered: X -->` and `<!-- end -->` updated."""
     return PART.sub(lambda found: f"{found[1]} -->\n{_part(found[1])}", page)
 
 

@@ -1,4 +1,4 @@
-"""The doctor's measurements of a server that really listens."""
+"""The doctor's measurements of a real server."""
 
 import asyncio
 import contextlib
@@ -26,12 +26,12 @@ async def measured(
     """Take one measurement.
 
     Args:
-        measure: Which.
-        url: Of the server.
-        entry: More of its entry in the configuration.
-        settings: Of section [config].
-        tls: Whom to trust.
-        known: Facts that are known before.
+        measure: The measurement.
+        url: URL of the server.
+        entry: Further fields of its entry in the configuration.
+        settings: Settings of section [config].
+        tls: TLS context with trusted certificates.
+        known: Facts already measured.
     """
     config = parse_config(toml_text({"url": url, **(entry or {})}, **(settings or {})), "t")
     if tls is None and url.startswith("https"):
@@ -43,9 +43,9 @@ async def measured(
 
 
 def healthy(*, ahead: float = 0.0, status: int = 200) -> Handler:
-    """Answer everything with an empty body, and close idle connections soon.
+    """Return a handler that sends empty responses, and closes idle connections soon.
 
-    Its clock is so many seconds ahead.
+    Its clock is `ahead` seconds ahead.
     """
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -61,5 +61,5 @@ def healthy(*, ahead: float = 0.0, status: int = 200) -> Handler:
 
 
 async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Take everything and say nothing."""
+    """Read everything and send nothing."""
     await reader.read()

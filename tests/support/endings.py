@@ -1,4 +1,4 @@
-"""How one side of a connection can leave, and how the other side notices."""
+"""Ways to close one side of a connection, and their detection on the other side."""
 
 import asyncio
 import contextlib
@@ -8,25 +8,25 @@ from collections.abc import Iterator
 
 
 def finish(writer: asyncio.StreamWriter) -> None:
-    """Close: the other side gets a FIN (or a reset, should it have sent what we did not read)."""
+    """Close: the other side gets a FIN (or a reset, if it sent unread bytes)."""
     writer.close()
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
-    """Close so that the other side gets a reset; bytes under way may be lost."""
+    """Close so that the other side gets a reset; bytes in flight may be lost."""
     sock = writer.get_extra_info("socket")
-    if sock is not None:  # else it is closed already
+    if sock is not None:  # otherwise it is already closed
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 
 
 def half_close(writer: asyncio.StreamWriter) -> None:
-    """Say that nothing more will be sent, and go on reading."""
+    """Shut down the sending side, and continue reading."""
     writer.write_eof()
 
 
 async def ended(reader: asyncio.StreamReader) -> float:
-    """Wait until the other side is gone, in any way; returns the loop's time in seconds."""
+    """Wait until the other side has closed in any way; return the loop's time in seconds."""
     with contextlib.suppress(ConnectionError):
         while await reader.read(65536):
             pass
@@ -35,7 +35,7 @@ async def ended(reader: asyncio.StreamReader) -> float:
 
 @contextlib.contextmanager
 def refusing_url() -> Iterator[str]:
-    """The URL of a port of 127.0.0.1 that refuses connections and that nobody else can take."""
+    """Return the URL of a reserved port of 127.0.0.1 that refuses connections."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{held.getsockname()[1]}"
@@ -43,9 +43,9 @@ def refusing_url() -> Iterator[str]:
 
 @contextlib.contextmanager
 def silent_url() -> Iterator[str]:
-    """The URL of a port of 127.0.0.1 where connecting neither succeeds nor fails.
+    """Return the URL of a port of 127.0.0.1 where connecting neither succeeds nor fails.
 
-    It listens, but its queue is full and nobody accepts, so the system drops what knocks.
+    It listens, but its accept queue is full, so that the system drops new connections.
     """
     with contextlib.ExitStack() as sockets:
         listening = sockets.enter_context(socket.socket())

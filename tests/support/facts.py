@@ -1,4 +1,4 @@
-"""Facts of a server made by hand: one that is well, and what is to be different."""
+"""Facts of a healthy server, with given changes."""
 
 from typing import Any
 
@@ -53,7 +53,7 @@ def certificate(days: float, issuer: str = "Our CA") -> Certificate:
 
 
 def metrics(**fields: Any) -> Metrics:
-    """Metrics; `running`, `waiting`, `asleep` and `preemptions` go into its load."""
+    """Return metrics; `running`, `waiting`, `asleep` and `preemptions` belong to their load."""
     load: dict[str, Any] = {"running": 0, "waiting": 0, "preemptions": 0}
     load |= {name: fields.pop(name) for name in (*load, "asleep") if name in fields}
     values: dict[str, Any] = {
@@ -66,7 +66,7 @@ def metrics(**fields: Any) -> Metrics:
 
 
 def stream(count: int = 32, interval: float = 0.01, **fields: Any) -> Stream:
-    """A stream of events that came evenly, the first after 50 ms."""
+    """Return a stream of evenly spaced events, the first after 50 ms."""
     events = tuple(0.05 + interval * number for number in range(count))
     values: dict[str, Any] = {
         "model": "m",
@@ -85,13 +85,13 @@ def facts(
     settings: dict[str, Any] | None = None,
     **measured: Any,
 ) -> Facts:
-    """A server that is well, all measured.
+    """Return the facts of a healthy server, with all measurements.
 
     Args:
-        url: Of the server.
-        entry: More of its entry in the configuration.
-        settings: Of section [config].
-        measured: Fields of Facts that are different.
+        url: URL of the server.
+        entry: Further fields of its entry in the configuration.
+        settings: Settings of section [config].
+        measured: Fields of Facts to change.
     """
     config = parse_config(toml_text({"url": url, **(entry or {})}, **(settings or {})), "t")
     values: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""A check of values against the part of JSON Schema that our schemas use."""
+"""Validation of values against the subset of JSON Schema that our schemas use."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,13 +17,13 @@ Complaints = Iterator[str]
 
 
 def violations(value: Any, schema: dict[str, Any]) -> list[str]:
-    """Return what of a value is not as the schema says, each with its place.
+    """Return the violations of a schema by a value, each with its place.
 
-    A key that the schema does not describe counts, too: the reader of an answer is to let it pass,
-    as a later version may have added it, but its maker has to describe it.
+    A key without a description in the schema is a violation, too: readers must accept unknown keys
+    of later versions, but the author of a response must describe them.
 
     Raises:
-        KeyError: The schema has a keyword that is not checked here, so that nobody would hold it.
+        KeyError: The schema has a keyword that is not supported here.
     """
     return list(_Check(schema).against(schema, value, "$"))
 
@@ -50,7 +50,7 @@ class _Check:
 
     def _type(self, wanted: str | list[str], value: Any, at: str) -> Complaints:
         names = [wanted] if isinstance(wanted, str) else wanted
-        # To Python, True is an integer as well.
+        # In Python, True is an integer as well.
         allowed = {type_ for name in names for type_ in TYPES[name]}
         if type(value) not in allowed:
             yield f"{at}: {value!r} is no {' or '.join(names)}"

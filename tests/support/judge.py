@@ -1,10 +1,10 @@
-"""h11 as an independent judge of bytes: what another HTTP implementation reads in them."""
+"""h11 as an independent HTTP implementation, to validate bytes."""
 
 from typing import NamedTuple
 
 import h11
 
-# Everything in these tests is smaller; h11's own limit for heads is 16 KiB.
+# Everything in these tests is smaller; h11's default limit for headers is 16 KiB.
 MAX_HEAD_BYTES = 2**20
 HOP_BY_HOP = {
     *(b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade", b"http2-settings"),
@@ -15,7 +15,7 @@ Fields = list[tuple[bytes, bytes]]
 
 
 class JudgedRequest(NamedTuple):
-    """A request as h11 read it; names of fields are in lower case."""
+    """A request as parsed by h11; header names are in lower case."""
 
     method: bytes
     target: bytes
@@ -29,7 +29,7 @@ class JudgedRequest(NamedTuple):
 
 
 class JudgedReply(NamedTuple):
-    """A reply as h11 read it, with the informational ones before it."""
+    """A response as parsed by h11, with the informational ones before it."""
 
     status: int
     fields: Fields
@@ -46,7 +46,7 @@ def judge_requests(raw: bytes) -> list[JudgedRequest]:
     """Read all requests on a connection.
 
     Raises:
-        h11.RemoteProtocolError: The bytes are not HTTP to h11.
+        h11.RemoteProtocolError: The bytes are not valid HTTP for h11.
     """
     requests, refusal = judge_doubtful_requests(raw)
     if refusal is not None:
@@ -57,7 +57,7 @@ def judge_requests(raw: bytes) -> list[JudgedRequest]:
 def judge_doubtful_requests(
     raw: bytes,
 ) -> tuple[list[JudgedRequest], h11.RemoteProtocolError | None]:
-    """Read requests up to the first that is not HTTP to h11, and say why it is not."""
+    """Read requests up to the first invalid one, and return the error."""
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
     connection.receive_data(raw)
     requests: list[JudgedRequest] = []
@@ -83,15 +83,15 @@ def judge_doubtful_requests(
 
 
 def judge_replies(raw: bytes, methods: list[bytes], *, closed: bool) -> list[JudgedReply]:
-    """Read all replies to requests with these methods.
+    """Read all responses to requests with these methods.
 
     Args:
-        raw: All that a client got.
-        methods: Of its requests.
-        closed: Whether the connection was closed after that, without a reset.
+        raw: All bytes that a client received.
+        methods: Methods of its requests.
+        closed: True if the connection was closed after that, without a reset.
 
     Raises:
-        h11.RemoteProtocolError: The bytes are not HTTP to h11, or more than was asked for.
+        h11.RemoteProtocolError: The bytes are not valid HTTP for h11, or too many responses.
     """
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
     connection.receive_data(raw)
@@ -120,11 +120,11 @@ def judge_replies(raw: bytes, methods: list[bytes], *, closed: bool) -> list[Jud
 
 
 def _next_event(connection: h11.Connection) -> object:
-    """The next event, or None where bytes are missing."""
+    """Return the next event, or None if bytes are missing."""
     try:
         event = connection.next_event()
     except h11.RemoteProtocolError as error:
-        # Cut off by the end of the connection, which is a fault to h11 only then.
+        # Truncated by the end of the connection; only then is it an error for h11.
         if "closed connection" in str(error):
             return None
         raise

@@ -1,14 +1,14 @@
-"""Findings as plain words."""
+"""Findings as tuples of strings."""
 
 from fastroute.doctor.findings import Findings
 
 
 def said(findings: Findings) -> list[tuple[str, str, str]]:
-    """Severity, words and remedy of each."""
+    """Return severity, words and remedy of each finding."""
     return [(f.severity.word, f.words, f.remedy) for f in findings]
 
 
 def one(findings: Findings) -> tuple[str, str, str]:
-    """The same of the only one."""
+    """Return the same for a single finding."""
     (only,) = said(findings)
     return only

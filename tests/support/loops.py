@@ -7,11 +7,11 @@ import uvloop
 
 
 class ClosingLoop(uvloop.Loop):
-    """The loop that ships, whose close() ends also where warnings are errors.
+    """The product's event loop, with a close() that returns even if warnings are errors.
 
-    uvloop warns of each handle that it finds open, just before it closes the handle, in a callback
-    that cannot raise. As an error that warning keeps it from closing the handle, for which it then
-    waits for ever, in C, where no time limit of a test reaches it.
+    uvloop warns about each open handle just before closing it, in a callback that cannot raise. If
+    the warning is an error, the handle is not closed, and uvloop waits for it forever, in C, where
+    a test's time limit has no effect.
     """
 
     def close(self) -> None:
@@ -23,4 +23,4 @@ class ClosingLoop(uvloop.Loop):
 
 
 ON_BOTH = {"asyncio": asyncio.new_event_loop, "uvloop": ClosingLoop}
-"""For what runs on asyncio's own loop, and must behave alike on the other."""
+"""Return both loops, for code that runs on asyncio's own loop and must also work on uvloop."""

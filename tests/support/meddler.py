@@ -1,4 +1,4 @@
-"""Stands between a client and a server as a badly set proxy does: holds back, hears no goodbye."""
+"""A badly configured proxy between a client and a server: buffers, and ignores disconnects."""
 
 import asyncio
 
@@ -6,14 +6,14 @@ from tests.support.scripted import Handler, read_request
 
 
 def meddler(port: int, *, lot: int | None = None) -> Handler:
-    """Pass requests on to a server of this machine, one a connection.
+    """Return a handler that forwards requests to a local server, one per connection.
 
-    What the server sends is passed on in lots of at least so many bytes, or once all is there. That
-    the client has gone is not noticed: the server's answer is read to its end.
+    The response is forwarded in pieces of at least `lot` bytes, or when complete. A disconnect
+    of the client is ignored: the server's response is read to its end.
 
     Args:
-        port: Of the server.
-        lot: Bytes; None is all.
+        port: Port of the server.
+        lot: Number of bytes; None for all.
     """
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""The data plane over memory transports: real connections, exchange, pool and score table."""
+"""The data plane over in-memory transports: real connections, exchange, pool and score table."""
 
 import asyncio
 import contextlib
@@ -22,10 +22,10 @@ from tests.support.standins import until
 
 
 class StillLoop:
-    """A loop that never runs: for exchanges that find a connection at hand.
+    """A loop that never runs, for exchanges that find an idle connection.
 
     Attributes:
-        now: What `time()` says, in seconds.
+        now: Result of `time()`, in seconds.
     """
 
     def __init__(self) -> None:
@@ -40,13 +40,13 @@ class StillLoop:
 
 
 class MemoryPool(Server):
-    """A pool whose connections are made in memory.
+    """A pool with in-memory connections.
 
     Attributes:
-        upstreams: The transports of all connections made, oldest first.
-        failures: What the next attempts to connect raise; None for a connection.
+        upstreams: Transports of all connections, oldest first.
+        failures: Exceptions of the next attempts to connect; None for success.
         hold: While set, attempts to connect hang.
-        ends_at_once: Whether connections are ended by the server as soon as they are made.
+        ends_at_once: True if the server closes connections as soon as they are made.
     """
 
     __slots__ = ("_loop", "ends_at_once", "failures", "hold", "upstreams")
@@ -61,7 +61,7 @@ class MemoryPool(Server):
         self.ends_at_once = False
 
     def open(self) -> UpstreamConnection:
-        """Make a connection."""
+        """Connect."""
         upstream = UpstreamConnection(self, self._max_head_bytes)
         self.upstreams.append(MemoryTransport(upstream))
         return upstream
@@ -78,7 +78,7 @@ class MemoryPool(Server):
         return upstream
 
     def ready(self, *, reused: bool = False) -> MemoryTransport:
-        """Put a connection into the pool, as new or as used before."""
+        """Add a connection to the pool, as new or as reused."""
         upstream = self.open()
         self.give_back(upstream, self._loop.time())
         upstream.reused = reused
@@ -90,9 +90,9 @@ class MemoryRouter:
 
     Attributes:
         state: The worker's state.
-        pools: Those of its servers.
+        pools: Pools of its servers.
         table: The score table.
-        local: Endpoints that are answered without a server, by path.
+        local: Endpoints of fastroute itself, by path.
     """
 
     def __init__(self, loop: object, *, servers: int = 1, **settings) -> None:
@@ -112,14 +112,14 @@ class MemoryRouter:
         config = Config(servers=(), **settings)
         self.state._put_in_force(config)
         self.pools = [MemoryPool(server, self.state) for server in self.routed]
-        # A pool stays as long as its server does: so the data plane takes these over.
+        # A pool lives as long as its server, so the data plane reuses these.
         self.state.router.servers = tuple(self.pools)
         self.state.configure(Configure(config=config, servers=self.routed))
         assert self.state.router.servers == tuple(self.pools)
 
     @property
     def pool(self) -> MemoryPool:
-        """That of the first server."""
+        """Return the pool of the first server."""
         return self.pools[0]
 
     def client(self, address: str = "192.0.2.7") -> MemoryTransport:
@@ -127,14 +127,14 @@ class MemoryRouter:
         return MemoryTransport(ClientConnection(self.state, Listener(self.local)), address)
 
     def sweep(self, seconds: float = 0.0) -> None:
-        """Let time pass, for a loop that stands still, and let the worker look at deadlines."""
+        """Advance the time of a loop that does not run, and let the worker check deadlines."""
         self.loop.now += seconds
         self.state.stamp = self.loop.time()
         for client in list(self.state.clients):
             client.sweep(self.state.stamp)
 
     async def asked(self, server: int = 0, count: int = 1) -> MemoryTransport:
-        """Wait until a server has got its `count`-th connection, and a request on it."""
+        """Wait until a server has its `count`-th connection, with a request on it."""
         upstreams = self.pools[server].upstreams
         await until(lambda: len(upstreams) == count and upstreams[-1].writes)
         return upstreams[-1]
@@ -144,14 +144,14 @@ class MemoryRouter:
         return sum(counts(self.state.cells, counter))
 
     def check_settled(self) -> None:
-        """Nothing is in flight, and each attempt was counted exactly once."""
+        """Assert that nothing is in flight, and that each attempt was counted exactly once."""
         cells = self.state.cells
         assert not any(self.table.in_flight_totals())
         assert self.count("started") == sum(self.count(outcome) for outcome in ENDINGS)
         assert cells.process.client_connections[0] == len(self.state.clients)
 
     def close(self) -> None:
-        """Let everybody go, and check the counts."""
+        """Close all connections, and check the counters."""
         for client in list(self.state.clients):
             client._transport.abort()
             client._transport.settle()
@@ -165,7 +165,7 @@ class MemoryRouter:
 
 @contextlib.contextmanager
 def memory_router(loop: object = None, **options) -> Iterator[MemoryRouter]:
-    """A data plane whose counts must be right at the end; without a loop time stands still."""
+    """Run a data plane and check its counters at the end; without a loop time does not advance."""
     router = MemoryRouter(loop or StillLoop(), **options)
     yield router
     router.close()
@@ -173,7 +173,7 @@ def memory_router(loop: object = None, **options) -> Iterator[MemoryRouter]:
 
 
 def own_error(client: MemoryTransport) -> tuple[int, str]:
-    """The error that is all a client got: status and message."""
+    """Return status and message of the error that a client received."""
     closed = client.wrote_eof or client.end is End.CLOSED
     [judged] = judge_replies(client.written(), [b"GET"], closed=closed)
     assert judged.whole

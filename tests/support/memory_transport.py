@@ -1,4 +1,4 @@
-"""A transport that records what a protocol does with it: no kernel, no loop, no surprise."""
+"""An in-memory transport that records the calls of a protocol, without kernel and loop."""
 
 import asyncio
 import enum
@@ -6,16 +6,16 @@ import socket
 
 
 class End(enum.Enum):
-    """How a protocol ended its connection."""
+    """Ways in which a protocol ended its connection."""
 
     OPEN = enum.auto()
-    CLOSED = enum.auto()  # after what was written is sent
+    CLOSED = enum.auto()  # after sending what was written
     ABORTED = enum.auto()
     RESET = enum.auto()  # aborted with linger 0: the peer sees a reset
 
 
 class RecordingSocket:
-    """The part of a socket that a protocol sets options on."""
+    """The part of a socket on which a protocol sets options."""
 
     def __init__(self) -> None:
         self.resets_on_close = False
@@ -26,16 +26,16 @@ class RecordingSocket:
 
 
 class MemoryTransport(asyncio.Transport):
-    """What a protocol sees of the network; the methods from `feed` on are the peer's part.
+    """The network as seen by a protocol; methods from `feed` on simulate the peer.
 
     Attributes:
         protocol: The protocol it serves.
-        writes: What was written, one item a write.
+        writes: Written data, one item per write.
         end: How the protocol ended the connection.
-        wrote_eof: Whether the protocol shut down its sending side.
+        wrote_eof: True if the protocol shut down its sending side.
         reading: False while the protocol has paused reading.
-        unsent: What `get_write_buffer_size` says, in bytes.
-        high: The limit the protocol has set for unsent bytes.
+        unsent: Result of `get_write_buffer_size`, in bytes.
+        high: The protocol's limit for unsent bytes.
     """
 
     def __init__(self, protocol: asyncio.Protocol, address: str = "192.0.2.7") -> None:
@@ -53,11 +53,11 @@ class MemoryTransport(asyncio.Transport):
         protocol.connection_made(self)
 
     def written(self) -> bytes:
-        """All that was written."""
+        """Return everything written."""
         return b"".join(self.writes)
 
     def take(self) -> bytes:
-        """All that was written since the last call."""
+        """Return everything written since the last call."""
         data = b"".join(self.writes)
         self.writes.clear()
         return data
@@ -65,7 +65,7 @@ class MemoryTransport(asyncio.Transport):
     # The peer's part
 
     def feed(self, *segments: bytes) -> None:
-        """Let bytes arrive, one read a segment; what comes after the end is lost."""
+        """Let bytes arrive, one read per segment; bytes after the end are lost."""
         for segment in segments:
             if self.end is not End.OPEN or self._lost:
                 return
@@ -85,7 +85,7 @@ class MemoryTransport(asyncio.Transport):
             self.protocol.connection_lost(error)
 
     def fill(self, unsent: int = 100_000) -> None:
-        """Let the peer read no more: what is written stays unsent, and the protocol is told."""
+        """Make the peer stop reading: written bytes stay unsent, and the protocol is notified."""
         self.unsent = unsent
         self.protocol.pause_writing()
 
@@ -95,7 +95,7 @@ class MemoryTransport(asyncio.Transport):
         self.protocol.resume_writing()
 
     def settle(self) -> None:
-        """Let the loop turn once: a connection that was closed or aborted is lost by then."""
+        """Run one iteration of the loop, after which a closed or aborted connection is lost."""
         if self.end is not End.OPEN:
             self.lose(None)
 

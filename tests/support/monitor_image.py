@@ -1,6 +1,6 @@
-"""docs/images/monitor.png, the monitor of `fastroute demo`; run as a module, it is taken anew.
+"""docs/images/monitor.png, the monitor of `fastroute demo`; run as a module to update it.
 
-It is what a terminal (tmux) shows while a server is down, drawn by Chromium.
+It shows a terminal (tmux) while a server is down, rendered by Chromium.
 """
 
 import subprocess
@@ -22,7 +22,7 @@ WIDTH, HEIGHT = 128, 15
 FONT_SIZE, LINE_HEIGHT, MARGIN = 14, 18, 14
 """Pixels."""
 CELL_WIDTH = 0.60205
-"""Of DejaVu Sans Mono, as a share of the font size."""
+"""Width of DejaVu Sans Mono, as a share of the font size."""
 BACKGROUND, DEFAULT_COLOR = Color.parse("#181b20"), Color.parse("#d4d7dc")
 THEME = TerminalTheme(
     tuple(BACKGROUND.triplet),
@@ -39,11 +39,11 @@ pre {{{{ margin: 0; font: {FONT_SIZE}px/{LINE_HEIGHT}px "DejaVu Sans Mono", mono
 
 
 def take() -> str:
-    """Run the demo until a server is down, and return its screen, colours and all."""
+    """Run the demo until a server is down, and return its screen with colours."""
     with terminal(WIDTH, HEIGHT) as shell:
         shell.type(f"{FASTROUTE} demo --servers 5 --outage-every 24")
         wait_for_monitor(shell)
-        # It takes some requests to say so.
+        # Some requests must fail before.
         shell.wait_for("the first byte p99 of the others", 120)
         shell.wait_for("down for 3", 60)
         screen = shell.screen(colours=True)
@@ -53,7 +53,7 @@ def take() -> str:
 
 
 def _with_plain_reverse(text: Text) -> Text:
-    """Say what is reversed in colours: the export leaves the terminal's own ones as they are."""
+    """Replace reverse video by colours: the export does not reverse the terminal's default ones."""
     for place, span in enumerate(text.spans):
         if isinstance(span.style, Style) and span.style.reverse:
             color = span.style.color

@@ -1,4 +1,4 @@
-"""The monitor in a terminal: waiting for it, and whether all is as it was afterwards."""
+"""The monitor in a terminal: wait for it, and check that the terminal is restored."""
 
 import contextlib
 import re
@@ -18,7 +18,7 @@ def sizes_aside(settings: str) -> str:
 
 @contextlib.contextmanager
 def untouched(shell: Terminal) -> Iterator[None]:
-    """At the end the terminal is as it was."""
+    """Assert that the terminal is restored at the end."""
     before = shell.settings()
     yield
     wait_until(lambda: not shell.is_on_other_screen())
@@ -34,7 +34,7 @@ def wait_for_monitor(shell: Terminal) -> str:
 
 
 def fills(shell: Terminal, height: int) -> bool:
-    """Whether the monitor is on the whole screen, once."""
+    """Return True if the monitor fills the whole screen, once."""
     lines = shell.screen().splitlines()
     places = [number for number, line in enumerate(lines) if line.startswith("q quit")]
     return lines[0].startswith("fastroute ") and places == [height - 1] and "usable" in lines[1]

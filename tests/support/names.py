@@ -1,4 +1,4 @@
-"""A resolver whose answers the test gives, in place of the system."""
+"""A resolver with given results, in place of the system's."""
 
 import threading
 from collections import Counter
@@ -7,13 +7,13 @@ from fastroute.net.resolver import FRESH, Resolver
 
 
 class Names:
-    """Answers look-ups, or lets them hang in their threads.
+    """Resolves names, or lets resolutions hang in their threads.
 
     Attributes:
-        answers: By name: addresses, or what is raised; a name that is missing has none.
-        asked: How often each was asked for.
-        resolver: Asks here.
-        resolve: That of the resolver.
+        answers: Addresses or an exception, by name; other names have no addresses.
+        asked: Number of resolutions, by name.
+        resolver: A resolver that uses these results.
+        resolve: Its method `resolve`.
     """
 
     def __init__(self, *, fresh: float = FRESH, **answers: object) -> None:

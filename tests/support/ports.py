@@ -1,4 +1,4 @@
-"""Ports for what is to listen later, or a second time, or never."""
+"""Ports on which a program will listen later, again, or never."""
 
 import contextlib
 import random
@@ -10,10 +10,9 @@ FIRST = 10_000
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 where nobody listens, and that no test is given by chance.
+    """Return a port of 127.0.0.1 where no program listens, and that no test gets by chance.
 
-    It lies below the ports that the system itself gives out, to whoever asks for any port or opens
-    a connection: tests that run side by side ask for hundreds in a second.
+    It lies below the range of ephemeral ports, of which concurrent tests use hundreds in a second.
     """
     end = int(EPHEMERAL.read_text().split()[0])
     while True:
@@ -25,7 +24,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def dropping(address: str, port: int):
-    """Make an address answer no SYN: its accept queue is full, as that of a hung server."""
+    """Make an address ignore SYNs: its accept queue is full, like that of a hung server."""
     with contextlib.ExitStack() as opened:
         listener = opened.enter_context(socket.socket())
         listener.bind((address, port))

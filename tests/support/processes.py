@@ -1,4 +1,4 @@
-"""`fastroute run` in front of given servers, as a process that a test looks into from outside."""
+"""`fastroute run` in front of given servers, as a process that a test inspects from outside."""
 
 import asyncio
 import contextlib
@@ -24,16 +24,16 @@ async def router_process(
     env: dict[str, str] | None = None,
     **settings: Any,
 ) -> AsyncIterator[RunningCommand]:
-    """Run `fastroute run --config ...` until the block is left; no exception may go uncaught.
+    """Run `fastroute run --config ...` until the context exits; it must log no uncaught exception.
 
     Args:
-        folder: Takes servers.toml and the process's output.
-        urls: Of servers of the same capacity.
-        workers: How many.
-        capacity: Of each server.
-        servers: In place of urls and capacity: the capacity by URL.
+        folder: Folder for servers.toml and the process's output.
+        urls: URLs of servers with the same capacity.
+        workers: Number of workers.
+        capacity: Capacity of each server.
+        servers: Capacities by URL, instead of urls and capacity.
         env: Added to the environment.
-        settings: Keys of section [config].
+        settings: Settings of section [config].
     """
     servers = servers or dict.fromkeys(urls, capacity)
     settings.setdefault("drain_timeout", 5)
@@ -55,7 +55,7 @@ async def router_process(
 
 
 async def in_flight_is(router: RunningCommand, count: int, seconds: float = 10.0) -> None:
-    """Wait until the router counts so many requests in flight."""
+    """Wait until the router has this number of requests in flight."""
     async with asyncio.timeout(seconds):
         while await asyncio.to_thread(router.in_flight) != count:
             await asyncio.sleep(0.02)
@@ -71,7 +71,7 @@ def _toml(servers: dict[str, int], settings: dict[str, Any]) -> str:
 
 
 def memory(pid: int) -> int:
-    """Bytes of a process's memory that are its own (anonymous, not shared with its kind)."""
+    """Return the bytes of a process's private anonymous memory."""
     text = Path(f"/proc/{pid}/status").read_text()
     found = re.search(r"^RssAnon:\s+(\d+) kB$", text, re.MULTILINE)
     assert found, text
@@ -79,5 +79,5 @@ def memory(pid: int) -> int:
 
 
 def descriptors(pid: int) -> int:
-    """How many files and sockets a process has open."""
+    """Return the number of files and sockets that a process has open."""
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))

@@ -1,4 +1,4 @@
-"""Programs of the system that some tests need, such as tmux."""
+"""External programs that some tests need, such as tmux."""
 
 import os
 import shutil
@@ -13,8 +13,8 @@ def require(name: str, package: str) -> str:
     """Return the path of a program; without it the test is skipped, and in CI it fails.
 
     Args:
-        name: Of the program.
-        package: Debian's package that has it.
+        name: Name of the program.
+        package: Debian package of the program.
     """
     path = shutil.which(name)
     if path is not None:
@@ -23,7 +23,7 @@ def require(name: str, package: str) -> str:
 
 
 def require_compiler() -> None:
-    """Skip the test, and in CI fail, where no C can be compiled for this Python."""
+    """Skip the test, or fail in CI, if C extensions cannot be compiled for this Python."""
     require("gcc", "gcc")
     if not Path(sysconfig.get_path("include"), "Python.h").is_file():
         _lacks("Python.h", "python3-dev")

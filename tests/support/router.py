@@ -1,4 +1,4 @@
-"""The data plane in the test's own process, with real sockets and a real score table."""
+"""The data plane in the test's process, with real sockets and a real score table."""
 
 import asyncio
 import contextlib
@@ -31,11 +31,11 @@ class Router:
     """One worker's data plane, listening.
 
     Attributes:
-        port: On 127.0.0.1.
+        port: Its port on 127.0.0.1.
         state: The worker's state; `state.cells` has its counters.
         table: The score table.
         metrics: What its requests for /metrics wait in.
-        observed: What it has told the supervisor of servers, oldest first.
+        observed: Observations of servers sent to the supervisor, oldest first.
         metrics_requests: Requests for /metrics that it relayed.
         renders_metrics: Whether those are answered, a moment later.
     """
@@ -70,7 +70,7 @@ class Router:
         self.metrics.take(metrics_reply(numbers, request))
 
     def records(self) -> list[RequestRecord]:
-        """What was told of ended requests, oldest first."""
+        """Records of ended requests, oldest first."""
         if self.state.recorder is not None:
             self.state.recorder.flush()
         return self._records
@@ -82,13 +82,13 @@ class Router:
         models_json: bytes | None = None,
         **settings,
     ) -> None:
-        """Put changes in force, as a message of the supervisor does.
+        """Apply changes, like a message of the supervisor.
 
         Args:
             servers: For each server in its order, fields of RoutedServer that change, or `state`.
-            model_slots: Models that are counted apart.
-            models_json: The answer to GET /v1/models.
-            settings: Keys of Config that change.
+            model_slots: Models with separate counters.
+            models_json: Response to GET /v1/models.
+            settings: Fields of Config that change.
         """
         before = self.state.configured
         changed = []
@@ -106,7 +106,7 @@ class Router:
         )
 
     def remove(self, *rows: int) -> None:
-        """Take servers out, as a changed file does."""
+        """Remove servers, as a change of the file does."""
         before = self.state.configured
         left = tuple(server for server in before.servers if server.row not in rows)
         self.state.configure(msgspec.structs.replace(before, servers=left))
@@ -120,9 +120,9 @@ class Router:
         return await asyncio.open_connection("127.0.0.1", self.port, limit=2**24)
 
     async def ask(self, raw: bytes, *, timeout: float = 10.0) -> bytes:
-        """Send bytes on a connection of their own and return all that comes until it closes.
+        """Send bytes on a separate connection and return all received bytes until it closes.
 
-        The bytes must make the router close: a last request with Connection: close, or a fault.
+        The bytes must make the router close: a last request with Connection: close, or an error.
         """
         reader, writer = await self.connect()
         try:
@@ -147,7 +147,7 @@ class Router:
 async def running_router(
     urls: Sequence[str], *, capacity: int, workers: int, settings: dict
 ) -> AsyncIterator[Router]:
-    """Run the data plane; check at the end that every count of something open is 0."""
+    """Run the data plane; check at the end that all gauges are 0."""
     loop = asyncio.get_running_loop()
     table = ScoreTable.create(rows=max(8, len(urls)), workers=workers)
     state = WorkerContext(loop, table, table.worker_cells(0))
@@ -190,5 +190,5 @@ async def running_router(
             client._transport.abort()
         for pool in state.router.servers:
             pool.close_idle()
-        await asyncio.sleep(0)  # let aborted transports tell their protocols
+        await asyncio.sleep(0)  # let aborted transports notify their protocols
         await until(lambda: not state.clients)

@@ -1,4 +1,4 @@
-"""A server that does what a test's coroutine says, byte by byte."""
+"""A server whose behaviour is a test's coroutine, byte by byte."""
 
 import asyncio
 import contextlib
@@ -12,8 +12,8 @@ class Scripted:
     """A listening scripted server.
 
     Attributes:
-        url: Of the server.
-        connections: How many it has accepted.
+        url: URL of the server.
+        connections: Number of accepted connections.
     """
 
     def __init__(self, url: str) -> None:
@@ -65,7 +65,7 @@ async def scripted(
 
 
 async def read_request(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
-    """Read a request with Content-Length or none; return its head and its body."""
+    """Read a request with or without Content-Length; return its headers and its body."""
     head = await reader.readuntil(b"\r\n\r\n")
     length = 0
     for line in head.split(b"\r\n"):
@@ -76,7 +76,7 @@ async def read_request(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
 
 
 def replies(*segments: bytes) -> Handler:
-    """Answer each request with these segments, one write each, and keep the connection."""
+    """Return a handler that sends these segments for each request, one write each."""
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError):

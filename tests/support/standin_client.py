@@ -1,4 +1,4 @@
-"""A bare HTTP client for tests of the stand-in: bytes out, parsed answers back."""
+"""A minimal HTTP client for tests of the stand-in: raw requests, parsed responses."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ import httptools
 
 @dataclass
 class Answer:
-    """One answer as it was on the wire; `chunks` ends with the empty terminal chunk."""
+    """One response as received; `chunks` ends with the empty terminal chunk."""
 
     status: int = 0
     fields: list[tuple[str, str]] = field(default_factory=list)
@@ -26,7 +26,7 @@ class Answer:
         return dict(self.fields)[name]
 
     def events(self) -> list:
-        """The data of each server-sent event; JSON is decoded."""
+        """Return the data of each server-sent event; JSON is decoded."""
         texts = [part.removeprefix("data: ") for part in self.body.decode().split("\n\n")[:-1]]
         return [text if text == "[DONE]" else json.loads(text) for text in texts]
 
@@ -45,7 +45,7 @@ class Client:
         self.writer.write(data)
 
     async def receive(self) -> Answer:
-        """The next answer, or what came of it before the end (`complete` is False)."""
+        """Return the next response, or its received part (`complete` is False)."""
         async with asyncio.timeout(10):
             while not self._answers[0].complete:
                 if not await self.read_some():
@@ -53,7 +53,7 @@ class Client:
         return self._answers.pop(0)
 
     async def read_some(self) -> bytes:
-        """Feed what comes next to the parser; empty at the end, also after a reset."""
+        """Read once and feed the parser; the data is empty at the end, also after a reset."""
         try:
             data = await self.reader.read(65536)
         except ConnectionError:
@@ -64,7 +64,7 @@ class Client:
         return data
 
     async def is_closed(self, within: float = 5.0) -> bool:
-        """Whether the server closes, saying nothing more."""
+        """Return True if the server closes without sending more."""
         async with asyncio.timeout(within):
             return await self.reader.read() == b""
 
@@ -92,7 +92,7 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def client(port: int) -> AsyncIterator[Client]:
-    """A connection to 127.0.0.1 that is closed at the end."""
+    """Open a connection to 127.0.0.1 that is closed at the end."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         yield Client(reader, writer)
@@ -103,19 +103,19 @@ async def client(port: int) -> AsyncIterator[Client]:
 
 
 async def ask(port: int, request: bytes) -> Answer:
-    """Send one request on a connection of its own."""
+    """Send one request on a separate connection."""
     async with client(port) as connection:
         connection.send(request)
         return await connection.receive()
 
 
 def get(target: str, method: str = "GET", fields: str = "") -> bytes:
-    """A request without a body; `fields` are whole lines."""
+    """Return a request without a body; `fields` are complete lines."""
     return f"{method} {target} HTTP/1.1\r\nHost: x\r\n{fields}\r\n".encode()
 
 
 def post(target: str, body: object, fields: str = "") -> bytes:
-    """A request with a JSON body (bytes go as they are); `fields` are whole lines."""
+    """Return a request with a JSON body (bytes are unchanged); `fields` are complete lines."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     if "content-type" not in fields.lower():
         fields += "Content-Type: application/json\r\n"
@@ -124,7 +124,7 @@ def post(target: str, body: object, fields: str = "") -> bytes:
 
 
 def chat(target: str = "/v1/chat/completions", fields: str = "", **body) -> bytes:
-    """A chat request of a few tokens."""
+    """Return a chat request of a few tokens."""
     body.setdefault("messages", [{"role": "user", "content": "hello there, how are you?"}])
     body.setdefault("max_tokens", 4)
     return post(target, body, fields)

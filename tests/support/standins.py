@@ -1,4 +1,4 @@
-"""Starts stand-in servers for tests: in this process on the running loop, or as processes."""
+"""Stand-in servers for tests: in this process on the running loop, or as processes."""
 
 import asyncio
 import contextlib
@@ -39,16 +39,16 @@ async def standins(count: int, **settings) -> AsyncIterator[list[StandIn]]:
 
 
 class StandInProcess:
-    """A stand-in in a process of its own, for tests that kill or that need its CPU apart."""
+    """A stand-in in a separate process, for tests that kill it or measure CPU time."""
 
     def __init__(self, *options: str) -> None:
         """Start it and wait until it listens.
 
         Args:
-            options: Of `python -m fastroute.standin`, such as "--slots", "4".
+            options: Options of `python -m fastroute.standin`, such as "--slots", "4".
         """
         command = [sys.executable, "-m", "fastroute.standin", "--exit-with-parent", *options]
-        # Not waited for here, but by `stop` or `kill`.
+        # `stop` or `kill` waits for it.
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -62,12 +62,12 @@ class StandInProcess:
         self.pid = self._process.pid
 
     def read_line(self) -> str:
-        """The next line of its output; one for each stand-in, the first is read already."""
+        """Return the next line of its output; one per stand-in, the first was already read."""
         assert self._process.stdout is not None
         return self._process.stdout.readline()
 
     def state(self) -> dict:
-        """GET /standin/state; this is a request and a connection too, and counts itself."""
+        """GET /standin/state; this counts as a request and a connection, too."""
         return self._call("GET", "/standin/state")
 
     def set(self, **changes) -> dict:
@@ -78,18 +78,18 @@ class StandInProcess:
         self._process.send_signal(number)
 
     def stop(self, timeout: float = 10.0) -> int:
-        """SIGTERM; returns the exit code."""
+        """Send SIGTERM and return the exit code."""
         if self._process.poll() is None:
             self.signal(signal.SIGTERM)
         return self.wait(timeout)
 
     def kill(self) -> int:
-        """SIGKILL; returns when it is gone."""
+        """Send SIGKILL and wait for the exit."""
         self._process.kill()
         return self.wait(10.0)
 
     def wait(self, timeout: float) -> int:
-        """Wait for its end; returns the exit code."""
+        """Wait for its exit and return the exit code."""
         code = self._process.wait(timeout)
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
@@ -97,7 +97,7 @@ class StandInProcess:
         return code
 
     def close_stdin(self) -> None:
-        """What happens when the parent dies."""
+        """Close its standard input, as if the parent had died."""
         assert self._process.stdin is not None
         self._process.stdin.close()
 
@@ -110,7 +110,7 @@ class StandInProcess:
 
 @contextlib.contextmanager
 def standin_process(*options: str) -> Iterator[StandInProcess]:
-    """A stand-in process that is gone at the end, whatever happened."""
+    """Run a stand-in process that is always stopped at the end."""
     process = StandInProcess(*options)
     try:
         yield process
@@ -119,7 +119,7 @@ def standin_process(*options: str) -> Iterator[StandInProcess]:
 
 
 async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
-    """Wait for a condition, looking every 2 ms; TimeoutError after `seconds`."""
+    """Wait for a condition, checked every 2 ms; TimeoutError after `seconds`."""
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.002)

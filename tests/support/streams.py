@@ -1,4 +1,4 @@
-"""Clients that have one answer streamed after another while something happens to the servers."""
+"""Clients that stream one response after another while something happens to the servers."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ def chat(tokens: int, *, stream: bool) -> bytes:
 
 
 class Stream:
-    """A client that has one answer streamed after another."""
+    """A client that streams one response after another."""
 
     def __init__(self, port: int) -> None:
         self._port = port

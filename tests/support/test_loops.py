@@ -16,7 +16,7 @@ loop.close()
 
 
 def test_what_was_left_open_is_an_error_and_no_hang():
-    """In a process of its own: nothing else would end the hang."""
+    """In a separate process, because nothing else would end the hang."""
     command = [sys.executable, "-W", "error", "-c", LEFT_OPEN]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 1

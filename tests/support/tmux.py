@@ -1,4 +1,4 @@
-"""A terminal that a test types into and reads from: tmux, with a server of its own."""
+"""A terminal for tests that type and read: tmux, with a separate server."""
 
 import contextlib
 import subprocess
@@ -32,7 +32,7 @@ class Terminal:
         return done.stdout
 
     def type(self, text: str) -> None:
-        """Type a line, with enter at its end."""
+        """Type a line and press enter."""
         self.tmux("send-keys", "-l", text)
         self.press("Enter")
 
@@ -44,11 +44,11 @@ class Terminal:
         self.tmux("resize-window", "-x", str(width), "-y", str(height))
 
     def screen(self, *, colours: bool = False) -> str:
-        """What is on the screen now."""
+        """Return the current screen."""
         return self.tmux("capture-pane", "-p", *(["-e"] if colours else []))
 
     def history(self) -> str:
-        """The screen and what was scrolled away from it."""
+        """Return the screen and the scrollback."""
         return self.tmux("capture-pane", "-p", "-S", "-")
 
     def is_on_other_screen(self) -> bool:
@@ -58,7 +58,7 @@ class Terminal:
         return self.tmux("display-message", "-p", "#{cursor_flag}").strip() == "1"
 
     def settings(self) -> str:
-        """What stty says of the terminal; only while a program is not being typed to."""
+        """Return the output of stty; only while no program reads the input."""
         device = self.tmux("display-message", "-p", "#{pane_tty}").strip()
         done = subprocess.run(
             ["stty", "-a", "-F", device], capture_output=True, text=True, check=True
@@ -66,7 +66,7 @@ class Terminal:
         return done.stdout
 
     def wait_for(self, text: str, seconds: float = 15.0) -> str:
-        """Wait until the screen holds a text; returns the screen."""
+        """Wait until the screen contains a text; return the screen."""
         try:
             wait_until(lambda: text in self.screen(), seconds)
         except TimeoutError:
@@ -76,9 +76,9 @@ class Terminal:
 
 @contextlib.contextmanager
 def terminal(width: int = 80, height: int = 24) -> Iterator[Terminal]:
-    """A terminal with a shell; what runs in it is gone at the end."""
+    """Run a terminal with a shell; all its programs are stopped at the end."""
     require("tmux", "tmux")
-    # Not pytest's folder: the path of a socket may not be long.
+    # Not pytest's folder, because the path of a socket must be short.
     with tempfile.TemporaryDirectory(prefix="fastroute-") as folder:
         shell = Terminal(Path(folder, "tmux"), width, height)
         try:

@@ -12,15 +12,15 @@ BODY = json.dumps(
 )
 FIELDS = {"Content-Type": "application/json"}
 PAUSE = 0.01
-"""Seconds between two requests of one client: the test's machine has other things to do."""
+"""Seconds between two requests of one client, to leave CPU time for the test."""
 
 
 class Traffic:
-    """What became of the requests.
+    """Results of the requests.
 
     Attributes:
-        good: How many were answered with 200.
-        bad: What became of all others.
+        good: Number of 200 responses.
+        bad: Results of all other requests.
     """
 
     def __init__(self, port: int) -> None:
@@ -58,7 +58,7 @@ class Traffic:
 
 @contextlib.contextmanager
 def traffic(port: int, clients: int = 4) -> Iterator[Traffic]:
-    """Clients of a router on this port, until the end of the block."""
+    """Run clients of the router on this port until the context exits."""
     made = Traffic(port)
     threads = [threading.Thread(target=made.run_client) for _ in range(clients)]
     for thread in threads:

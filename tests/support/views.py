@@ -1,4 +1,4 @@
-"""Views made by hand, and the one that docs/endpoints.md shows."""
+"""Views for tests, and the example in docs/endpoints.md."""
 
 from typing import Any
 
@@ -32,19 +32,19 @@ NOW_UNIX = 1_767_225_600.25  # 2026-01-01T00:00:00.25Z
 
 
 def histogram(bounds: tuple[float, ...], **counts: Any) -> Histogram[int]:
-    """Counts by the position of their bucket: `at_3=2`; and `sum_us`."""
+    """Return a histogram with counts by bucket, such as `at_3=2`, and `sum_us`."""
     buckets = tuple(counts.get(f"at_{i}", 0) for i in range(len(bounds) + 1))
     return Histogram(buckets=buckets, sum_us=counts.get("sum_us", 0))
 
 
 def recent(first_byte: Histogram[int] | None = None, **counts: int) -> RecentColumns[int]:
-    """What happened lately: nothing that is not named."""
+    """Return recent figures; those not given are zero."""
     buckets = (first_byte or histogram(FIRST_BYTE_BOUNDS)).buckets
     return RecentColumns(**(dict.fromkeys(RECENT_COUNTS, 0) | counts), first_byte=buckets)
 
 
 def row(number: int, state: ServerState = ServerState.UP, **cells: Any) -> ServerSnapshot:
-    """A row of generation 1, scraped a second ago, that counted nothing yet."""
+    """Return a row of generation 1, scraped a second ago, with counters at zero."""
     values: dict[str, Any] = dict.fromkeys((*SERVER_COLUMNS, *COUNTERS), 0)
     values |= {
         "generation": 1,
@@ -83,7 +83,7 @@ def table(
 def view(
     *rows: ServerSnapshot, servers: tuple[RoutedServer, ...] | None = None, **fields: Any
 ) -> View:
-    """A view of rows; where no servers are named, of one for each row."""
+    """Return a view of rows, by default with one server per row."""
     values: dict[str, Any] = {
         "table": table(*rows),
         "servers": tuple(routed(r.row) for r in rows) if servers is None else servers,
@@ -102,7 +102,7 @@ def view_of_states(*states: ServerState) -> View:
 
 
 def example_view() -> View:
-    """Two servers with something in every field; the second was never scraped and is down."""
+    """Return a view of two servers with all fields set; the second is down and never scraped."""
     busy = row(
         0,
         capacity=8,

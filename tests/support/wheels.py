@@ -1,4 +1,4 @@
-"""Builds wheels of fastroute, installs them in clean environments, and tells what they have."""
+"""Builds wheels of fastroute, installs them in clean environments, and inspects them."""
 
 import json
 import os
@@ -25,11 +25,11 @@ JSON = {"Content-Type": "application/json"}
 
 
 def interpreters() -> dict[str, str]:
-    """Pythons of this machine that fastroute is for: this one, and others that are found."""
+    """Return the supported Pythons of this machine: this one, and others that are found."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
     found = {}
     for name in NAMES:
-        # pyenv's own command for a version is there also while that version is not chosen.
+        # pyenv's command for a version exists even if that version is not selected.
         paths = [shutil.which(f"python{name}"), *pyenv.glob(f"{name}.*/bin/python")]
         usable = [str(path) for path in paths if path and "shims" not in str(path)]
         if usable:
@@ -41,7 +41,7 @@ PYTHONS = interpreters()
 
 
 def environment(**changed: str) -> dict[str, str]:
-    """Ours, without what says how to build and where modules are; then `changed`."""
+    """Return the environment without build and module settings, and with `changed`."""
     unwanted = ("PYTHONPATH", *PURE, *COMPILED)
     return {name: value for name, value in os.environ.items() if name not in unwanted} | changed
 
@@ -49,13 +49,13 @@ def environment(**changed: str) -> dict[str, str]:
 def hatchling(
     source: Path, target: Path, kind: str, *, python: str = sys.executable, **env: str
 ) -> subprocess.CompletedProcess:
-    """Build with the hatchling of an interpreter, whatever comes of it.
+    """Build with the hatchling of an interpreter; the build may fail.
 
     Args:
         source: The project's directory.
-        target: Takes what is built.
+        target: Folder for the result.
         kind: "wheel" or "sdist".
-        python: Has what pyproject.toml says is needed to build.
+        python: An interpreter with the build requirements of pyproject.toml.
         env: Added to the environment.
     """
     return subprocess.run(
@@ -69,7 +69,7 @@ def hatchling(
 
 
 def build(source: Path, target: Path, kind: str, **options: str) -> Path:
-    """Build as `hatchling` does, into an empty folder; returns what it built."""
+    """Build with `hatchling` into an empty folder; return the result."""
     done = hatchling(source, target, kind, **options)
     assert done.returncode == 0, done.stderr
     (built,) = target.iterdir()
@@ -77,7 +77,7 @@ def build(source: Path, target: Path, kind: str, **options: str) -> Path:
 
 
 def unpacked(sdist: Path, folder: Path) -> Path:
-    """Unpack a source distribution; returns the project's directory."""
+    """Unpack a source distribution; return the project's directory."""
     with tarfile.open(sdist) as archive:
         archive.extractall(folder, filter="data")
     (source,) = folder.iterdir()
@@ -86,7 +86,7 @@ def unpacked(sdist: Path, folder: Path) -> Path:
 
 @dataclass
 class Wheel:
-    """A wheel, and what is in it."""
+    """A wheel and its contents."""
 
     path: Path
 
@@ -96,7 +96,7 @@ class Wheel:
             return {name for name in archive.namelist() if not name.endswith("/")}
 
     def text(self, end: str) -> str:
-        """The one file of the wheel whose name ends so."""
+        """Return the single file of the wheel with this suffix."""
         (name,) = [name for name in self.files if name.endswith(end)]
         with zipfile.ZipFile(self.path) as archive:
             return archive.read(name).decode()
@@ -104,7 +104,7 @@ class Wheel:
 
 @dataclass
 class Installed:
-    """A clean environment with fastroute in it."""
+    """A clean environment with fastroute installed."""
 
     folder: Path
     name: str
@@ -118,7 +118,7 @@ class Installed:
         return self.folder / "lib" / f"python{self.name}" / "site-packages"
 
     def run(self, program: str, *arguments: str) -> str:
-        """Run something of it, away from the repository; returns what it wrote."""
+        """Run a command of it outside the repository; return its output."""
         done = subprocess.run(
             [str(self.folder / "bin" / program), *arguments],
             cwd=self.folder,
@@ -132,13 +132,13 @@ class Installed:
 
 
 def clean_environment(name: str, folder: Path) -> Installed:
-    """Make an environment of the Python of this name, with nothing in it."""
+    """Create an empty environment with the Python of this name."""
     subprocess.run([PYTHONS[name], "-m", "venv", "--without-pip", folder], check=True)
     return Installed(folder, name)
 
 
 def pip_install(where: Installed, *arguments: str) -> None:
-    """Install into an environment, with our pip."""
+    """Install into an environment, with this Python's pip."""
     pip = [sys.executable, "-m", "pip", "--python", where.python, "install", "--quiet"]
     done = subprocess.run(
         [*pip, *arguments], env=environment(), capture_output=True, text=True, check=False
@@ -147,14 +147,14 @@ def pip_install(where: Installed, *arguments: str) -> None:
 
 
 def modules_in_use(installed: Installed, folder: Path) -> set[str]:
-    """Let an installed router take a request to a server.
+    """Let an installed router forward a request to a server.
 
     Args:
-        installed: Has fastroute and what it needs.
-        folder: Takes what it writes.
+        installed: An environment with fastroute and its dependencies.
+        folder: Folder for its output.
 
     Returns:
-        The modules of fastroute that its worker has loaded as machine code.
+        The modules of fastroute that its worker has loaded as compiled extensions.
     """
     with standin_process() as server:
         arguments = ("run", "--port", "0", "--server", server.url)

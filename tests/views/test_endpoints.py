@@ -37,5 +37,5 @@ def test_each_renders(path, shown):
 
 
 def test_the_documentation_shows_what_is_rendered():
-    """Run `python -m tests.support.docs` to write it anew."""
+    """Run `python -m tests.support.docs` to update it."""
     assert PAGE.read_text(encoding="utf-8") == with_examples(PAGE.read_text(encoding="utf-8"))

@@ -43,7 +43,7 @@ def server_of(shown):
 
 
 def test_names():
-    """Each server says which name it was found by, and each name what is wrong with it."""
+    """Each server reports the name it was resolved from, and each name its problem."""
     found = FollowedName(url="http+dns://a:1", addresses=("10.0.0.1",), resolved=True)
     lost = FollowedName(url="http+dns://b:1", warning="it has no address")
     servers = (routed(0, "http://10.0.0.1:1", discovered_from=found.url), routed(1))
@@ -207,7 +207,7 @@ class TestRecent:
         }
 
     def test_all_together(self):
-        """Quantiles of all replies, not of the servers' quantiles; what is unknown is left out."""
+        """Quantiles of all responses, not of the servers' quantiles; unknown ones are omitted."""
         fast = recent(histogram(FIRST_BYTE_BOUNDS, at_0=98), milliseconds=5000, started=10)
         slow = recent(histogram(FIRST_BYTE_BOUNDS, at_10=2), milliseconds=1000, started=1, errors=1)
         shown = view(row(0, recent=fast), row(1, recent=slow), row(2))
@@ -223,7 +223,7 @@ class TestRecent:
 
 
 def test_who_stands_out():
-    """In the very words of the monitor."""
+    """The words are identical to the monitor's."""
     shown = view(row(0, waiting=1), row(1, waiting=12), row(2, waiting=1))
     assert [server["outlier"] for server in rendered(shown)["servers"]] == [
         None,
@@ -303,7 +303,7 @@ class TestSchema:
         assert violations(rendered(shown), SCHEMA) == []
 
     def test_each_key_is_described_and_required(self):
-        """So that none can go missing unseen."""
+        """So that a missing one is detected."""
         objects = [SCHEMA, *SCHEMA["$defs"].values()]
         while objects:
             part = objects.pop()

@@ -47,7 +47,7 @@ def families(shown):
 
 
 def scraped(shown):
-    """Samples by name and labels, as one string each: what Prometheus would store."""
+    """Return samples by name and labels, as strings, as Prometheus would store them."""
     found = {}
     for family in families(shown):
         for sample in family.samples:
@@ -59,7 +59,7 @@ def scraped(shown):
 
 
 def of_server(shown):
-    """The samples of the only server, without its label."""
+    """Return the samples of the only server, without its label."""
     mark = re.compile(r"server=http://gpu-0:8000,|,?server=http://gpu-0:8000")
     return {mark.sub("", k): v for k, v in scraped(shown).items() if mark.search(k)}
 
@@ -236,7 +236,7 @@ class TestServer:
         assert found["fastroute_server_preemptions_total{}"] == 1
 
     def test_never_scraped(self):
-        """0 would be a claim, and a counter that begins at 0 would seem to jump later."""
+        """0 would be wrong, and a counter that starts at 0 would appear to jump later."""
         found = of_server(view(row(0, scraped_at_ns=0, scrape_failures=3)))
         assert found["fastroute_scrape_failures_total{}"] == 3
         assert not [key for key in found if "running" in key or "tokens" in key or "age" in key]
@@ -332,7 +332,7 @@ def test_the_same_server_twice_does_not_break_the_text():
     assert scraped(shown)[f"fastroute_in_flight{{server={url}}}"] == 2
 
 
-# What a double holds exactly, as Prometheus keeps all numbers in doubles.
+# Numbers that a double represents exactly, because Prometheus stores doubles.
 CELLS = st.integers(min_value=0, max_value=2**53)
 # Lone surrogates cannot come over the pipe from the supervisor, which is UTF-8.
 NAMES = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=20)

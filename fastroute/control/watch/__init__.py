@@ -1,1 +1,1 @@
-"""Loops that ask servers and the DNS."""
+"""Loops that poll servers and the DNS."""

@@ -1,4 +1,4 @@
-"""The loops that look up the names of a configuration, one each, again and again."""
+"""Loops that resolve the DNS names of a configuration periodically, one per name."""
 
 import asyncio
 import logging
@@ -12,16 +12,16 @@ from fastroute.rules.discovery import UNKNOWN, Known, answered, news, not_answer
 from fastroute.server_address import ServerAddress
 
 PATIENCE = 5.0
-"""Seconds after which a look-up under way counts as not answered; the system's first timeout."""
+"""Seconds after which a resolution in progress counts as failed; the system's first timeout."""
 
 log = logging.getLogger("supervisor")
 
 
 class NameWatch:
-    """Follows one name. Stop it when the name goes.
+    """Resolves one name periodically. Stop it when the name is removed.
 
     Attributes:
-        known: What is known of it.
+        known: Last known result.
     """
 
     __slots__ = ("_entry", "_looked_up", "_patience", "_resolve", "_settings", "_task", "_wake",
@@ -35,14 +35,14 @@ class NameWatch:
         looked_up: Callable[[], None],
         patience: float = PATIENCE,
     ) -> None:
-        """Start; the first look-up is made at once.
+        """Start the loop; the first resolution starts immediately.
 
         Args:
-            entry: Of the configuration.
-            config: Has the settings.
-            resolve: Looks a name up.
-            looked_up: Called after each look-up, and when one takes too long.
-            patience: Seconds after which a look-up counts as not answered.
+            entry: The name's entry in the configuration.
+            config: The settings.
+            resolve: Resolves a name.
+            looked_up: Called after each resolution, and when one takes too long.
+            patience: Seconds after which a resolution counts as failed.
         """
         self._entry = entry
         self._settings = config
@@ -51,18 +51,18 @@ class NameWatch:
         self._patience = patience
         self._wake = asyncio.Event()
         self.known = UNKNOWN
-        kept = keep_on(f"looking up {entry.url}", self._keep_looking_up, RESTART_DELAY)
+        kept = keep_on(f"resolving {entry.url}", self._keep_looking_up, RESTART_DELAY)
         self._task = asyncio.get_running_loop().create_task(kept)
 
     def update(self, entry: ServerConfig, config: Config) -> None:
-        """Go on with new settings."""
+        """Continue with new settings."""
         before, self._entry, self._settings = self._settings, entry, config
         if (before.dns_interval, before.dns_hold) != (config.dns_interval, config.dns_hold):
-            # Rather than wait for the end of an interval that has become shorter.
+            # Do not wait for the end of an interval that has become shorter.
             self._wake.set()
 
     def stop(self) -> None:
-        """Look it up no more."""
+        """Stop the loop."""
         self._task.cancel()
 
     async def _keep_looking_up(self) -> None:
@@ -76,9 +76,9 @@ class NameWatch:
         try:
             done, _ = await asyncio.wait({look_up}, timeout=self._patience)
             if not done:
-                reason = f"no answer within {self._patience:g} s"
+                reason = f"no response within {self._patience:g} s"
                 self._take(not_answered(self.known, reason))
-            # Its answer may still come; and a second question would only hang as well.
+            # The response may still arrive, and a second request would only hang as well.
             addresses = await look_up
         except Unresolved as error:
             self._take(not_answered(self.known, str(error)))
@@ -98,23 +98,23 @@ class NameWatch:
 
 
 class NameWatches:
-    """Follows all names of a configuration."""
+    """Resolves all names of a configuration periodically."""
 
     __slots__ = ("_looked_up", "_resolve", "_watches")
 
     def __init__(self, resolve: Resolve, looked_up: Callable[[], None]) -> None:
-        """Prepare, without following any.
+        """Prepare, without any names.
 
         Args:
-            resolve: Looks a name up.
-            looked_up: Called after each look-up, and when one takes too long.
+            resolve: Resolves a name.
+            looked_up: Called after each resolution, and when one takes too long.
         """
         self._resolve = resolve
         self._looked_up = looked_up
         self._watches: dict[ServerAddress, NameWatch] = {}
 
     def follow(self, config: Config) -> None:
-        """Follow the names of a configuration from now on; one that stays is not begun anew."""
+        """Resolve the names of a configuration from now on; loops of unchanged names continue."""
         before, self._watches = self._watches, {}
         for entry in followed(config):
             watch = before.pop(entry.address, None)
@@ -127,12 +127,12 @@ class NameWatches:
             gone.stop()
 
     def known(self, name: ServerAddress) -> Known:
-        """Return what is known of a name, followed or not."""
+        """Return the last known result of a name, even if it is not in the configuration."""
         watch = self._watches.get(name)
         return UNKNOWN if watch is None else watch.known
 
     def stop(self) -> None:
-        """Follow none any more."""
+        """Stop all loops."""
         for watch in self._watches.values():
             watch.stop()
         self._watches.clear()

@@ -1,7 +1,7 @@
-"""Which models each server has, and the one list of all of them for clients.
+"""The models of each server, and the merged list of all models for clients.
 
-A model's JSON object is kept as the server wrote it: nothing is left out that fastroute does not
-know, be it the largest context length, the parent of a LoRA adapter or a field of next year.
+A model's JSON object is kept as the server sent it, so that fields unknown to fastroute are
+preserved: the maximum context length, the parent of a LoRA adapter or a future field.
 """
 
 import asyncio
@@ -17,23 +17,23 @@ from fastroute.net.http_client import ClientError, ServerClient
 MODELS = "/v1/models"
 
 LISTING_TIMEOUT = 10.0
-"""Seconds that a server has to answer; as for its health, since a loaded one is slow."""
+"""Seconds for the response; as long as for health checks, because a loaded server is slow."""
 
 RETRY_INTERVAL = 5.0
-"""Seconds at most until the next attempt after one that failed."""
+"""Maximum seconds until the next attempt after a failed one."""
 
 JITTER = 0.1
-"""Part of the interval by which a round may come earlier."""
+"""Share of the interval by which a round may start earlier."""
 
 RENEWED_FIELDS = ("created", "permission")
-"""vLLM makes these anew for each answer; a model that differs in them alone has not changed."""
+"""Fields that vLLM regenerates for each response; they do not count as a change of the model."""
 
 Models = Mapping[str, msgspec.Raw]
-"""A server's models by id, in its order, each the JSON object as it came."""
+"""A server's models by id, in its order, each with the unchanged JSON object."""
 
 
 class BadModels(Exception):
-    """The body is no list of models; the message says why, in a few words."""
+    """The body is not a list of models; the message gives the reason in a few words."""
 
 
 class _ModelList(msgspec.Struct):
@@ -50,31 +50,31 @@ _ENCODER = msgspec.json.Encoder()
 
 
 def parse_models(body: bytes) -> Models:
-    """Read a server's answer to GET /v1/models. Of two models with one id the first counts.
+    """Parse a server's response to GET /v1/models. Of two models with the same id the first counts.
 
     Raises:
-        BadModels: It is no list of models.
+        BadModels: The body is not a list of models.
     """
     models: dict[str, msgspec.Raw] = {}
     try:
-        # Fields that are skipped are not looked at closely; what clients get must be sound.
+        # msgspec does not validate skipped fields; clients must get valid JSON.
         msgspec.json.decode(body)
         for raw in _LIST_DECODER.decode(body).data:
-            # A copy, or each would keep the whole body alive.
+            # A copy, because a view would keep the whole body alive.
             models.setdefault(_MODEL_DECODER.decode(raw).id, raw.copy())
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadModels(f"no list of models: {error}") from None
+        raise BadModels(f"not a list of models: {error}") from None
     return models
 
 
 def settled(known: Models | None, listed: Models) -> Models:
     """Return `known` itself if the models listed now are the same, else `listed`.
 
-    So that "changed" can be asked with `is`, and clients see the same `created` each time.
+    Callers can then detect changes with `is`, and clients see the same `created` each time.
 
     Args:
-        known: What this function returned the last time, or None.
-        listed: What the server has listed now.
+        known: The previous result of this function, or None.
+        listed: The models that the server lists now.
     """
     if known is None or list(known) != list(listed):
         return listed
@@ -83,7 +83,7 @@ def settled(known: Models | None, listed: Models) -> Models:
 
 
 def merge(lists: Iterable[Models]) -> bytes:
-    """Return the JSON list of all models, one object for each id: that of the first who has it.
+    """Return the JSON list of all models, one object per id: that of the first server that has it.
 
     Args:
         lists: The models of each server, in the order of the configuration.
@@ -96,29 +96,29 @@ def merge(lists: Iterable[Models]) -> bytes:
 
 
 class Listed(Protocol):
-    """A server whose models are listed; what it says is asked anew in each round."""
+    """A server whose models are listed; its properties are read again in each round."""
 
     @property
     def models_refresh_interval(self) -> float:
         """Seconds between two rounds."""
 
     def models_listed(self, models: Models) -> None:
-        """Take a list; the same object as the last time if nothing has changed."""
+        """Handle a list; it is the same object as the last time if nothing has changed."""
 
     def listing_failed(self, reason: str) -> None:
-        """Take note that there is no list this time."""
+        """Handle a failed round."""
 
 
 async def fetch_models(client: ServerClient, within: float) -> Models:
-    """Ask a server for its models.
+    """Fetch a server's models.
 
     Raises:
-        ClientError: There is no answer.
-        BadModels: It is no list of models.
+        ClientError: There is no response.
+        BadModels: The body is not a list of models.
     """
     reply = await client.get(MODELS, within)
     if reply.status != 200:
-        raise BadModels(f"{MODELS} answered {reply.status}")
+        raise BadModels(f"{MODELS} returned {reply.status}")
     return parse_models(reply.body)
 
 
@@ -128,12 +128,12 @@ async def keep_listing(
     refresh: asyncio.Event,
     rng: Callable[[], float] = random.random,
 ) -> None:
-    """List a server's models until cancelled, first at once. Closes the client at the end.
+    """List a server's models until cancelled, the first time immediately; then close the client.
 
     Args:
-        server: Told of each round.
-        client: For this loop alone.
-        refresh: Set it to have a round at once, as after a recovery.
+        server: Receives the result of each round.
+        client: Used only by this loop.
+        refresh: Set it to start a round immediately, for example after a recovery.
         rng: Returns a number from 0 up to 1.
     """
     known: Models | None = None

@@ -1,4 +1,4 @@
-"""What a single look-up says of the names of a configuration, for `fastroute check-config`."""
+"""A single resolution of a configuration's DNS names, for `fastroute check-config`."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from fastroute.rules.discovery import chosen
 
 
 class NameCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one name.
+    """Result for one name.
 
     Attributes:
         url: As configured.
-        addresses: Of its servers.
-        problems: What is wrong.
+        addresses: Addresses of its servers.
+        problems: Problems, in words.
     """
 
     url: str
@@ -29,15 +29,15 @@ class NameCheck(msgspec.Struct, frozen=True, kw_only=True):
 async def check_names(
     config: Config, resolve: Resolve, within: float = PATIENCE
 ) -> tuple[Config, list[NameCheck]]:
-    """Look all names up at the same time.
+    """Resolve all names concurrently.
 
     Args:
-        config: As written.
-        resolve: Looks a name up.
-        within: Seconds a look-up may take.
+        config: The configuration as written.
+        resolve: Resolves a name.
+        within: Seconds that a resolution may take.
 
     Returns:
-        The configuration with the servers that were found, and what to say of each name.
+        The configuration with the resolved servers, and the result for each name.
     """
     names = followed(config)
     results = await asyncio.gather(*(_look_up(entry, resolve, within) for entry in names))
@@ -53,12 +53,12 @@ async def check_names(
 async def _look_up(
     entry: ServerConfig, resolve: Resolve, within: float
 ) -> tuple[Sequence[str], str | None]:
-    """Return the addresses of a name, and why there are none."""
+    """Return the addresses of a name, and the reason if there are none."""
     try:
         async with asyncio.timeout(within):
             addresses = chosen(await resolve(entry.address.host))
     except TimeoutError:
-        return (), f"it cannot be resolved: no answer within {within:g} s"
+        return (), f"it cannot be resolved: no response within {within:g} s"
     except Unresolved as error:
         return (), f"it cannot be resolved: {error}"
     return addresses, None if addresses else "it has no address"

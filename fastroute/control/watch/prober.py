@@ -1,8 +1,8 @@
-"""Health checks: a request to each server at an interval, and how it was answered.
+"""Health checks: requests to each server at an interval, and their results.
 
-What follows from that is decided elsewhere (`rules.health`), as is the time until the next probe.
-A probe mostly opens a new connection, as the last one was closed for being idle: so it also shows
-whether the server still takes connections.
+The consequences are decided elsewhere (`rules.health`), as is the time until the next probe. A
+probe usually opens a new connection, because the last one was closed while idle: so it also checks
+that the server still accepts connections.
 """
 
 import asyncio
@@ -21,18 +21,18 @@ from fastroute.rules.health_check import HealthCheck
 log = logging.getLogger("supervisor")
 
 JITTER = 0.1
-"""Part of the interval by which a probe may come earlier."""
+"""Share of the interval by which a probe may start earlier."""
 
 
 class Probe(msgspec.Struct, frozen=True):
-    """How a server answered to one health check.
+    """Result of one health check.
 
     Attributes:
-        ok: With a 2xx.
-        slow: Not in time; nothing else is known to be wrong.
-        response_time: Seconds until the whole answer, or until it was given up.
-        reason: Why it is not ok; "" if it is.
-        path: The path that was asked last.
+        ok: True if the status is accepted.
+        slow: True if it was not in time, without another error.
+        response_time: Seconds until the complete response, or until the timeout.
+        reason: Reason why it is not ok; "" if it is.
+        path: Last requested path.
     """
 
     ok: bool
@@ -43,12 +43,12 @@ class Probe(msgspec.Struct, frozen=True):
 
 
 MIN_INTERVAL = 0.25
-"""Seconds between two probes, whatever wakes the loop: failed requests ask for a probe, and clients
-must not set the rate of them."""
+"""Minimum seconds between two probes, whatever wakes the loop: failed requests trigger a probe, and
+clients must not determine the rate of probes."""
 
 
 class Probed(Protocol):
-    """A server whose health is checked; what it says is asked anew in each round."""
+    """A server whose health is checked; its properties are read again in each round."""
 
     @property
     def health_check(self) -> HealthCheck:
@@ -56,14 +56,14 @@ class Probed(Protocol):
 
     @property
     def health_check_timeout(self) -> float:
-        """Seconds that the server has to answer."""
+        """Seconds for the server's response."""
 
     @property
     def probe_interval(self) -> float:
         """Seconds from the end of this probe to the next."""
 
     def probed(self, probe: Probe) -> None:
-        """Take the outcome of a probe."""
+        """Handle the result of a probe."""
 
 
 async def probe_once(
@@ -72,12 +72,12 @@ async def probe_once(
     """Check a server's health once.
 
     Args:
-        client: For the server.
-        check: The request, and what a good response is.
-        within: Seconds that each response may take.
-        path: The path that the server is known to have, or None for that of the check.
+        client: Client of the server.
+        check: The request, and the accepted responses.
+        within: Seconds for each response.
+        path: Path known to exist on the server, or None for that of the check.
     """
-    began = time.monotonic()  # The time of an event loop may lag behind.
+    began = time.monotonic()  # The event loop's cached time may lag behind.
     asked = path or check.path
     while True:
         try:
@@ -98,12 +98,12 @@ async def keep_probing(
     wake: asyncio.Event,
     rng: Callable[[], float] = random.random,
 ) -> None:
-    """Check a server's health until cancelled, first at once. Closes the client at the end.
+    """Check a server's health until cancelled, the first time immediately; then close the client.
 
     Args:
-        server: Told of each probe.
-        client: For this loop alone.
-        wake: Set it when `probe_interval` has become shorter, or to have a probe now.
+        server: Receives the result of each probe.
+        client: Used only by this loop.
+        wake: Set it if `probe_interval` has become shorter, or to probe now.
         rng: Returns a number from 0 up to 1.
     """
     path: str | None = None
@@ -112,11 +112,11 @@ async def keep_probing(
             check = server.health_check
             try:
                 probe = await probe_once(client, check, server.health_check_timeout, path)
-            except Exception as error:  # an unexpected error is an outcome as well: a failed check
+            except Exception as error:  # an unexpected error counts as a failed check, too
                 log.exception("the health check of %s failed unexpectedly", client)
                 probe = Probe(False, False, 0.0, f"unexpected: {error!r}", check.path)
             server.probed(probe)
-            # Remembered while it is good: a restarted server may have the other path.
+            # Remembered while it succeeds: a restarted server may have the other path.
             path = probe.path if probe.ok else None
             interval = server.probe_interval * (1 - JITTER * rng())
             at_least = min(MIN_INTERVAL, interval)

@@ -1,13 +1,13 @@
-"""Reads the load of each server from its /metrics, again and again.
+"""Scrapes the load of each server from its /metrics periodically.
 
-Each server has its own loop, connection and timeout, so a slow or hung one delays nobody; and no
-server is asked again before it has answered or its time is over.
+Each server has its own loop, connection and timeout, so that a slow or hung one delays no other;
+and no server gets a new request before it has responded or the timeout has expired.
 
-Only the names needed are asked for, with `/metrics/?name[]=...`: half a kilobyte and 1 ms of
-vLLM's event loop, instead of 64 KB and 5 ms. Not every server can do that: older ones answer 404
-or ignore it, and one with several API processes answers with an empty text. Then the whole text
-of `/metrics` is read, and this is remembered until the server cannot be reached, as the next one
-behind that address may be newer.
+Only the required names are requested, with `/metrics/?name[]=...`: half a kilobyte and 1 ms of
+vLLM's event loop, instead of 64 KB and 5 ms. Not every server supports this: older ones return 404
+or ignore the filter, and one with several API processes returns an empty text. For these the whole
+text of `/metrics` is read. This is remembered until the server cannot be reached, because its
+successor at that address may be newer.
 """
 
 import asyncio
@@ -23,15 +23,15 @@ ALL_METRICS = "/metrics"
 OUR_METRICS = "/metrics/?" + "&".join(f"name[]={name}" for name in NAMES)
 
 JITTER = 0.05
-"""Part of the interval by which each round comes earlier or later."""
+"""Share of the interval by which each round starts earlier or later."""
 
 
 class ScrapeError(Exception):
-    """A server's load could not be read; the message says why, in a few words."""
+    """A server's load could not be read; the message gives the reason in a few words."""
 
 
 class Scraper:
-    """Reads one server's load, and remembers which way it can be asked."""
+    """Scrapes one server's load, and remembers if it supports filtering."""
 
     __slots__ = ("_client", "_target")
 
@@ -40,13 +40,13 @@ class Scraper:
         self._target = OUR_METRICS
 
     async def scrape(self, within: float) -> LoadReport:
-        """Read the load once.
+        """Scrape the load once.
 
         Args:
-            within: Seconds for each of the two requests this may take.
+            within: Seconds for each of the up to two requests.
 
         Raises:
-            ScrapeError: It cannot be read, or not be trusted.
+            ScrapeError: The load cannot be read, or is implausible.
         """
         try:
             report = await self._scrape(within)
@@ -59,22 +59,22 @@ class Scraper:
 
     async def _scrape(self, within: float) -> LoadReport:
         if self._target == OUR_METRICS:
-            report = await self._ask_for_ours(within)
+            report = await self._scrape_filtered(within)
             if report is not None:
                 return report
         reply = await self._client.get(ALL_METRICS, within)
         if reply.status != 200:
-            raise ScrapeError(f"{ALL_METRICS} answered {reply.status}")
+            raise ScrapeError(f"{ALL_METRICS} returned {reply.status}")
         report = parse_metrics(reply.body)
-        # Only now, as it helps: a server that has no metrics at all is asked both ways.
+        # Only now, because it helped: a server without any metrics is tried both ways each time.
         self._target = ALL_METRICS
         return report
 
-    async def _ask_for_ours(self, within: float) -> LoadReport | None:
-        """Ask for our names alone; None if the server cannot do that."""
+    async def _scrape_filtered(self, within: float) -> LoadReport | None:
+        """Scrape only the required names; None if the server does not support this."""
         reply = await self._client.get(OUR_METRICS, within)
         if reply.status >= 500:
-            raise ScrapeError(f"{ALL_METRICS} answered {reply.status}")
+            raise ScrapeError(f"{ALL_METRICS} returned {reply.status}")
         if reply.status != 200:
             return None
         if is_filtered(reply.body):
@@ -82,14 +82,14 @@ class Scraper:
                 return parse_metrics(reply.body)
             except BadMetrics:
                 return None
-        # All came, so the names were ignored. It is what was wanted, but not to be asked so again.
+        # The response has all metrics, so the filter was ignored. It is usable this time.
         report = parse_metrics(reply.body)
         self._target = ALL_METRICS
         return report
 
 
 class Scraped(Protocol):
-    """A server whose load is read; what it says is asked anew in each round."""
+    """A server whose load is scraped; its properties are read again in each round."""
 
     @property
     def scrape_interval(self) -> float:
@@ -97,35 +97,35 @@ class Scraped(Protocol):
 
     @property
     def scrape_timeout(self) -> float:
-        """Seconds that the server has to answer."""
+        """Seconds for the server's response."""
 
     def own_in_flight(self) -> int:
-        """How many requests all workers have with the server now."""
+        """Return the number of requests in flight from all workers to the server."""
 
     def scraped(self, report: LoadReport, own_in_flight: int, at_ns: int) -> None:
-        """Take a report.
+        """Handle a report.
 
         Args:
-            report: What the server said.
-            own_in_flight: What of it, at most, was our own.
-            at_ns: When it was asked, by `time.monotonic_ns`: the report is not older than this.
+            report: Load that the server reported.
+            own_in_flight: Upper bound of the router's own share of it.
+            at_ns: Time of the request (`time.monotonic_ns`): the report is not older.
         """
 
     def scrape_failed(self, reason: str) -> None:
-        """Take note that there is no report this time."""
+        """Handle a failed round."""
 
 
 async def keep_scraping(
     server: Scraped, client: ServerClient, rng: Callable[[], float] = random.random
 ) -> None:
-    """Read a server's load until cancelled. Closes the client at the end.
+    """Scrape a server's load until cancelled; then close the client.
 
-    The first round is at once, the second after a random part of the interval, so that many
-    servers that were added together spread over it; each later one has some jitter.
+    The first round starts immediately, the second after a random part of the interval, so that
+    servers that were added together are spread over it; each later round has some jitter.
 
     Args:
-        server: Told of each round.
-        client: For this loop alone.
+        server: Receives the result of each round.
+        client: Used only by this loop.
         rng: Returns a number from 0 up to 1.
     """
     loop = asyncio.get_running_loop()
@@ -135,7 +135,7 @@ async def keep_scraping(
         while True:
             began = loop.time()
             await _scrape_once(server, scraper)
-            # A round that took longer than the interval is followed by the next at once.
+            # If a round took longer than the interval, the next one starts immediately.
             await asyncio.sleep(max(0.0, began + server.scrape_interval * part - loop.time()))
             part = 1 + JITTER * (2 * rng() - 1)
     finally:
@@ -143,9 +143,9 @@ async def keep_scraping(
 
 
 async def _scrape_once(server: Scraped, scraper: Scraper) -> None:
-    # The server counts at some moment between these two readings. Taking the larger one errs to
-    # the safe side: own requests counted as others' would keep everybody away from the server for
-    # a whole interval, while some of others' overlooked are seen a round later.
+    # The server counts at some moment between these two readings. The larger one is the safe
+    # choice: own requests counted as external would keep all requests away from the server for a
+    # whole interval, while overlooked external ones are counted a round later.
     before = server.own_in_flight()
     asked_at_ns = time.monotonic_ns()
     try:

@@ -1,4 +1,4 @@
-"""The loops that find out about one server: its load, its health, its models."""
+"""The polling loops of one server: load, health and models."""
 
 import asyncio
 import ssl
@@ -17,7 +17,7 @@ Loop = Callable[[ServerClient], Awaitable[None]]
 
 
 class ServerWatch:
-    """One server's loops, each with a connection of its own. Stop it when the server goes."""
+    """One server's loops, each with its own connection. Stop it when the server is removed."""
 
     __slots__ = ("_resolver", "_server", "_settings", "_tasks", "_tls")
 
@@ -28,13 +28,13 @@ class ServerWatch:
         resolver: Resolver,
         config: Config,
     ) -> None:
-        """Start the loops; each finds out for the first time at once.
+        """Start the loops; the first round of each starts immediately.
 
         Args:
-            server: Told of what is found out.
-            tls: Returns what https needs; called for an https server alone.
-            resolver: For a server that is given by name.
-            config: The settings in force.
+            server: Receives the results.
+            tls: Returns the TLS context; called only for an https server.
+            resolver: Resolves the server's host name.
+            config: The current settings.
         """
         self._server = server
         self._tls = tls
@@ -44,29 +44,33 @@ class ServerWatch:
         self._start(config)
 
     def update(self, config: Config) -> None:
-        """Go on with new settings."""
+        """Continue with new settings."""
         settings = _settings(self._server, config)
         if settings == self._settings:
             return
-        # Rather than wait for the end of an interval that has become shorter.
+        # Do not wait for the end of an interval that has become shorter.
         self.stop()
         self._settings = settings
         self._start(config)
 
     def stop(self) -> None:
-        """End the loops and close their connections."""
+        """Stop the loops and close their connections."""
         for task in self._tasks:
             task.cancel()
         self._tasks.clear()
 
     def _start(self, config: Config) -> None:
         server = self._server
-        self._begin("scraping", lambda client: keep_scraping(server, client))
-        self._begin("listing models", lambda client: keep_listing(server, client, server.list_now))
+        self._start_loop("scraping", lambda client: keep_scraping(server, client))
+        self._start_loop(
+            "listing models", lambda client: keep_listing(server, client, server.list_now)
+        )
         if config.enable_active_health_check:
-            self._begin("probing", lambda client: keep_probing(server, client, server.probe_now))
+            self._start_loop(
+                "probing", lambda client: keep_probing(server, client, server.probe_now)
+            )
 
-    def _begin(self, what: str, loop: Loop) -> None:
+    def _start_loop(self, what: str, loop: Loop) -> None:
         entry = self._server.config
         client = ServerClient(
             entry.address,
@@ -80,7 +84,7 @@ class ServerWatch:
 
 
 def _settings(server: FleetServer, config: Config) -> tuple[object, ...]:
-    """Return what the loops are started with."""
+    """Return the settings that require a restart of the loops when changed."""
     return (
         server.config.called,
         server.config.api_key,

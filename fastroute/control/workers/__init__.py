@@ -1,1 +1,1 @@
-"""Worker processes: how they start, and what they inherit."""
+"""Worker processes: their start, and the resources they inherit."""

@@ -1,20 +1,20 @@
-"""The limit on open descriptors: each client takes two, one to it and one to its server."""
+"""The limit on open file descriptors: each client needs two, one for its server's connection."""
 
 import logging
 import resource
 
 RESERVED = 100
-"""Descriptors for what is not a client: listening, channel, log, event loop, health checks."""
+"""Descriptors for other purposes: listening, channel, log, event loop, health checks."""
 
 log = logging.getLogger("supervisor")
 
 
 def raise_descriptor_limit(max_connections: int) -> None:
-    """Use all descriptors the system allows, for this process and the workers it starts.
+    """Raise the limit to the system's maximum, for this process and its workers.
 
     Args:
-        max_connections: Clients of one worker; a warning is logged when the limit is below what
-            they need.
+        max_connections: Maximum clients of one worker; a warning is logged if the limit is too
+            low for them.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

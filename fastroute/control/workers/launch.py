@@ -1,7 +1,7 @@
-"""What workers need to start, and starting them, before the control plane is there.
+"""Starts workers, and creates their resources, before the control plane runs.
 
-They take as long to start as the supervisor's own modules take to be imported, so the two go on
-side by side. Nothing here needs a loop.
+Workers take as long to start as the supervisor takes to import its own modules, so both happen in
+parallel. Nothing here needs an event loop.
 """
 
 import contextlib
@@ -18,24 +18,24 @@ from fastroute.ipc.score_table import ScoreTable
 from fastroute.ipc.worker_spec import WorkerSpec
 
 MIN_ROWS = 256
-"""Rows of the score table; spare ones are for servers that a reload adds."""
+"""Minimum rows of the score table; spare ones are for servers added by a reload."""
 
 ROWS_OF_A_NAME = 512
-"""Rows for the servers that DNS finds by one name, those included that still finish requests."""
+"""Rows for the servers of one DNS name, including removed ones with requests in flight."""
 
 
 def create_table(config: Config, workers: int) -> ScoreTable:
-    """Make the score table for these servers, with room for as many again."""
+    """Create the score table for these servers, with space for as many more."""
     names = len(followed(config))
     rows = max(MIN_ROWS, 2 * (len(config.servers) - names)) + ROWS_OF_A_NAME * names
     return ScoreTable.create(rows=rows, workers=workers)
 
 
 ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": str(16 << 20), "MALLOC_MMAP_THRESHOLD_": str(4 << 20)}
-"""Bytes that glibc keeps for the next long body of a request instead of giving them back.
+"""Bytes of freed memory that glibc keeps for the next long request body.
 
-By default it asked for each 100 KB anew and the kernel cleared the pages, a quarter of the CPU that
-such a request cost. Who has set them in the environment has it that way.
+By default glibc allocated each 100 KB again and the kernel cleared the pages, a quarter of the CPU
+time of such a request. Values in the environment take precedence.
 """
 
 
@@ -44,7 +44,7 @@ class Sockets(msgspec.Struct):
 
     Attributes:
         clients: One for each worker.
-        admin: One for all workers, for fastroute's own endpoints; None: they are at the others.
+        admin: One for all workers, for fastroute's own endpoints; None if `clients` serve them.
     """
 
     clients: list[socket.socket]
@@ -59,11 +59,11 @@ class Sockets(msgspec.Struct):
 
 
 class StartedWorker(msgspec.Struct, frozen=True):
-    """A worker that nobody talks to yet. It ends by itself when `channel` is closed.
+    """A worker without a supervisor yet. It exits by itself when `channel` is closed.
 
     Attributes:
-        process: Whoever takes it must wait for its end.
-        channel: Our end of the socket pair.
+        process: The process; its owner must wait for its exit.
+        channel: The supervisor's end of the socket pair.
     """
 
     process: "subprocess.Popen[bytes]"
@@ -74,7 +74,7 @@ def start_worker(spec: WorkerSpec) -> StartedWorker:
     """Start a worker process.
 
     Raises:
-        OSError: The system cannot start a process now.
+        OSError: The system cannot start a process.
     """
     ours, theirs = socket.socketpair()
     try:
@@ -85,7 +85,7 @@ def start_worker(spec: WorkerSpec) -> StartedWorker:
                 stdin=subprocess.DEVNULL,
                 pass_fds=spec.descriptors,
                 env=ALLOCATOR | os.environ,
-                # Its own group: Ctrl-C is for the supervisor, which then drains the workers.
+                # Its own process group: Ctrl-C must reach only the supervisor.
                 process_group=0,
             )
     except BaseException:
@@ -95,39 +95,39 @@ def start_worker(spec: WorkerSpec) -> StartedWorker:
 
 
 class Launch:
-    """What all workers of a fastroute share from its start on, and the first of them.
+    """Resources shared by all workers, and the first workers.
 
     Attributes:
-        sockets: Where they listen.
+        sockets: Their listening sockets.
         table: The score table.
-        logs: How they log.
+        logs: Their log settings.
     """
 
     __slots__ = ("_waiting", "logs", "sockets", "table")
 
     def __init__(self, sockets: Sockets, table: ScoreTable, logs: LogOptions) -> None:
-        """Prepare, without starting anything; sockets and table are ours to close from now on."""
+        """Prepare, without starting anything. Takes ownership of sockets and table."""
         self.sockets = sockets
         self.table = table
         self.logs = logs
         self._waiting: dict[int, StartedWorker] = {}
 
     def start_ahead(self) -> None:
-        """Start all workers; each waits for `take`, which tries once more where it went wrong."""
+        """Start all workers, to be fetched with `take`, which retries a failed start."""
         for index in range(len(self.sockets.clients)):
             with contextlib.suppress(OSError):
                 self._waiting[index] = start_worker(self._spec(index))
 
     def take(self, index: int) -> StartedWorker:
-        """Return the worker for a place: the one that was started ahead, or a new one.
+        """Return the worker with an index: the one started ahead, or a new one.
 
         Raises:
-            OSError: The system cannot start a process now.
+            OSError: The system cannot start a process.
         """
         return self._waiting.pop(index, None) or start_worker(self._spec(index))
 
     def close(self) -> None:
-        """Give everything up; workers that nobody took end."""
+        """Close all resources; workers that were not taken exit."""
         for started in self._waiting.values():
             started.channel.close()
         self.sockets.close()

@@ -1,4 +1,4 @@
-"""One worker process as the supervisor sees it: talking to it, noticing its end."""
+"""The supervisor's side of a worker process: messages, and detection of its exit."""
 
 import asyncio
 import os
@@ -41,19 +41,19 @@ class Reports(msgspec.Struct, frozen=True):
 
 
 class WorkerProcess(asyncio.Protocol):
-    """A started worker. Whoever attends to it must await `wait()`, or the process stays a zombie.
+    """A started worker. Its owner must await `wait()`, or the process remains a zombie.
 
     Attributes:
-        index: Its place among the workers.
-        name: What log lines call it.
-        was_ready: Whether it has said that it accepts clients.
+        index: Index of the worker.
+        name: Its name in log lines.
+        was_ready: True once it has reported that it accepts clients.
     """
 
     __slots__ = ("_channel", "_code", "_exited", "_process", "_reader", "_reports", "index",
                  "name", "was_ready")  # fmt: skip
 
     def __init__(self, index: int, process: "subprocess.Popen[bytes]", reports: Reports) -> None:
-        """Take charge of a process that was just started; use `attend`."""
+        """Manage a started process; call `attend` instead."""
         self.index = index
         self.name = f"worker {index} (pid {process.pid})"
         self._process = process
@@ -63,7 +63,7 @@ class WorkerProcess(asyncio.Protocol):
         self._channel: asyncio.Transport | None = None
         self._code: int | None = None
         self._exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        # The kernel tells of the exit itself; a closed channel is only a sign of it.
+        # The kernel reports the exit itself; a closed channel is only an indication.
         pidfd = os.pidfd_open(process.pid)
         asyncio.get_running_loop().add_reader(pidfd, self._process_exited, pidfd)
 
@@ -72,8 +72,8 @@ class WorkerProcess(asyncio.Protocol):
         """Open the channel to a worker.
 
         Args:
-            index: Its place among the workers.
-            started: It.
+            index: Index of the worker.
+            started: The started worker.
             reports: Called with what it reports.
         """
         worker = cls(index, started.process, reports)
@@ -82,35 +82,35 @@ class WorkerProcess(asyncio.Protocol):
         return worker
 
     def send(self, message: Message) -> None:
-        """Send a message; one to a worker that is gone is dropped."""
+        """Send a message; drop it if the worker has exited."""
         if self._channel is not None and not self._channel.is_closing():
             self._channel.write(encode(message))
 
     def hang_up(self) -> None:
-        """Have the process end by itself, at once: it closes its clients in order."""
+        """Make the process exit immediately, after closing its clients' connections."""
         if self._channel is not None:
             self._channel.close()
 
     def kill(self) -> None:
-        """End the process at once."""
+        """Kill the process."""
         self._process.kill()
 
     async def wait(self) -> int:
-        """Wait for the end of the process, and of what it had to say.
+        """Wait for the exit of the process and for its last messages.
 
         Returns:
-            Its exit code, or the negative number of the signal that ended it.
+            Its exit code, or the negative number of the signal that killed it.
         """
         return await asyncio.shield(self._exited)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._channel = cast(asyncio.Transport, transport)  # uvloop's is none by its class.
+        self._channel = cast(asyncio.Transport, transport)  # uvloop's transport is not a subclass.
 
     def data_received(self, data: bytes) -> None:
         try:
             messages = self._reader.feed(data)
         except ValueError:
-            # Out of step with its supervisor, it could never be told to drain.
+            # After an invalid message the worker could no longer be drained.
             self.kill()
             return
         for message in messages:
@@ -128,7 +128,7 @@ class WorkerProcess(asyncio.Protocol):
             case MetricsRequest():
                 self._reports.metrics(message, self.send)
             case Drained():
-                self.hang_up()  # It says no more, and waits for this.
+                self.hang_up()  # The worker sends nothing more, and waits for this.
             case _:
                 self.kill()
 
@@ -140,7 +140,7 @@ class WorkerProcess(asyncio.Protocol):
             self._end()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        # Only now all is read that it said last; an exit may be noticed before.
+        # Only now its last messages are read; the exit may be detected earlier.
         if self._code is not None:
             self._end()
 
@@ -150,7 +150,7 @@ class WorkerProcess(asyncio.Protocol):
 
 
 def exit_text(code: int) -> str:
-    """Say how a process ended, from what `wait()` returned."""
+    """Return in words how a process ended, given the result of `wait()`."""
     if code >= 0:
         return f"exit code {code}"
     try:

@@ -14,5 +14,5 @@ def test_the_sources_are_those_of_the_package():
 
 
 def test_the_digest_is_that_of_the_files():
-    """It does not change by itself: a wheel is built again only when its sources have changed."""
+    """It is stable: a wheel is rebuilt only when its sources have changed."""
     assert sources_digest() == sources_digest()

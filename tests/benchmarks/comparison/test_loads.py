@@ -1,4 +1,4 @@
-"""The loads notice what is wrong: real sockets, servers that do what they should not."""
+"""The load generators detect errors: real sockets, and servers that misbehave."""
 
 import asyncio
 import functools
@@ -31,7 +31,7 @@ def spec(kind, port, **fields) -> LoadSpec:
 
 
 async def answering(reply, run, delay=lambda number: 0.0):
-    """Run a load at a server that answers each request with `reply`; return the load's result."""
+    """Run a load against a server that always sends `reply`; return its result."""
     asked = 0
     writers = []
 
@@ -51,7 +51,7 @@ async def answering(reply, run, delay=lambda number: 0.0):
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         result = await run(server.sockets[0].getsockname()[1])
-        # The loop may end before it has seen that the load's ends are closed.
+        # The loop may end before it has seen the close of the load's connections.
         for writer in writers:
             writer.transport.abort()
         return result
@@ -83,13 +83,13 @@ async def test_wrong_answers_are_errors(reply, reason):
 
 
 async def test_a_stall_is_charged_to_all_that_had_to_wait():
-    """One answer of a hundred takes 0.2 s; on one connection all behind it wait (no omission)."""
+    """One response in 100 takes 0.2 s; all behind it on the connection wait (no omission)."""
     run = functools.partial(spec, "paced", rate=200.0, connections=1, seconds=0.5)
     result = await answering(
         RIGHT, lambda port: PacedLoad(run(port)).run(), lambda number: 0.2 * (number == 30)
     )
     assert result.errors == {}
-    # Without the wait in the queue a single one of a hundred would be slow: the median would not.
+    # Without the queueing only one of a hundred would be slow, but not the median.
     assert result.latencies["p99"] > 0.15
     assert result.latencies["p50"] < result.latencies["p99"]
 
@@ -156,7 +156,7 @@ async def test_events_that_are_changed_on_the_way_are_errors():
 
 
 def test_a_load_that_fails_is_a_result(tmp_path):
-    """Too short a body for its fields: the load process ends with a traceback."""
+    """The body is too short for its headers: the load process exits with a traceback."""
     cores = Cores.chosen(pinned=False)
     failed = measuring.run_load(spec("closed", 1, request_bytes=10), cores)
     assert failed.units == 0

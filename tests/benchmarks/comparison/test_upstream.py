@@ -30,7 +30,7 @@ def test_a_server_may_not_filter():
 
 
 def test_what_vllm_gives_for_two_names():
-    """As captured: tests/captures/metrics_slash_name_filter.res."""
+    """The response in tests/captures/metrics_slash_name_filter.res."""
     names = {b"vllm:num_requests_running", b"vllm:num_requests_waiting"}
     lines = filtered(metrics_text(), names).splitlines()
     assert [line.split(b"{")[0].split(b" ")[:3] for line in lines] == [

@@ -1,4 +1,4 @@
-"""What the studies work out of what they see."""
+"""Evaluation of measurements by the studies."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from benchmarks.studies import cross_check, many_streams, scraping, workers
 from fastroute.config import parse_config
 from tests.support.bench import result
 
-# As wrk 4.1.0 prints it.
+# Output of wrk 4.1.0.
 WRK = """\
 Running 1s test @ http://127.0.0.1:24410
   1 threads and 64 connections

@@ -22,7 +22,7 @@ STATE = ConfigState()
 
 
 class FleetUnderTest:
-    """A fleet with a clock that stands still, and a table whose worker cells the test writes."""
+    """A fleet with a fixed clock, and a table whose worker cells the test writes."""
 
     def __init__(self, *servers: ServerConfig, rows: int = 8, workers: int = 2, **settings) -> None:
         self.table = ScoreTable.create(rows=rows, workers=workers)
@@ -65,7 +65,7 @@ class FleetUnderTest:
         return getattr(self.table.servers, name)[self.server(url).row]
 
     def count(self, counter: str, amount: int, url: str = "http://a", worker: int = 0) -> None:
-        """Have a worker count."""
+        """Increase a worker's counters."""
         getattr(self.table.worker_cells(worker), counter)[self.server(url).row] += amount
 
     def scrape(self, own: int = 0, url: str = "http://a", **report) -> None:
@@ -95,7 +95,7 @@ class FleetUnderTest:
 
 @pytest.fixture(name="make")
 def make_fixture():
-    """Make fleets; their tables are closed at the end."""
+    """Create fleets; their tables are closed at the end."""
     made = []
 
     def make(*servers, **options) -> FleetUnderTest:
@@ -163,7 +163,7 @@ class TestApply:
 
     @pytest.mark.parametrize("how", ["told", "failed", "late"])
     def test_models_count_when_all_have_told(self, how, make):
-        """Else the first to tell its models would get all requests at the start."""
+        """Otherwise the first server with known models would get all requests at the start."""
         fleet = make(a(), b())
         fleet.server("http://a").models_listed(listing("m"))
         assert [server.models for server in fleet.routed()] == [None, None]
@@ -304,7 +304,7 @@ class TestRemoved:
         fleet.pass_time(ROW_GRACE)
         fleet.fleet.observe(seen)
         fleet.apply(b(), ServerConfig(url="http://c"))
-        fleet.fleet.observe(seen)  # Of the generation before.
+        fleet.fleet.observe(seen)  # Of the previous generation.
         assert fleet.state("http://c") == "UP"
         assert fleet.changes == changes + 1
 
@@ -641,9 +641,9 @@ class TestModels:
 
     def test_that_they_are_not_known_is_said_once(self, make, log):
         server = make().server()
-        server.listing_failed("/v1/models answered 404")
-        server.listing_failed("/v1/models answered 404")
-        assert log() == ["server http://a: its models are not known: /v1/models answered 404"]
+        server.listing_failed("/v1/models returned 404")
+        server.listing_failed("/v1/models returned 404")
+        assert log() == ["server http://a: its models are not known: /v1/models returned 404"]
 
 
 def test_what_workers_are_told(make):

@@ -99,7 +99,7 @@ class TestNameWatch:
         names.go_on()
         await until(lambda: watched.watch.known.addresses == ("10.0.0.2",))
         assert names.asked["a"] == asked
-        reason = "no answer within 0.05 s; the last one is kept"
+        reason = "no response within 0.05 s; the last one is kept"
         assert log() == [
             f"http+dns://a:8000: it cannot be resolved: {reason}",
             "http+dns://a:8000: it can be resolved now",

@@ -1,4 +1,4 @@
-"""Servers' own model objects go through unchanged, one per id."""
+"""The servers' model objects are forwarded unchanged, one per id."""
 
 import asyncio
 import contextlib
@@ -72,7 +72,7 @@ def test_of_two_with_one_id_the_first_counts():
     ],
 )
 def test_no_list(body):
-    with pytest.raises(BadModels, match="no list of models"):
+    with pytest.raises(BadModels, match="not a list of models"):
         parse_models(body)
 
 
@@ -134,7 +134,7 @@ def test_merge_of_nothing():
     assert json.loads(merge([])) == {"object": "list", "data": []}
 
 
-# Asking.
+# Fetching.
 
 
 async def test_fetch():
@@ -151,11 +151,11 @@ async def test_fetch():
         pytest.param(
             b"HTTP/1.1 401 X\r\nContent-Length: 2\r\n\r\n{}",
             BadModels,
-            "/v1/models answered 401",
+            "/v1/models returned 401",
             id="key-needed",
         ),
         pytest.param(
-            b"HTTP/1.1 200 X\r\nContent-Length: 2\r\n\r\n{}", BadModels, "no list", id="no-list"
+            b"HTTP/1.1 200 X\r\nContent-Length: 2\r\n\r\n{}", BadModels, "not a list", id="no-list"
         ),
         pytest.param(b"garbage\r\n\r\n", ClientError, "breaks HTTP", id="garbage"),
     ],
@@ -168,7 +168,7 @@ async def test_fetch_fails(reply, error, reason):
 
 
 class Server:
-    """What a loop tells of a server."""
+    """Records what a loop reports."""
 
     def __init__(self, interval=60.0):
         self.models_refresh_interval = interval

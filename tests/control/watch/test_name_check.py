@@ -28,7 +28,7 @@ async def test_one_that_hangs_is_not_waited_for():
     names = Names()
     names.hang()
     _, (check,) = await check_names(Config(servers=(A,)), names.resolve, within=0.01)
-    assert check.problems == ("it cannot be resolved: no answer within 0.01 s",)
+    assert check.problems == ("it cannot be resolved: no response within 0.01 s",)
 
 
 async def test_without_names():

@@ -1,4 +1,4 @@
-"""A probe says how a server answered, and the next comes when its owner wants it."""
+"""A probe reports a server's response, and the next follows after its owner's interval."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ async def hang(reader, writer):
 
 
 class Server:
-    """What a loop tells of a server."""
+    """Records what a loop reports."""
 
     def __init__(self, interval=60.0, timeout=5.0):
         self.probe_interval = interval
@@ -62,7 +62,7 @@ async def test_healthy():
 
 
 async def test_a_hung_engine_looks_healthy():
-    """As vLLM's does: only its frozen token counter tells."""
+    """Like vLLM: only the frozen token counter shows the hang."""
     async with standin() as server:
         server.engine.set_mode(Mode.HUNG)
         assert (await probe(server.url)).ok
@@ -196,7 +196,7 @@ async def test_a_hung_server_delays_no_other():
         async with probing(script.url, hung), probing(other.url, well):
             await until(lambda: len(hung.probes) >= 2)
     assert all(probe.slow for probe in hung.probes)
-    # 40 are due; waiting for the other one would leave 2.
+    # 40 are due; only 2 if it waited for the other server.
     assert len(well.probes) >= 10
 
 

@@ -1,4 +1,4 @@
-"""Each server's load is read in its own time, by the cheapest way that it knows."""
+"""Each server is scraped independently, in the cheapest way that it supports."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ OURS = b"vllm:num_requests_running 1\nvllm:num_requests_waiting 2\n"
 EVERYTHING = OURS + b"".join(b"# TYPE x%d gauge\nx%d 1\n" % (at, at) for at in range(99))
 REPORT = LoadReport(running=1, waiting=2)
 CLOCK = 0.002
-"""Seconds by which a loop's timer may be early; uvloop's counts milliseconds."""
+"""Seconds by which a loop's timer may be early; uvloop's has millisecond resolution."""
 
 
 def reply(body, status=200):
@@ -34,7 +34,7 @@ def reply(body, status=200):
 
 
 class MetricsServer:
-    """Answers each path as told; None closes the connection, "never" never answers."""
+    """Sends given responses by path; None closes the connection, "never" sends nothing."""
 
     def __init__(self, ours, everything):
         self.answers = {OUR_METRICS: ours, ALL_METRICS: everything}
@@ -56,7 +56,7 @@ class MetricsServer:
 
 
 class Server:
-    """What a loop tells of a server."""
+    """Records what a loop reports."""
 
     def __init__(self, interval=0.01, timeout=5.0):
         self.scrape_interval = interval
@@ -99,7 +99,7 @@ class Ignorer:
         pass
 
 
-# The way that is asked.
+# Filtered or not.
 
 
 @pytest.mark.parametrize(
@@ -146,11 +146,11 @@ async def test_the_way_is_found_and_remembered(ours, everything, asked):
 @pytest.mark.parametrize(
     ("ours", "everything", "reason", "asked"),
     [
-        pytest.param(reply(b"", 500), None, "/metrics answered 500", [OUR_METRICS], id="500"),
+        pytest.param(reply(b"", 500), None, "/metrics returned 500", [OUR_METRICS], id="500"),
         pytest.param(
             reply(b"", 404),
             reply(b"", 404),
-            "/metrics answered 404",
+            "/metrics returned 404",
             [OUR_METRICS, ALL_METRICS],
             id="none-at-all",
         ),
@@ -168,7 +168,7 @@ async def test_the_way_is_found_and_remembered(ours, everything, asked):
     ],
 )
 async def test_no_report(ours, everything, reason, asked):
-    """And the next round begins anew."""
+    """The next round tries filtering again."""
     handler = MetricsServer(ours, everything)
     async with scripted(handler) as server:
         with contextlib.closing(client_of(server.url)) as client:
@@ -227,7 +227,7 @@ async def test_it_goes_on_through_failures():
         handler.answers[OUR_METRICS] = reply(OURS)
         seen = len(server.reports)
         await until(lambda: len(server.reports) >= seen + 2)
-    assert set(server.failures) == {"/metrics answered 503"}
+    assert set(server.failures) == {"/metrics returned 503"}
     assert {report for report, _, _ in server.reports} == {REPORT}
 
 
@@ -264,9 +264,9 @@ async def test_a_hung_or_slow_server_delays_no_other():
         async with scraping(script.url, hung), scraping(server.url, well):
             await until(lambda: len(hung.failures) >= 2, 10)
     assert set(hung.failures) == {"no answer within 0.3 s"}
-    # 30 are due; waiting for the other one would leave 2.
+    # 30 are due; only 2 if it waited for the other server.
     assert len(well.reports) >= 10
-    # One at a time: a server that is slow already is not asked again meanwhile.
+    # One at a time: a slow server gets no further request meanwhile.
     assert len(handler.asked) <= len(hung.failures) + 1
 
 
@@ -279,7 +279,7 @@ async def test_rounds_keep_to_the_interval_and_spread_at_the_start():
             scraping(other.url, late, lambda: 0.999),
         ):
             await until(lambda: len(early.reports) >= 4 and len(late.reports) >= 4)
-    # The first is at once for all, the second after a part of the interval.
+    # The first is immediate for all, the second after a part of the interval.
     assert early.gaps()[0] < late.gaps()[0]
     assert late.gaps()[0] >= interval * 0.999 - CLOCK
     for server in (early, late):

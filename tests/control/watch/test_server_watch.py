@@ -26,7 +26,7 @@ class Watched:
         self.watch = ServerWatch(self.server, ssl.create_default_context, Resolver(), config)
 
     def update(self, **settings) -> None:
-        """Put other settings in force."""
+        """Apply other settings."""
         config = msgspec.structs.replace(self.fleet.config, **settings)
         self.fleet.apply(config)
         self.watch.update(config)

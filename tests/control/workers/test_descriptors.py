@@ -27,7 +27,7 @@ print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     ],
 )
 def test_the_limit_is_raised_as_far_as_it_goes(max_connections, warning):
-    """In a process of its own: a hard limit, once lowered, stays low."""
+    """In a separate process, because a lowered hard limit cannot be raised."""
     if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 1000:
         pytest.skip("the limit here is lower than that of the test")
     command = [sys.executable, "-c", PROGRAM, str(max_connections)]

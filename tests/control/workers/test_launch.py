@@ -29,7 +29,7 @@ def test_the_table_has_room_for_what_dns_finds(plain, names, rows):
 
 @pytest.fixture(name="make")
 def make_fixture():
-    """Return what makes a Launch for two workers."""
+    """Return a factory of a Launch for two workers."""
 
     def make():
         sockets = Sockets(open_listeners("127.0.0.1", 0, 2))
@@ -68,7 +68,7 @@ class TestLaunch:
                 launch.take(0)
 
     def test_the_allocator_keeps_what_long_bodies_took(self, make, monkeypatch):
-        """In the environment, where glibc looks for it; who set it otherwise has it so."""
+        """In the environment, where glibc reads it; existing values take precedence."""
         monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "123")
         with closing(make()) as launch:
             started = launch.take(0)

@@ -33,7 +33,7 @@ def test_a_free_port_is_chosen_and_accepts(count):
 @pytest.mark.parametrize("count", [1, 2], ids=["one", "two"])
 @pytest.mark.parametrize("others", [1, 2], ids=["beside-one", "beside-two"])
 def test_a_port_in_use_is_noticed(count, others):
-    """Shared sockets bind beside other shared ones without a word; half the clients go there."""
+    """Shared sockets bind silently next to other shared ones, and half of the clients go there."""
     with listening("127.0.0.1", 0, others) as listeners:
         (port,) = ports(listeners)
         with pytest.raises(ConfigError) as caught:
@@ -44,7 +44,7 @@ def test_a_port_in_use_is_noticed(count, others):
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_port_just_given_up_is_free(count):
-    """Connections in TIME_WAIT must not keep a restarted router from its port."""
+    """Connections in TIME_WAIT must not prevent a restarted router from using its port."""
     with listening("127.0.0.1", 0, count) as listeners:
         (port,) = ports(listeners)
         with socket.create_connection(("127.0.0.1", port), timeout=5) as client:

@@ -24,7 +24,7 @@ SILENT = Reports(nothing, nothing)
 
 @pytest.fixture(name="spec")
 def spec_fixture():
-    """What a worker on a free port is started with."""
+    """Return the specification of a worker on a free port."""
     table = ScoreTable.create(rows=8, workers=1)
     (listener,) = open_listeners("127.0.0.1", 0, 1)
     with listener:
@@ -51,7 +51,7 @@ def test_a_worker_becomes_ready_and_drains(spec):
             assert worker.was_ready
             worker.send(Drain())
             assert await worker.wait() == 0
-        worker.send(Drain())  # Dropped: it is gone.
+        worker.send(Drain())  # Dropped, because it has exited.
         worker.kill()
 
     asyncio.run(main())

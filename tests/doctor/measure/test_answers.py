@@ -61,7 +61,7 @@ async def test_models():
     ("reply", "status", "error"),
     [
         pytest.param(NOT_FOUND, 404, "/v1/models returned 404", id="not-found"),
-        pytest.param(answer(b"{}"), 200, "no list of models: ", id="another-object"),
+        pytest.param(answer(b"{}"), 200, "not a list of models: ", id="another-object"),
         pytest.param(NO_HTTP, None, "the response breaks HTTP", id="no-http"),
     ],
 )

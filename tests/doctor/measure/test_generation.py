@@ -258,7 +258,7 @@ class _Again:
 async def test_without_metrics_an_abort_cannot_be_seen():
     async with scripted(replies(b"HTTP/1.1 404 X\r\nContent-Length: 0\r\n\r\n")) as server:
         found = await given_up(server.url)
-    assert found.abort.error == "/metrics answered 404"
+    assert found.abort.error == "/metrics returned 404"
 
 
 async def test_without_a_stream_none_is_aborted():

@@ -86,7 +86,7 @@ async def test_a_server_that_hangs():
 @pytest.mark.parametrize(
     ("reply", "error"),
     [
-        pytest.param(b"", "the connection was closed without an answer", id="nothing"),
+        pytest.param(b"", "the connection was closed without a response", id="nothing"),
         pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n", "the response breaks HTTP", id="another-protocol"),
         pytest.param(
             b"HTTP/1.1 200 OK\r\nContent-Le", "the response breaks HTTP", id="half-a-head"
