@@ -54,7 +54,7 @@ def is_restart(before: Report, after: Report) -> bool:
 
 def _rates(before: ServerReport, after: ServerReport, seconds: float) -> Rates:
     return Rates(
-        requests=_rate(before.requests["started"], after.requests["started"], seconds),
+        requests=_rate(before.requests.started, after.requests.started, seconds),
         tokens=_token_rate(before, after),
         errors=_rate(before.errors, after.errors, seconds),
     )

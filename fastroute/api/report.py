@@ -1,4 +1,8 @@
-"""/load-stats and /server-models as their readers take them apart."""
+"""/load-stats and /server-models: the structs that are encoded, and that readers decode.
+
+docs/load-stats.schema.json explains the fields of /load-stats. They are promised: add to them, and
+rename none; readers ignore what they do not know.
+"""
 
 from datetime import datetime
 from typing import TypeVar
@@ -8,8 +12,8 @@ import msgspec
 Answer = TypeVar("Answer")
 
 
-class DetailedMetrics(msgspec.Struct, frozen=True):
-    """What a server's own metrics said; None where it is not known."""
+class DetailedMetrics(msgspec.Struct, frozen=True, gc=False):
+    """Numbers of a server's own metrics; None where they are not known."""
 
     num_requests_running: int | None
     num_requests_waiting: int | None
@@ -26,15 +30,8 @@ class DetailedMetrics(msgspec.Struct, frozen=True):
         return hits / queries if queries and hits is not None else None
 
 
-class NameReport(msgspec.Struct, frozen=True):
-    """A name whose addresses are servers."""
-
-    url: str
-    warning: str | None
-
-
-class RecentReport(msgspec.Struct, frozen=True):
-    """What happened in the last seconds; None where it is not known."""
+class RecentReport(msgspec.Struct, frozen=True, gc=False):
+    """Activity of the last seconds; None where it is not known."""
 
     requests_per_second: float | None
     tokens_per_second: float | None
@@ -44,18 +41,56 @@ class RecentReport(msgspec.Struct, frozen=True):
     first_byte_p99_seconds: float | None
 
 
-class ServerReport(msgspec.Struct, frozen=True):
-    """One server; the fields are explained in docs/load-stats.schema.json."""
+class RequestCounts(msgspec.Struct, frozen=True, gc=False):
+    """Requests sent to a server, each attempt counted, and how they ended."""
+
+    started: int
+    finished_2xx: int
+    finished_3xx: int
+    finished_4xx: int
+    finished_5xx: int
+    failed: int
+    aborted: int
+
+
+class RetryCounts(msgspec.Struct, frozen=True, gc=False):
+    """Attempts at a server after an earlier one failed, by how that failed."""
+
+    connect: int
+    reset: int
+    busy: int
+    failed: int
+
+
+class AbortCounts(msgspec.Struct, frozen=True, gc=False):
+    """Requests whose client went away, before or after the first byte of the reply."""
+
+    waiting: int
+    replying: int
+
+
+class ConnectionCounts(msgspec.Struct, frozen=True, gc=False):
+    """Connections to a server that were taken for requests."""
+
+    new: int
+    reused: int
+
+
+class ServerReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One server."""
 
     url: str
+    discovered_from: str | None
     name: str
     models: tuple[str, ...] | None
     status: str
+    health_status: str
     state_reason: str
     state_age_seconds: float | None
     generation: int
     current_load: float
     max_capacity: int
+    available_capacity: float
     utilization_percent: float
     weight: float
     score: float
@@ -67,11 +102,13 @@ class ServerReport(msgspec.Struct, frozen=True):
     detailed_metrics: DetailedMetrics
     recent: RecentReport
     outlier: str | None
-    requests: dict[str, int]
+    requests: RequestCounts
     errors: int
-    retries_by_reason: dict[str, int]
-    aborts_by_phase: dict[str, int]
-    connections: dict[str, int]
+    retries: int
+    retries_by_reason: RetryCounts
+    aborts: int
+    aborts_by_phase: AbortCounts
+    connections: ConnectionCounts
     bytes_in: int
     bytes_out: int
     events: int
@@ -79,37 +116,60 @@ class ServerReport(msgspec.Struct, frozen=True):
     first_byte_p99_seconds: float | None
     duration_p50_seconds: float | None
     duration_p99_seconds: float | None
-    discovered_from: str | None = None
-    """None also from a version that knew no DNS."""
 
 
-class ConfigReport(msgspec.Struct, frozen=True):
+class NameReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A name whose addresses are servers."""
+
+    url: str
+    resolved: bool
+    addresses: tuple[str, ...]
+    warning: str | None
+
+
+class ConfigReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The active configuration, and what became of the file."""
+
     source: str
+    loaded_at: datetime
+    sha256: str
+    reloads: int
+    failures: int
     error: str | None
 
 
-class WorkerReport(msgspec.Struct, frozen=True):
+class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker process."""
+
     index: int
+    pid: int
     client_connections: int
+    requests_local: int
+    requests_refused: int
     unrouted_503: int
+    unknown_models: int
     draining: bool
 
 
-class Summary(msgspec.Struct, frozen=True):
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """All servers together, and fastroute itself."""
+
     total_servers: int
     healthy_servers: int
     total_active_load: float
     total_capacity: int
     overall_utilization_percent: float
+    recent: RecentReport
     total_in_flight: int
     removed_servers: int
+    removed_in_flight: int
+    policy: str
+    busy_threshold: float
     version: str
     uptime_seconds: float
     config: ConfigReport
+    dns_names: tuple[NameReport, ...]
     workers: tuple[WorkerReport, ...]
-    dns_names: tuple[NameReport, ...] = ()
-    policy: str = "load"
-    busy_threshold: float = 0.5
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -125,7 +185,7 @@ class ServerModels(msgspec.Struct, frozen=True):
 
 
 class ModelsReport(msgspec.Struct, frozen=True):
-    """What is taken from /server-models."""
+    """The part of /server-models that is read."""
 
     servers: tuple[ServerModels, ...]
     aliases: dict[str, str] = {}

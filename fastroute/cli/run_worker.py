@@ -104,11 +104,9 @@ def own_endpoints(state: WorkerContext, metrics: MetricsRelay) -> dict[bytes, Lo
 
 def current_view(state: WorkerContext) -> View:
     """Return the data to show now."""
-    view = view_of(
-        state.table.snapshot(),
-        state.configured,
-        state.losses,
+    return msgspec.structs.replace(
+        view_of(state.table.snapshot(), state.configured, state.losses),
         health=state.health.servers,
+        reasons=state.reasons.reasons,
         draining=state.draining,
     )
-    return msgspec.structs.replace(view, reasons=state.reasons.reasons)

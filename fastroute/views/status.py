@@ -1,7 +1,9 @@
 """The JSON of /livez, /readyz, /health and /server-models."""
 
+from datetime import datetime
 from typing import Any
 
+import msgspec
 import orjson
 
 from fastroute.ipc.messages import ServerHealth
@@ -56,7 +58,7 @@ def health(view: View) -> Reply:
         "servers": servers,
         "dns_names": names_report(view.names),
     }
-    return Reply(200 if usable else 503, orjson.dumps(report, option=orjson.OPT_UTC_Z))
+    return Reply(200 if usable else 503, msgspec.json.encode(report))
 
 
 def _overall(share: float) -> str:
@@ -72,15 +74,19 @@ def _server_health(listed: ServerView, found: ServerHealth) -> dict[str, Any]:
         "healthy": listed.is_usable,
         "health_status": HEALTH_STATUS[listed.state],
         "state_reason": listed.reason,
-        "last_check": utc(found.last_check),
+        "last_check": _moment(found.last_check),
         "consecutive_failures": found.consecutive_failures,
         "success_rate": found.success_rate,
         "avg_response_time": found.avg_response_time,
         "last_response_time": found.last_response_time,
         "total_checks": found.total_checks,
         "supported_models": listed.server.models,
-        "models_last_updated": utc(found.models_last_updated),
+        "models_last_updated": _moment(found.models_last_updated),
     }
+
+
+def _moment(unix: float | None) -> datetime | None:
+    return None if unix is None else utc(unix)
 
 
 def server_models(view: View) -> Reply:
@@ -96,7 +102,7 @@ def server_models(view: View) -> Reply:
                 "url": server.url,
                 "healthy": listed.is_usable,
                 "models": server.models,
-                "models_last_updated": utc(found.models_last_updated),
+                "models_last_updated": _moment(found.models_last_updated),
             }
         )
     report = {"servers": servers, "models": models, "aliases": dict(view.aliases)}

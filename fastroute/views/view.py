@@ -3,11 +3,12 @@
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from fastroute import __version__
+from fastroute.api.report import NameReport
 from fastroute.ipc.messages import (
     ConfigState,
     Configure,
@@ -95,7 +96,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     busy_threshold: float = 0.5
     """The score from which a server is busy."""
     losses: Losses = Losses()
-    """What could not be told of requests."""
+    """Records of requests that were lost."""
     draining: bool = False
     """Whether this worker accepts no more."""
     now_ns: int
@@ -143,27 +144,18 @@ class View(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             yield listed, self.health.get(listed.server.url, unchecked)
 
 
-def view_of(
-    table: TableSnapshot,
-    configured: Configure,
-    losses: Losses,
-    *,
-    health: Mapping[str, ServerHealth] = {},
-    draining: bool = False,
-) -> View:
+def view_of(table: TableSnapshot, configured: Configure, losses: Losses) -> View:
     """Return what there is to show now.
 
     Args:
         table: As it was a moment ago.
         configured: Servers and settings.
-        losses: What could not be told of requests.
-        health: By URL.
-        draining: Whether this worker accepts no more.
+        losses: Records of requests that were lost.
     """
     return View(
         table=table,
         servers=configured.servers,
-        health=health,
+        health={},
         config_state=configured.config_state,
         names=configured.names,
         model_slots=configured.model_slots,
@@ -171,7 +163,6 @@ def view_of(
         policy=configured.config.policy,
         busy_threshold=configured.config.busy_threshold,
         losses=losses,
-        draining=draining,
         now_ns=time.monotonic_ns(),
         now_unix=time.time(),
         started_at_unix=configured.started_at,
@@ -179,22 +170,17 @@ def view_of(
     )
 
 
-def names_report(names: Iterable[FollowedName]) -> list[dict[str, Any]]:
+def names_report(names: Iterable[FollowedName]) -> tuple[NameReport, ...]:
     """Return what JSON says of names whose addresses are servers."""
-    return [
-        {
-            "url": name.url,
-            "resolved": name.resolved,
-            "addresses": name.addresses,
-            "warning": name.warning,
-        }
+    return tuple(
+        NameReport(
+            url=name.url, resolved=name.resolved, addresses=name.addresses, warning=name.warning
+        )
         for name in names
-    ]
+    )
 
 
-def utc(unix: float | None) -> datetime | None:
-    """Return a Unix time (seconds) as orjson writes it best: in UTC, to the millisecond."""
-    if unix is None:
-        return None
+def utc(unix: float) -> datetime:
+    """Return a Unix time (seconds) as JSON shows it: in UTC, to the millisecond."""
     moment = datetime.fromtimestamp(unix, UTC)
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)

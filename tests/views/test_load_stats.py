@@ -5,6 +5,20 @@ from pathlib import Path
 import orjson
 import pytest
 
+from fastroute.api.report import (
+    AbortCounts,
+    ConfigReport,
+    ConnectionCounts,
+    DetailedMetrics,
+    NameReport,
+    RecentReport,
+    Report,
+    RequestCounts,
+    RetryCounts,
+    ServerReport,
+    Summary,
+    WorkerReport,
+)
 from fastroute.ipc.messages import ConfigState, FollowedName
 from fastroute.ipc.score_table import ScoreTable
 from fastroute.ipc.table_layout import DURATION_BOUNDS, FIRST_BYTE_BOUNDS
@@ -287,6 +301,14 @@ class TestSummary:
         assert second["draining"] is True
 
 
+EXAMPLE = Path(__file__).parents[1] / "data" / "views" / "load-stats.json"
+"""The example as it was written from dicts."""
+
+
+def test_the_same_bytes_as_ever():
+    assert load_stats(example_view()).body == EXAMPLE.read_bytes()
+
+
 class TestSchema:
     @pytest.mark.parametrize(
         "shown",
@@ -301,6 +323,25 @@ class TestSchema:
     )
     def test_it_describes_what_is_rendered(self, shown):
         assert violations(rendered(shown), SCHEMA) == []
+
+    def test_it_has_the_fields_of_the_structs(self):
+        definitions = SCHEMA["$defs"]
+        of_server = definitions["server"]["properties"]
+        for part, struct in (
+            (SCHEMA, Report),
+            (definitions["server"], ServerReport),
+            (definitions["summary"], Summary),
+            (definitions["recent"], RecentReport),
+            (definitions["worker"], WorkerReport),
+            (definitions["dns_name"], NameReport),
+            (definitions["summary"]["properties"]["config"], ConfigReport),
+            (of_server["detailed_metrics"], DetailedMetrics),
+            (of_server["requests"], RequestCounts),
+            (of_server["retries_by_reason"], RetryCounts),
+            (of_server["aborts_by_phase"], AbortCounts),
+            (of_server["connections"], ConnectionCounts),
+        ):
+            assert tuple(part["properties"]) == struct.__struct_fields__
 
     def test_each_key_is_described_and_required(self):
         """So that a missing one is detected."""

@@ -1,7 +1,8 @@
 """The page of one server: everything that /load-stats reports about it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
+import msgspec
 from rich.text import Text
 
 from fastroute.monitor.view.picture import Line
@@ -90,10 +91,10 @@ def _facts(line: Line) -> Iterator[tuple[str, str]]:
     )
 
 
-def _counts(counts: Mapping[str, int]) -> str:
+def _counts(counts: msgspec.Struct) -> str:
     return ", ".join(
-        f"{printable(name.removeprefix('finished_'))} {count(number)}"
-        for name, number in counts.items()
+        f"{name.removeprefix('finished_')} {count(number)}"
+        for name, number in msgspec.structs.asdict(counts).items()
     )
 
 

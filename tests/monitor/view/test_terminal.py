@@ -4,7 +4,7 @@ from fastroute.api.rates import Rates
 from fastroute.monitor.view.picture import MonitorData, MonitorState, Page, Sort
 from fastroute.monitor.view.terminal import FOOTER, first_shown, frame, once
 from tests.support.monitor_page import PAGE, with_picture
-from tests.support.reports import down, picture, report, server
+from tests.support.reports import EXAMPLE, down, picture, report, server
 
 
 def shown(
@@ -70,12 +70,15 @@ class TestNotices:
         assert lines[2] == "disconnected, retrying: cannot connect: Connection refused"
 
     def test_configuration(self):
-        config = {"source": "servers.toml", "error": "servers.toml: line 3"}
+        config = EXAMPLE["summary"]["config"] | {"error": "servers.toml: line 3"}
         made = picture(server(1), report=report(server(1), config=config))
         assert shown(made)[2] == "configuration not applied: servers.toml: line 3"
 
     def test_a_name_that_cannot_be_resolved(self):
-        name = {"url": "http+dns://vllm:8000", "warning": "it has no address\x1b[2J"}
+        name = EXAMPLE["summary"]["dns_names"][0] | {
+            "url": "http+dns://vllm:8000",
+            "warning": "it has no address\x1b[2J",
+        }
         made = picture(server(1), report=report(server(1), dns_names=[name]))
         assert (
             shown(made)[2] == "http+dns://vllm:8000: it has no address\N{REPLACEMENT CHARACTER}[2J"
@@ -151,7 +154,7 @@ class TestLog:
 
 
 def test_paused_and_draining():
-    worker = {"index": 0, "client_connections": 1, "unrouted_503": 0, "draining": True}
+    worker = EXAMPLE["summary"]["workers"][0] | {"draining": True}
     made = picture(report=report(server(1), workers=[worker]))
     assert shown(made, MonitorState(paused=True))[0].startswith(
         "fastroute 1.2.3  DRAINING  PAUSED at "
