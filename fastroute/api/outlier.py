@@ -1,10 +1,9 @@
 """Servers unlike those that do the same work: "gpu-3: 4x the waiting of the others"."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
-from fastroute.api.rates import NO_RATES, Rates
 from fastroute.api.report import ServerReport
 from fastroute.wording import count, seconds
 
@@ -30,44 +29,37 @@ class Aspect(msgspec.Struct, frozen=True):
     """A number that servers doing the same work should have alike; more of it is worse."""
 
     name: str
-    value: Callable[[ServerReport, Rates], float | None]
+    value: Callable[[ServerReport], float | None]
     least: float
     """Below that a server never stands out."""
     written: Callable[[float], str]
 
 
-def _first_byte(server: ServerReport, _: Rates) -> float | None:
+def _first_byte(server: ServerReport) -> float | None:
     recent = server.recent
     return recent.first_byte_p99_seconds if recent.first_bytes >= MIN_FIRST_BYTES else None
 
 
 ASPECTS = (
-    Aspect("errors/s", lambda _, rates: rates.errors, 0.2, count),
-    Aspect("waiting", lambda server, _: server.detailed_metrics.num_requests_waiting, 4, count),
+    Aspect("errors/s", lambda server: server.recent.errors_per_second, 0.2, count),
+    Aspect("waiting", lambda server: server.detailed_metrics.num_requests_waiting, 4, count),
     Aspect("first byte p99", _first_byte, 0.2, seconds),
 )
 
 
-def outliers(
-    servers: Iterable[ServerReport],
-    rates: Mapping[str, Rates],
-    models: Mapping[str, Sequence[str]],
-) -> list[Outlier]:
+def outliers(servers: Iterable[ServerReport]) -> list[Outlier]:
     """Return the servers that stand out among those with the same models, the worst aspect first.
 
-    Args:
-        servers: As reported.
-        rates: By URL.
-        models: By URL; servers of unknown models are compared with each other.
+    Servers of unknown models are compared with each other.
     """
     alike: dict[frozenset[str], list[ServerReport]] = {}
     for server in servers:
         if server.status not in IDLE_STATES:
-            alike.setdefault(frozenset(models.get(server.url, ())), []).append(server)
+            alike.setdefault(frozenset(server.models or ()), []).append(server)
     found: dict[str, Outlier] = {}
     for aspect in ASPECTS:
         for group in alike.values():
-            values = {s.url: aspect.value(s, rates.get(s.url, NO_RATES)) for s in group}
+            values = {server.url: aspect.value(server) for server in group}
             for outlier in _outstanding(aspect, values):
                 found.setdefault(outlier.url, outlier)
     return list(found.values())

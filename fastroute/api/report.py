@@ -160,6 +160,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     total_capacity: int
     overall_utilization_percent: float
     recent: RecentReport
+    unrouted_per_second: float | None
     total_in_flight: int
     removed_servers: int
     removed_in_flight: int

@@ -108,5 +108,6 @@ def current_view(state: WorkerContext) -> View:
         view_of(state.table.snapshot(), state.configured, state.losses),
         health=state.health.servers,
         reasons=state.reasons.reasons,
+        unrouted_per_second=state.unrouted.per_second,
         draining=state.draining,
     )

@@ -37,6 +37,7 @@ from fastroute.ipc.messages import (
     Message,
     MetricsReply,
     MetricsRequest,
+    Unrouted,
 )
 from fastroute.net.resolver import Resolver
 from fastroute.recording.recording import Recording
@@ -122,6 +123,7 @@ class Supervisor:
         self._table = launch.table
         self._recording = recording
         self._told_losses = Losses()
+        self._told_unrouted = Unrouted()
         self._announce = announce
         self._beats = [
             self._table.worker_cells(index).process.beat_ns for index in range(self._table.workers)
@@ -208,6 +210,7 @@ class Supervisor:
             self._recent.tick()
             self._end_hung_workers()
             self._tell_losses()
+            self._tell_unrouted()
             rotate_log(self._launch.logs)
             await asyncio.sleep(TICK)
 
@@ -272,6 +275,12 @@ class Supervisor:
             self._told_losses = losses
             self._tell(losses)
 
+    def _tell_unrouted(self) -> None:
+        unrouted = self._recent.unrouted
+        if unrouted != self._told_unrouted:
+            self._told_unrouted = unrouted
+            self._tell(unrouted)
+
     def _tell(self, message: Message) -> None:
         for worker in self._workers.values():
             worker.send(message)
@@ -307,6 +316,7 @@ class Supervisor:
         worker.send(self._fleet.reasons())
         worker.send(self._fleet.health())
         worker.send(self._told_losses)
+        worker.send(self._told_unrouted)
         if self.stopping.is_set():
             # The signal came while the process was being made.
             worker.kill()

@@ -123,6 +123,13 @@ class Losses(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     spans: int = 0
 
 
+class Unrouted(msgspec.Struct, frozen=True, tag=True):
+    """To a worker, for /load-stats: requests that no server could take; sent when it changes."""
+
+    per_second: float | None = None
+    """Over the last seconds; None: not known yet."""
+
+
 class Records(msgspec.Struct, frozen=True, tag=True):
     """From a worker: requests that have ended, oldest first."""
 
@@ -175,7 +182,7 @@ class Drained(msgspec.Struct, frozen=True, tag=True):
 
 Message = (
     Configure | Health | StateReasons | Losses | Drain | Ready | Drained | Observed | Records
-    | MetricsRequest | MetricsReply
+    | MetricsRequest | MetricsReply | Unrouted
 )  # fmt: skip
 
 # Neither holds anything between two calls, so both can be shared.

@@ -30,6 +30,7 @@ cdef class WorkerContext:
     cdef public double stamp
     cdef public object table
     cdef public Py_ssize_t uncounted
+    cdef public object unrouted
     cdef public bytes _request_block
     cdef public unsigned long long _request_ids
     cdef public bytes _request_prefix

@@ -6,7 +6,15 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from fastroute.config import Config
-from fastroute.ipc.messages import Configure, Health, Losses, Message, Observed, StateReasons
+from fastroute.ipc.messages import (
+    Configure,
+    Health,
+    Losses,
+    Message,
+    Observed,
+    StateReasons,
+    Unrouted,
+)
 from fastroute.ipc.score_table import ScoreTable, WorkerCells
 from fastroute.proxy.ledger import Ledger
 from fastroute.proxy.recorder import Recorder
@@ -58,6 +66,7 @@ class WorkerContext:
         recorder: Takes records of ended requests, or None if nobody wants them.
         follows: Whether a request's way is noted: for the recorder, or for `explain`.
         losses: The last Losses, for the views.
+        unrouted: The last Unrouted, for the views.
         client_left: Called for each client that goes while draining.
         ledger: The counts of requests.
     """
@@ -91,6 +100,7 @@ class WorkerContext:
         "stamp",
         "table",
         "uncounted",
+        "unrouted",
     )
 
     def __init__(
@@ -120,6 +130,7 @@ class WorkerContext:
         self.recorder: Recorder | None = None
         self.follows = False
         self.losses = Losses()
+        self.unrouted = Unrouted()
         self.client_left: Callable[[], None] = lambda: None
         self._request_prefix: bytes = os.urandom(8).hex().encode() + b"-"
         self._request_block = b""

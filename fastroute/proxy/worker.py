@@ -21,6 +21,7 @@ from fastroute.ipc.messages import (
     MetricsReply,
     Ready,
     StateReasons,
+    Unrouted,
     encode,
 )
 from fastroute.net.connecting import limit_silence
@@ -146,6 +147,8 @@ class Worker:
                 self._state.reasons = message
             case Losses():
                 self._state.losses = message
+            case Unrouted():
+                self._state.unrouted = message
             case MetricsReply():
                 self._metrics.take(message)
             case Drain():

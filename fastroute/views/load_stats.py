@@ -11,7 +11,6 @@ import msgspec
 
 from fastroute.api.outlier import outliers
 from fastroute.api.quantile import quantile
-from fastroute.api.rates import recent_rates
 from fastroute.api.report import (
     AbortCounts,
     ConfigReport,
@@ -50,9 +49,7 @@ def load_stats(view: View) -> Reply:
 
 def _with_outliers(servers: Sequence[ServerReport]) -> tuple[ServerReport, ...]:
     """Mark the servers that are unlike those that do the same work."""
-    rates = {server.url: recent_rates(server) for server in servers}
-    models = {server.url: server.models or () for server in servers}
-    texts = {each.url: each.text for each in outliers(servers, rates, models)}
+    texts = {each.url: each.text for each in outliers(servers)}
     return tuple(
         msgspec.structs.replace(server, outlier=text) if (text := texts.get(server.url)) else server
         for server in servers
@@ -165,6 +162,7 @@ def _summary(view: View, listed: Sequence[ServerView]) -> Summary:
         total_capacity=capacity,
         overall_utilization_percent=_percent(load, capacity),
         recent=_recent([server.row for server in listed]),
+        unrouted_per_second=_rate(view.unrouted_per_second),
         total_in_flight=sum(row.in_flight for row in view.table.servers),
         removed_servers=len(removed),
         removed_in_flight=sum(row.in_flight for row in removed),

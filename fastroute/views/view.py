@@ -97,6 +97,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """The score from which a server is busy."""
     losses: Losses = Losses()
     """Records of requests that were lost."""
+    unrouted_per_second: float | None = None
+    """Requests that no server could take, over the last seconds; None: not known yet."""
     draining: bool = False
     """Whether this worker accepts no more."""
     now_ns: int

@@ -1,8 +1,7 @@
 import pytest
 
 from fastroute.api.outlier import outliers
-from fastroute.api.rates import Rates
-from tests.support.reports import down, report, server
+from tests.support.reports import down, rates, report, server
 
 
 def waiting(number: int, count: int | None, **changes) -> dict:
@@ -14,9 +13,9 @@ def first_byte(number: int, p99: float, first_bytes: int = 100) -> dict:
     return server(number, recent=lately)
 
 
-def found(*servers: dict, rates=None, models=None) -> dict[str, str]:
+def found(*servers: dict) -> dict[str, str]:
     """Return the texts by the number of the server."""
-    made = outliers(report(*servers).servers, rates or {}, models or {})
+    made = outliers(report(*servers).servers)
     return {each.url.split(".")[0].removeprefix("http://gpu-"): each.text for each in made}
 
 
@@ -53,15 +52,16 @@ def test_aspects(servers, expected):
 
 
 def test_errors_come_first():
-    servers = [waiting(number, 12 if number == 2 else 0) for number in (1, 2, 3)]
-    rates = {servers[2]["url"]: Rates(errors=2.0), servers[0]["url"]: Rates(errors=0.0)}
-    assert list(found(*servers, rates=rates).items()) == [
+    servers = [
+        waiting(1, 0, recent=rates(None, None, 0.0)),
+        waiting(2, 12),
+        waiting(3, 0, recent=rates(None, None, 2.0)),
+    ]
+    assert list(found(*servers).items()) == [
         ("3", "2 errors/s, the other none"),
         ("2", "12 waiting, the others none"),
     ]
 
 
 def test_only_servers_of_the_same_models_are_compared():
-    servers = [waiting(1, 0), waiting(2, 12), waiting(3, 12)]
-    models = {servers[0]["url"]: ("small",)}
-    assert found(*servers, models=models) == {}
+    assert found(waiting(1, 0, models=["small"]), waiting(2, 12), waiting(3, 12)) == {}

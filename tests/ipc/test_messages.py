@@ -13,6 +13,7 @@ from fastroute.ipc.messages import (
     MetricsRequest,
     Ready,
     RoutedServer,
+    Unrouted,
     encode,
 )
 
@@ -28,6 +29,7 @@ ALL = [
     Drain(),
     Ready(),
     Drained(),
+    Unrouted(0.5),
     MetricsRequest(id=1, accept="text/plain"),
     MetricsReply(id=1, status=200, body=b"\0\xff", content_type="x", fields=((b"a", b"b"),)),
 ]

@@ -3,10 +3,9 @@
 import re
 from pathlib import Path
 
-from fastroute.api.rates import Rates
 from fastroute.monitor.view.picture import MonitorState
 from fastroute.monitor.view.terminal import frame
-from tests.support.reports import down, picture, report, server
+from tests.support.reports import down, picture, rates, report, server
 
 PAGE = Path(__file__).parents[2] / "docs" / "monitor.md"
 PART = re.compile(r"(?<=<!-- rendered: monitor -->\n).*?(?=<!-- end -->)", re.DOTALL)
@@ -20,8 +19,8 @@ def with_picture(page: str) -> str:
 
 def _drawn() -> str:
     servers = [
-        server(1, current_load=5.0, utilization_percent=62.5, score=0.625),
-        server(2, current_load=5.5, utilization_percent=68.8, score=0.6875),
+        _usual(1, current_load=5.0, utilization_percent=62.5, score=0.625),
+        _usual(2, current_load=5.5, utilization_percent=68.8, score=0.6875),
         _crowded(3),
         down(4),
     ]
@@ -33,15 +32,18 @@ def _drawn() -> str:
         "overall_utilization_percent": 73.2,
         "total_in_flight": 15,
     }
-    rates = {each["url"]: Rates(4.2, 210.0, 0.0) for each in servers[:3]}
-    made = picture(*servers, report=report(*servers, **summary), rates=rates)
+    made = picture(report=report(*servers, **summary))
     return "\n".join(line.plain.rstrip() for line in frame(made, MonitorState(), WIDTH, HEIGHT))
+
+
+def _usual(number: int, **changes) -> dict:
+    return server(number, recent=rates(4.2, 210.0, 0.0), **changes)
 
 
 def _crowded(number: int) -> dict:
     engine = {"num_requests_running": 8, "num_requests_waiting": 4, "gpu_cache_usage_perc": 0.94}
     load = {"current_load": 10.0, "utilization_percent": 125.0, "score": 1.25, "in_flight": 9}
-    return server(number, engine=engine, **load)
+    return _usual(number, engine=engine, **load)
 
 
 if __name__ == "__main__":

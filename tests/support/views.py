@@ -207,5 +207,6 @@ def example_view() -> View:
             ),
         ),
         model_slots=("llama3.1:8b",),
+        unrouted_per_second=0.0,
         aliases={"gpt-4o": "llama3.1:8b"},
     )

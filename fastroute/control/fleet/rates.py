@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from fastroute.ipc.messages import Unrouted
 from fastroute.ipc.score_table import ScoreTable
 from fastroute.ipc.table_layout import RECENT_COUNTS, RecentColumns
 from fastroute.rules.server_state import ServerState
@@ -28,6 +29,7 @@ STALE_AFTER = 2
 """Times the time between two scrapes after which a server that is not scraped tells nothing."""
 
 NS_PER_MS = 1_000_000
+NS_PER_S = 1_000_000_000
 
 
 class Sample(msgspec.Struct, frozen=True, gc=False):
@@ -43,9 +45,22 @@ class Sample(msgspec.Struct, frozen=True, gc=False):
 
 
 class Recent:
-    """Publishes what happened lately."""
+    """Publishes the rates of the last seconds.
 
-    __slots__ = ("_clock_ns", "_counted", "_due_ns", "_samples", "_table")
+    Attributes:
+        unrouted: Requests that no server could take; workers are sent it when it changes.
+    """
+
+    __slots__ = (
+        "_clock_ns",
+        "_counted",
+        "_due_ns",
+        "_samples",
+        "_table",
+        "_unrouted_cells",
+        "_unrouted_counts",
+        "unrouted",
+    )
 
     def __init__(self, table: ScoreTable, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         """Begin with nothing known.
@@ -61,6 +76,9 @@ class Recent:
             (cells.started, cells.finished_5xx, cells.failed, *cells.first_byte.buckets)
             for cells in workers
         ]
+        self._unrouted_cells = [cells.process.unrouted_503 for cells in workers]
+        self._unrouted_counts: deque[tuple[int, int]] = deque()
+        self.unrouted = Unrouted()
         self._due_ns = 0
         self._samples: dict[int, deque[Sample]] = {}
 
@@ -77,6 +95,17 @@ class Recent:
             samples = self._samples.setdefault(row, deque())
             _take(samples, sample)
             _publish(samples, self._table.recent, row)
+        self._count_unrouted(now)
+
+    def _count_unrouted(self, now: int) -> None:
+        counts = self._unrouted_counts
+        counts.append((now, sum(cell[0] for cell in self._unrouted_cells)))
+        # One that is as old as the window stays.
+        while len(counts) > 2 and now - counts[1][0] >= RATE_WINDOW_NS:
+            counts.popleft()
+        (before, first), (after, last) = counts[0], counts[-1]
+        if after > before:
+            self.unrouted = Unrouted((last - first) * NS_PER_S / (after - before))
 
     def _read(self, now: int) -> dict[int, Sample]:
         """Return a sample of each row in use. A snapshot of the table takes 5 times as long."""

@@ -5,10 +5,8 @@ from enum import Enum, StrEnum
 
 import msgspec
 
-from fastroute.api.outlier import Outlier, outliers
-from fastroute.api.rates import NO_RATES, Rates
 from fastroute.api.report import Report, ServerReport
-from fastroute.wording import short_names
+from fastroute.wording import printable
 
 
 class Page(Enum):
@@ -49,13 +47,10 @@ class MonitorState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """A server and everything known about it."""
+    """A server as it is shown."""
 
     name: str
     server: ServerReport
-    rates: Rates
-    models: tuple[str, ...] | None
-    outlier: Outlier | None
 
 
 class MonitorData(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,14 +60,8 @@ class MonitorData(msgspec.Struct, frozen=True, kw_only=True):
     """URL of the polled router."""
     report: Report | None = None
     """The last report; None before the first."""
-    rates: Mapping[str, Rates] = {}
-    """By URL."""
-    models: Mapping[str, tuple[str, ...]] = {}
-    """By URL."""
     error: str = ""
     """Reason why the last poll failed; empty if it succeeded."""
-    unrouted: float | None = None
-    """Requests per second for which no server was available."""
     log: Sequence[str] | None = None
     """Log lines, newest last; None if the router logs elsewhere."""
     caption: str = ""
@@ -84,19 +73,7 @@ class MonitorData(msgspec.Struct, frozen=True, kw_only=True):
         """Return the servers in the given order."""
         if self.report is None:
             return []
-        servers = self.report.servers
-        names = short_names([server.url for server in servers])
-        found = {each.url: each for each in outliers(servers, self.rates, self.models)}
-        lines = [
-            Line(
-                names[server.url],
-                server,
-                self.rates.get(server.url, NO_RATES),
-                self.models.get(server.url),
-                found.get(server.url),
-            )
-            for server in servers
-        ]
+        lines = [Line(printable(server.name), server) for server in self.report.servers]
         # Sorting is stable, so equals keep the order of the configuration.
         return sorted(lines, key=ORDERS[sort], reverse=True)
 
@@ -106,7 +83,7 @@ OUTLIER_SEVERITY = 3
 
 
 def _severity(line: Line) -> float:
-    outlier = OUTLIER_SEVERITY if line.outlier is not None else 0
+    outlier = OUTLIER_SEVERITY if line.server.outlier is not None else 0
     return max(SEVERITY.get(line.server.status, 0), outlier)
 
 
@@ -116,5 +93,5 @@ ORDERS: Mapping[Sort, Callable[[Line], tuple[float, ...]]] = {
     Sort.LOAD: lambda line: (line.server.utilization_percent,),
     Sort.WAITING: lambda line: (line.server.detailed_metrics.num_requests_waiting or 0,),
     Sort.FIRST_BYTE: lambda line: (line.server.recent.first_byte_p99_seconds or 0,),
-    Sort.ERRORS: lambda line: (line.rates.errors or 0, line.server.errors),
+    Sort.ERRORS: lambda line: (line.server.recent.errors_per_second or 0, line.server.errors),
 }

@@ -18,11 +18,11 @@ def server_page(line: Line) -> list[Text]:
     server = line.server
     titled = Text(line.name, style="bold")
     titled.append(f"   {printable(server.url)}", style="not bold")
-    lines = [titled, Text(), _state(line), _labelled("models", models_text(line.models))]
+    lines = [titled, Text(), _state(line), _labelled("models", models_text(server.models))]
     if server.discovered_from is not None:
         lines.append(_labelled("resolved from", printable(server.discovered_from)))
-    if line.outlier is not None:
-        lines.append(_labelled("outlier", line.outlier.text, "bold yellow"))
+    if server.outlier is not None:
+        lines.append(_labelled("outlier", printable(server.outlier), "bold yellow"))
     lines += [Text(), _load(line)]
     lines += [_labelled(label, text) for label, text in _facts(line)]
     return lines
@@ -49,7 +49,7 @@ def _load(line: Line) -> Text:
 
 
 def _facts(line: Line) -> Iterator[tuple[str, str]]:
-    server, rates, engine = line.server, line.rates, line.server.detailed_metrics
+    server, recent, engine = line.server, line.server.recent, line.server.detailed_metrics
     yield "score", f"{server.score:.4f}   weight {server.weight:g}"
     running, waiting = engine.num_requests_running, engine.num_requests_waiting
     yield (
@@ -69,8 +69,9 @@ def _facts(line: Line) -> Iterator[tuple[str, str]]:
     yield (
         "now",
         (
-            f"{count(rates.requests)} requests/s, {count(rates.tokens)} tokens/s, "
-            f"{count(rates.errors)} errors/s"
+            f"{count(recent.requests_per_second)} requests/s, "
+            f"{count(recent.tokens_per_second)} tokens/s, "
+            f"{count(recent.errors_per_second)} errors/s"
         ),
     )
     yield "requests", _counts(server.requests)

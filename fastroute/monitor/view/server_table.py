@@ -109,8 +109,14 @@ COLUMNS = (
         "HIT", 4, 5, lambda x: percent(x.server.detailed_metrics.prefix_hit_rate),
         "prefix cache hit rate, of prompt tokens", _scraped(),
     ),
-    Column("REQ/S", 5, 4, lambda x: count(x.rates.requests), "requests per second sent to it"),
-    Column("TOK/S", 5, 3, lambda x: count(x.rates.tokens), "tokens per second it generates"),
+    Column(
+        "REQ/S", 5, 4, lambda x: count(x.server.recent.requests_per_second),
+        "requests per second sent to it",
+    ),
+    Column(
+        "TOK/S", 5, 3, lambda x: count(x.server.recent.tokens_per_second),
+        "tokens per second it generates",
+    ),
     Column(
         "P50", 5, 5, lambda x: seconds(x.server.recent.first_byte_p50_seconds),
         "median time to the first byte, over the last 30 s",
@@ -122,11 +128,12 @@ COLUMNS = (
     Column(
         "ERR", 4, 3, lambda x: count(x.server.errors),
         "5xx and broken responses since it was added; red while they occur",
-        lambda x: "bold red" if x.rates.errors else "",
+        lambda x: "bold red" if x.server.recent.errors_per_second else "",
     ),
     Column(
-        "ERR/S", 5, 5, lambda x: count(x.rates.errors), "errors per second",
-        lambda x: "bold red" if x.rates.errors else "",
+        "ERR/S", 5, 5, lambda x: count(x.server.recent.errors_per_second),
+        "errors per second",
+        lambda x: "bold red" if x.server.recent.errors_per_second else "",
     ),
     Column(
         "AGE", 5, 4, lambda x: seconds(x.server.scrape_age_seconds), "time since its last scrape",
@@ -178,22 +185,22 @@ def heading(chosen: Layout) -> Text:
 
 def server_line(line: Line, chosen: Layout) -> Text:
     """Return a server's line; an outlier is marked with an exclamation mark."""
-    mark, style = (PLAIN, "") if line.outlier is None else (MARKED, "bold yellow")
+    mark, style = (PLAIN, "") if line.server.outlier is None else (MARKED, "bold yellow")
     name = shortened_name(line.name, chosen.name_width - len(mark))
     cells = [fitted(mark + name, chosen.name_width, style, left=True)]
     cells += [column.cell(line) for column in chosen.columns]
     if chosen.model_width:
-        cells.append(fitted(models_text(line.models), chosen.model_width, left=True))
+        cells.append(fitted(models_text(line.server.models), chosen.model_width, left=True))
     return Text(GAP).join(cells)
 
 
 def second_line(line: Line, chosen: Layout) -> Text:
     """Return what does not fit a server's first line: reason for its state, models, numbers."""
     parts = [reason] if (reason := printable(line.server.state_reason)) else []
-    if line.outlier is not None:
-        parts.append(line.outlier.text)
+    if line.server.outlier is not None:
+        parts.append(printable(line.server.outlier))
     if not chosen.model_width:
-        parts.append(models_text(line.models))
+        parts.append(models_text(line.server.models))
     parts += [f"{c.title.lower()} {c.value(line)}" for c in chosen.hidden() if c.title != "LOAD"]
     return Text("    " + ", ".join(parts) if parts else "", style="dim", no_wrap=True)
 

@@ -95,23 +95,18 @@ def _totals(data: MonitorData, report: Report) -> Text:
     line = Text(usable, style="green" if all_usable else "bold red")
     drawn = f"  {bar(share, BAR_WIDTH)} {percent(share)}"
     line.append(drawn, style=f"not bold {level_style(share)}")
-    rates = data.rates.values()
+    recent = summary.recent
     # The most important first, because the end is truncated if the terminal is narrow.
     line.append(
         f" {summary.total_active_load:.4g}/{count(summary.total_capacity)}"
         f"  {count(summary.total_in_flight)} in flight"
-        f"  {count(_sum(rate.requests for rate in rates))} req/s"
-        f"  {count(_sum(rate.tokens for rate in rates))} tok/s"
-        f"  {count(_sum(rate.errors for rate in rates))} err/s"
+        f"  {count(recent.requests_per_second)} req/s"
+        f"  {count(recent.tokens_per_second)} tok/s"
+        f"  {count(recent.errors_per_second)} err/s"
         f"  clients {count(sum(worker.client_connections for worker in summary.workers))}",
         style="default not bold",
     )
     return line
-
-
-def _sum(rates: Iterable[float | None]) -> float | None:
-    known = [rate for rate in rates if rate is not None]
-    return sum(known) if known else None
 
 
 def _notices(data: MonitorData, lines: Sequence[Line]) -> list[Text]:
@@ -119,15 +114,15 @@ def _notices(data: MonitorData, lines: Sequence[Line]) -> list[Text]:
     notices = []
     if data.error and data.report is not None:
         notices.append(Text(f"disconnected, retrying: {data.error}", style="bold red"))
-    if data.unrouted:
-        refused = f"{count(data.unrouted)} requests/s rejected: no usable server"
+    unrouted = None if data.report is None else data.report.summary.unrouted_per_second
+    if unrouted:
+        refused = f"{count(unrouted)} requests/s rejected: no usable server"
         notices.append(Text(refused, style="bold red"))
     notices += _down(lines)
-    found = [line for line in lines if line.outlier is not None]
     notices += [
-        Text(f"{line.name}: {line.outlier.text}", style="bold yellow")
-        for line in found
-        if line.outlier is not None
+        Text(f"{line.name}: {printable(line.server.outlier)}", style="bold yellow")
+        for line in lines
+        if line.server.outlier is not None
     ]
     return notices if data.report is None else notices + _of_configuration(data.report)
 

@@ -3,7 +3,6 @@
 const INTERVAL = 1000; // milliseconds
 const HIDDEN_INTERVAL = 5000;
 const TIMEOUT = 3000;
-const UNROUTED_WINDOW = 5000;
 const MANY = 20; // Number of servers above which charts are drawn once per step.
 const CHOSEN = "fastroute.chosen";
 
@@ -46,27 +45,10 @@ function sumOfKnown(numbers) {
   return known.length ? known.reduce((sum, number) => sum + number, 0) : null;
 }
 
-/** Computes the rate of a counter from its samples; the counter may be reset. */
-class Rate {
-  constructor() {
-    this.samples = [];
-  }
-
-  add(number, moment) {
-    const last = this.samples.at(-1);
-    if (last && number < last[0]) this.samples = [];
-    this.samples.push([number, moment]);
-    while (this.samples.length > 2 && moment - this.samples[1][1] >= UNROUTED_WINDOW) this.samples.shift();
-    const [first, since] = this.samples[0];
-    return moment > since ? (1000 * (number - first)) / (moment - since) : 0;
-  }
-}
-
 class Page {
   constructor() {
     this.chosen = this.restored();
     this.history = new History(window.sessionStorage);
-    this.unrouted = new Rate();
     this.report = null;
     this.names = new Map();
     this.pointed = null;
@@ -186,8 +168,6 @@ class Page {
   show(report) {
     const { summary, servers } = report;
     this.names = new Map(servers.map(({ url, name }) => [url, name]));
-    const unrouted = this.unrouted.add(
-      sumOfKnown(summary.workers.map((worker) => worker.unrouted_503)) || 0, this.receivedAt);
     const isNewStep = this.history.add(report, this.receivedAt);
     this.report = report;
     setText(byId("version"), summary.version);
@@ -199,7 +179,7 @@ class Page {
       setText(more, extra);
       setClass(tile, kind ? `tile ${kind}` : "tile");
     }
-    const found = notices(report, unrouted);
+    const found = notices(report, summary.unrouted_per_second);
     this.notices.draw(found);
     document.title = this.title(found, summary);
     this.table.draw(servers);

@@ -89,6 +89,21 @@ def test_after_a_pause_it_is_compared_with_what_was_before(watched):
     assert watched.counts() == NOTHING | {"milliseconds": 61_000, "started": 2}
 
 
+class TestUnrouted:
+    def second(self, watched, *counts: int) -> float | None:
+        """Let a second pass in which the workers count these; return the rate then."""
+        for cells, count in zip(watched.workers, counts, strict=True):
+            cells.process.unrouted_503[0] += count
+        watched.second()
+        return watched.recent.unrouted.per_second
+
+    def test_of_five_seconds_and_all_workers(self, watched):
+        assert watched.recent.unrouted.per_second is None
+        assert self.second(watched, 1, 3) == 4.0
+        assert self.second(watched, 0, 2) == 3.0
+        assert [self.second(watched, 0, 0) for _ in range(5)] == [2.0, 1.5, 1.2, 0.4, 0.0]
+
+
 class TestTokens:
     def test_between_scrapes(self, watched):
         for _ in range(9):

@@ -1,11 +1,10 @@
 import pytest
 
-from fastroute.api.rates import Rates
 from fastroute.monitor.view.picture import Sort
-from tests.support.reports import down, picture, server
+from tests.support.reports import down, picture, rates, server
 
 SERVERS = (
-    server(1, utilization_percent=10.0, first_byte_p99_seconds=2.0),
+    server(1, utilization_percent=10.0, first_byte_p99_seconds=2.0, recent=rates(None, None, 0.1)),
     server(2, utilization_percent=90.0, engine={"num_requests_waiting": 3}),
     down(3),
     server(4, utilization_percent=50.0, status="cooling", errors=9),
@@ -24,8 +23,7 @@ SERVERS = (
     ],
 )
 def test_sort(sort, order):
-    rates = {SERVERS[0]["url"]: Rates(errors=0.1)}
-    lines = picture(*SERVERS, rates=rates).lines(sort)
+    lines = picture(*SERVERS).lines(sort)
     assert " ".join(line.name.removeprefix("gpu-") for line in lines) == order
 
 

@@ -1,7 +1,6 @@
-from fastroute.api.rates import Rates
 from fastroute.monitor.view.picture import Sort
 from fastroute.monitor.view.server_page import server_page
-from tests.support.reports import down, picture, server
+from tests.support.reports import down, picture, rates, server
 
 
 def page(*servers: dict, **fields) -> dict[str, str]:
@@ -12,8 +11,7 @@ def page(*servers: dict, **fields) -> dict[str, str]:
 
 
 def test_page():
-    rates = {"http://gpu-1.cluster.local:8000": Rates(12.0, 345.0, 0.5)}
-    shown = page(server(1), rates=rates)
+    shown = page(server(1, recent=rates(12.0, 345.0, 0.5)))
     assert shown["gpu-1.cluster.local"] == "http://gpu-1.cluster.local:8000"
     assert shown["state"] == "up for 60s"
     assert shown["models"] == "llama"

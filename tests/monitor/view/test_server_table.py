@@ -71,7 +71,7 @@ def test_an_outlier_is_marked_without_colour():
 
 
 def test_escape_sequences_of_servers_do_not_reach_the_terminal():
-    made = lines(down(1, "\x1b[2J"), models={"http://gpu-1.cluster.local:8000": ("\x1b]0;x\a",)})
+    made = lines(down(1, "\x1b[2J") | {"models": ["\x1b]0;x\a"]})
     assert "\x1b" not in second_line(made[0], layout(made, 80)).plain
 
 

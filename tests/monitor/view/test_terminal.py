@@ -1,10 +1,9 @@
 import pytest
 
-from fastroute.api.rates import Rates
-from fastroute.monitor.view.picture import MonitorData, MonitorState, Page, Sort
+from fastroute.monitor.view.picture import MonitorData, MonitorState, Page
 from fastroute.monitor.view.terminal import FOOTER, first_shown, frame, once
 from tests.support.monitor_page import PAGE, with_picture
-from tests.support.reports import EXAMPLE, down, picture, report, server
+from tests.support.reports import EXAMPLE, down, picture, rates, report, server
 
 
 def shown(
@@ -30,9 +29,7 @@ def test_it_fits(page, servers, size):
 
 
 def test_two_servers():
-    made = picture(server(1), server(2))
-    made_with_rates = {line.server.url: Rates(2.0, 50.0, 0.0) for line in made.lines(Sort.CONFIG)}
-    lines = shown(picture(server(1), server(2), rates=made_with_rates))
+    lines = shown(picture(*(server(n, recent=rates(2.0, 50.0, 0.0)) for n in (1, 2))))
     assert lines[:2] == [
         "fastroute 1.2.3 at http://router:8888  sort: config  up 1:06:40  12:00:01",
         "1/2 usable  ████░│░░░░░ 38% 4.5/12  3 in flight  4 req/s  100 tok/s  0 err/s  c…",
@@ -85,7 +82,7 @@ class TestNotices:
         )
 
     def test_unrouted(self):
-        notice = shown(picture(down(1), unrouted=2.5))[2]
+        notice = shown(picture(report=report(down(1), unrouted_per_second=2.5)))[2]
         assert notice == "2.5 requests/s rejected: no usable server"
 
     def test_more_than_fit(self):
