@@ -359,6 +359,37 @@ class TestChangesOfState:
         assert routing.rows() == {1}
 
 
+class TestExplanation:
+    @pytest.mark.parametrize(
+        ("states", "in_flight", "model", "expected"),
+        [
+            pytest.param([UP, UP], [2, 3], None, (0.25, "lowest of 2"), id="lowest"),
+            pytest.param([UP, UP], [2, 2], "a", (0.25, "tie of 2 at random"), id="tie"),
+            pytest.param([UP, DOWN], [4, 0], None, (0.5, "only usable server"), id="only"),
+            pytest.param(
+                [UP, DOWN], [4, 0], "a", (0.5, "only usable server with the model"), id="only-model"
+            ),
+            pytest.param([TRIAL, DOWN], [0, 0], "a", (0.0, "trial"), id="trial"),
+            pytest.param(
+                [COOLING, DOWN],
+                [8, 0],
+                "a",
+                (1.0, "cooling down, but there is no other"),
+                id="cooling",
+            ),
+            pytest.param([DOWN, DOWN], [0, 0], None, None, id="none"),
+        ],
+    )
+    def test_a_choice_says_why(self, routing, states, in_flight, model, expected):
+        """The score is that before the request, the reason that of the state or the policy."""
+        servers = (server(row, state, models=("a",)) for row, state in enumerate(states))
+        routing.configure(*servers)
+        for row, own in enumerate(in_flight):
+            routing.table.in_flight_columns[0][row] = own
+        choice = routing.router.choose_and_explain(routing.find(model), ())
+        assert (choice and (choice.score, choice.reason)) == expected
+
+
 class TestReconfigure:
     def pool(self, routing, row: int) -> Server:
         return next(pool for pool in routing.router.servers if pool.row == row)
@@ -431,6 +462,17 @@ class TestReconfigure:
         routing.configure(server(0, models=("b",)), server(1, models=("a",)))
         assert routing.rows("a") == {1}
         assert routing.rows("b") == {0}
+
+    def test_round_robin_goes_on_with_other_settings(self, routing):
+        """A threshold that it does not know is no reason to start over."""
+        rows = []
+        for number in range(30):
+            settings = {"policy": "round_robin", "busy_threshold": number / 10}
+            routing.configure(server(0), server(1), server(2), **settings)
+            chosen = routing.router.choose(routing.find(None), ())
+            assert chosen is not None
+            rows.append(chosen.row)
+        assert Counter(rows) == {0: 10, 1: 10, 2: 10}
 
     def test_round_robin_goes_on(self, routing):
         """Configure comes with every change of models: the turn must not start over each time."""
