@@ -8,7 +8,7 @@ import msgspec
 
 from fastroute.config import Config
 from fastroute.ipc.request_record import RequestRecord
-from fastroute.rules.health import Event
+from fastroute.rules.health_event import Event
 
 LENGTH_BYTES = 4
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024

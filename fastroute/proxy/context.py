@@ -21,7 +21,7 @@ from fastroute.proxy.recorder import Recorder
 from fastroute.proxy.router import Router
 from fastroute.proxy.server import Server
 from fastroute.rules.head_match import HeadMatcher
-from fastroute.rules.health import Event
+from fastroute.rules.health_event import Event
 from fastroute.rules.server_state import ServerState
 
 # One for each kind of client and key. A head and what is found in it take 2 KB, and as much for

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from fastroute.rules.health import Event
+from fastroute.rules.health_event import Event
 
 
 class Side(enum.Enum):

@@ -7,7 +7,7 @@ import pytest
 
 from fastroute.ipc.table_layout import MODEL_COUNTERS
 from fastroute.proxy.reply import MAX_HELD_BYTES
-from fastroute.rules.health import Event
+from fastroute.rules.health_event import Event
 from tests.support.counts import counts
 from tests.support.endings import finish, refusing_url, reset
 from tests.support.judge import judge_replies, judge_requests

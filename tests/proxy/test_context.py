@@ -7,7 +7,7 @@ from fastroute.ipc.messages import Configure, RoutedServer
 from fastroute.ipc.score_table import ScoreTable
 from fastroute.ipc.table_layout import COUNTERS
 from fastroute.proxy.context import WorkerContext
-from fastroute.rules.health import Event
+from fastroute.rules.health_event import Event
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from fastroute.rules.health import Event
+from fastroute.rules.health_event import Event
 from tests.support.counts import counts
 from tests.support.judge import judge_replies, judge_requests
 from tests.support.memory_router import memory_router, own_error

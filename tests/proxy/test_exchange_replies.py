@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from fastroute.proxy.reply import MAX_HELD_BYTES
-from fastroute.rules.health import Event
+from fastroute.rules.health_event import Event
 from fastroute.rules.server_state import ServerState
 from tests.support.judge import judge_replies, judge_requests
 from tests.support.memory_router import memory_router, own_error

@@ -4,15 +4,9 @@ import itertools
 
 import pytest
 
-from fastroute.rules.health import (
-    TRANSITIONS,
-    Cause,
-    Change,
-    Event,
-    Facts,
-    Limits,
-    ServerHealth,
-)
+from fastroute.rules.health import TRANSITIONS, Change, ServerHealth
+from fastroute.rules.health_event import Event, Facts
+from fastroute.rules.health_record import Cause, Limits
 from fastroute.rules.server_state import ServerState
 from tests.support.settings import settings_of
 

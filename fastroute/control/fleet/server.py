@@ -21,8 +21,9 @@ from fastroute.ipc.messages import RoutedServer
 from fastroute.ipc.score_table import ScoreTable
 from fastroute.ipc.table_layout import SERVER_COLUMNS
 from fastroute.rules import health
-from fastroute.rules.health import Event, Facts, Limits
 from fastroute.rules.health_check import HealthCheck
+from fastroute.rules.health_event import NO_FACTS, Event, Facts
+from fastroute.rules.health_record import Limits
 from fastroute.rules.load import LoadReport, decayed, foreign_load
 from fastroute.rules.progress import Progress
 from fastroute.rules.server_state import ServerState
@@ -353,7 +354,7 @@ class FleetServer:
             detail = f"no token for {around.config.stall_timeout:g} s, requests: {requests}"
             self._observe(Event.STALLED, Facts(detail=detail))
 
-    def _observe(self, event: Event, facts: Facts = health.NO_FACTS) -> None:
+    def _observe(self, event: Event, facts: Facts = NO_FACTS) -> None:
         change = self.health.observe(event, self._around.clock(), facts)
         if change is None:
             return

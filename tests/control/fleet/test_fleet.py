@@ -11,7 +11,7 @@ from fastroute.errors import ConfigError
 from fastroute.ipc.messages import ConfigState, Observed
 from fastroute.ipc.score_table import ScoreTable
 from fastroute.ipc.table_layout import MODEL_SLOTS
-from fastroute.rules.health import Event
+from fastroute.rules.health_event import Event
 from fastroute.rules.load import LoadReport
 from fastroute.rules.server_state import ServerState
 
