@@ -13,13 +13,12 @@ from collections.abc import Callable
 import msgspec
 
 from fastroute.config import Config, ServerConfig
-from fastroute.control.fleet.rates import forget
+from fastroute.control.fleet.published_row import NANO, PublishedRow
 from fastroute.control.watch.models import Models
 from fastroute.control.watch.prober import Probe
 from fastroute.ipc import messages
 from fastroute.ipc.messages import RoutedServer
 from fastroute.ipc.score_table import ScoreTable
-from fastroute.ipc.table_layout import SERVER_COLUMNS
 from fastroute.rules import health
 from fastroute.rules.health_check import HealthCheck
 from fastroute.rules.health_event import NO_FACTS, Event, Facts
@@ -27,10 +26,6 @@ from fastroute.rules.health_record import Limits
 from fastroute.rules.load import LoadReport, decayed, foreign_load
 from fastroute.rules.progress import Progress
 from fastroute.rules.server_state import ServerState
-
-MILLI = 1000
-MICRO = 1_000_000
-NANO = 1_000_000_000
 
 log = logging.getLogger("supervisor")
 
@@ -50,12 +45,10 @@ class FleetContext:
         changed: Called when the workers have to be told of a model, a setting.
         state_changed: Called when there is another reason for a state.
         checked: Called when there is a new result of a health check.
-        events: For each worker, the relayed segments by row.
     """
 
     __slots__ = (
-        *("changed", "checked", "clock", "config", "events", "state_changed", "table"),
-        "unix_clock",
+        *("changed", "checked", "clock", "config", "state_changed", "table", "unix_clock"),
     )
 
     def __init__(
@@ -73,7 +66,6 @@ class FleetContext:
         self.changed: Callable[[], None] = _nothing
         self.checked: Callable[[], None] = _nothing
         self.state_changed: Callable[[], None] = _nothing
-        self.events = [table.worker_cells(index).events for index in range(table.workers)]
 
 
 class FleetServer:
@@ -81,8 +73,6 @@ class FleetServer:
 
     Attributes:
         config: Its entry in the configuration.
-        row: Its row of the score table.
-        generation: Tells it from others that had the row before.
         health: Its state.
         probe_now: Set when its health is to be checked at once.
         list_now: Set when its models are to be listed at once.
@@ -97,15 +87,14 @@ class FleetServer:
         "_listing_error",
         "_models_updated",
         "_progress",
+        "_row",
         "_scrape_error",
         "_scraped_at_ns",
         "config",
-        "generation",
         "health",
         "left_at",
         "list_now",
         "probe_now",
-        "row",
     )
 
     def __init__(self, config: ServerConfig, row: int, around: FleetContext) -> None:
@@ -118,14 +107,12 @@ class FleetServer:
         """
         self._around = around
         self.config = config
-        self.row = row
-        columns = around.table.servers
-        self.generation = columns.generation[row] + 1
+        self._row = PublishedRow(around.table, row)
         self.health = health.ServerHealth(_limits(around.config))
         self.probe_now = asyncio.Event()
         self.list_now = asyncio.Event()
         self.left_at: float | None = None
-        self._progress = Progress(around.clock(), self._relayed_events())
+        self._progress = Progress(around.clock(), self._row.count_events())
         self._foreign = 0.0
         self._scraped_at_ns = 0
         self._scrape_error: str | None = None
@@ -133,16 +120,20 @@ class FleetServer:
         self._listed: Models | None = None
         self._listing_error: str | None = None
         self._models_updated: float | None = None
-        for name in SERVER_COLUMNS:
-            if name not in ("state", "generation"):
-                getattr(columns, name)[row] = 0
-        forget(around.table.recent, row)
-        columns.kv_cache_ppm[row] = -1
-        columns.generation[row] = self.generation
         if config.drain:
             self.health.observe(Event.DRAIN, around.clock())
-        self._publish_config()
+        self._row.publish_capacity(config.max_concurrent_requests)
         self._publish_state()
+
+    @property
+    def row(self) -> int:
+        """Its row of the score table."""
+        return self._row.number
+
+    @property
+    def generation(self) -> int:
+        """Tells it from others that had the row before."""
+        return self._row.generation
 
     def __repr__(self) -> str:
         return f"<FleetServer {self.config.url} row={self.row} {self.health.state.name}>"
@@ -157,18 +148,18 @@ class FleetServer:
         self.config = config
         self.health.record.limits = _limits(self._around.config)
         self.left_at = None
-        self._publish_config()
+        self._row.publish_capacity(config.max_concurrent_requests)
         self._observe(Event.DRAIN if config.drain else Event.UNDRAIN)
         self._publish_state()
 
     def leave(self) -> None:
         """Get no new requests: it is not in the configuration any more."""
         self.left_at = self._around.clock()
-        self._around.table.set_state(self.row, ServerState.DRAINING)
+        self._row.publish_state(ServerState.DRAINING, self.left_at)
 
     def free(self) -> None:
         """Give the row up; it has nothing in flight."""
-        self._around.table.set_state(self.row, ServerState.FREE)
+        self._row.release()
 
     # What the scraper asks and tells.
 
@@ -181,7 +172,7 @@ class FleetServer:
         return self._around.config.scrape_timeout
 
     def own_in_flight(self) -> int:
-        return sum(column[self.row] for column in self._around.table.in_flight_columns)
+        return self._row.count_in_flight()
 
     def scraped(self, report: LoadReport, own_in_flight: int, at_ns: int) -> None:
         config = self._around.config
@@ -192,11 +183,12 @@ class FleetServer:
         self._foreign = foreign_load(
             report.running, report.waiting, config.waiting_weight, own_in_flight
         )
-        self._publish_report(report)
+        self._row.publish_foreign(self._foreign)
+        self._row.publish_report(report, at_ns)
         self._judge_progress(report, own_in_flight)
 
     def scrape_failed(self, reason: str) -> None:
-        self._around.table.servers.scrape_failures[self.row] += 1
+        self._row.count_scrape_failure()
         if reason == self._scrape_error:
             return
         # The first sign of trouble, mostly: health checks come more rarely.
@@ -228,7 +220,7 @@ class FleetServer:
     def probed(self, probe: Probe) -> None:
         now = self._around.clock()
         self._checked_at = self._around.unix_clock()
-        self._progress.note_events(self._relayed_events(), now)
+        self._progress.note_events(self._row.count_events(), now)
         recent = max(self._around.config.health_check_interval, probe.response_time)
         event = Event.PROBE_SLOW if probe.slow else Event.PROBE_FAILED
         facts = Facts(
@@ -283,14 +275,14 @@ class FleetServer:
 
     def tick(self, now: float) -> None:
         """Act on time that has passed; to be called several times a second."""
-        self._progress.note_events(self._relayed_events(), now)
+        self._progress.note_events(self._row.count_events(), now)
         due = self.health.due
         if due is not None and now >= due:
             self._observe(Event.TIME)
         if self._foreign:
             age = now - self._scraped_at_ns / NANO
-            foreign = decayed(self._foreign, age, self._around.config.scrape_interval)
-            self._around.table.servers.foreign_milli[self.row] = round(foreign * MILLI)
+            interval = self._around.config.scrape_interval
+            self._row.publish_foreign(decayed(self._foreign, age, interval))
 
     # What the workers are told.
 
@@ -326,7 +318,7 @@ class FleetServer:
         """Return why it is in its state."""
         return messages.StateReason(
             row=self.row,
-            since_ns=self._around.table.servers.state_since_ns[self.row],
+            since_ns=self._row.state_since_ns,
             text=self.health.reason,
         )
 
@@ -345,7 +337,7 @@ class FleetServer:
 
     def _judge_progress(self, report: LoadReport, own_in_flight: int) -> None:
         around, now = self._around, self._around.clock()
-        self._progress.note_events(self._relayed_events(), now)
+        self._progress.note_events(self._row.count_events(), now)
         self._observe(Event.ASLEEP if report.asleep else Event.AWAKE)
         if self._progress.note_report(report, own_in_flight, now):
             self._observe(Event.MOVING)
@@ -368,33 +360,9 @@ class FleetServer:
         self._publish_state()
         self._around.state_changed()
 
-    def _relayed_events(self) -> int:
-        return sum(column[self.row] for column in self._around.events)
-
-    def _publish_config(self) -> None:
-        columns = self._around.table.servers
-        columns.capacity[self.row] = self.config.max_concurrent_requests
-
     def _publish_state(self) -> None:
-        if self.left_at is not None:
-            return
-        columns, state = self._around.table.servers, self.health.state
-        if columns.state[self.row] != state:
-            columns.state_since_ns[self.row] = int(self._around.clock() * NANO)
-            self._around.table.set_state(self.row, state)
-
-    def _publish_report(self, report: LoadReport) -> None:
-        columns, row = self._around.table.servers, self.row
-        usage = report.kv_cache_usage
-        columns.running[row] = report.running
-        columns.waiting[row] = report.waiting
-        columns.kv_cache_ppm[row] = -1 if usage is None else round(usage * MICRO)
-        columns.generation_tokens[row] = report.generation_tokens or 0
-        columns.prefix_queries[row] = report.prefix_queries or 0
-        columns.prefix_hits[row] = report.prefix_hits or 0
-        columns.preemptions[row] = report.preemptions or 0
-        columns.foreign_milli[row] = round(self._foreign * MILLI)
-        columns.scraped_at_ns[row] = self._scraped_at_ns
+        if self.left_at is None:
+            self._row.publish_state(self.health.state, self._around.clock())
 
 
 def _limits(config: Config) -> Limits:
