@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from fastroute.config import Config, ServerConfig
-from fastroute.control.fleet.server import FleetContext, FleetServer
+from fastroute.control.fleet.context import FleetContext
+from fastroute.control.fleet.server import FleetServer
 from fastroute.control.watch.models import merge
 from fastroute.errors import ConfigError
 from fastroute.ipc.messages import (
@@ -193,7 +194,7 @@ class Fleet:
         if not self._models_are_settled():
             # Else the first server to tell its models would get all requests at the start.
             routed = tuple(msgspec.structs.replace(server, models=None) for server in routed)
-        known = [models for server in servers if (models := server.models) is not None]
+        known = [models for server in servers if (models := server.models.cards) is not None]
         for models in known:
             self._give_slots(models)
         return Configure(
@@ -217,7 +218,7 @@ class Fleet:
         return Health(servers=reports)
 
     def _any_models(self) -> bool:
-        return any(server.models is not None for server in self.servers.values())
+        return any(server.models.cards is not None for server in self.servers.values())
 
     def _models_are_settled(self) -> bool:
         """Whether all servers have told their models, or have had the time to, since the start."""
@@ -225,7 +226,7 @@ class Fleet:
             time_is_up = self._around.clock() - self._born >= SETTLING
             servers = self.servers.values()
             # None yet: those that DNS has still to find.
-            all_told = bool(servers) and all(server.has_told for server in servers)
+            all_told = bool(servers) and all(server.models.has_told for server in servers)
             self._is_settled = time_is_up or all_told
         return self._is_settled
 

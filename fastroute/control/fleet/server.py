@@ -7,18 +7,16 @@ message; `changed` says when. Nothing here waits.
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable
 
 import msgspec
 
 from fastroute.config import Config, ServerConfig
+from fastroute.control.fleet.context import FleetContext
 from fastroute.control.fleet.published_row import NANO, PublishedRow
-from fastroute.control.watch.models import Models
+from fastroute.control.fleet.server_models import ServerModels
 from fastroute.control.watch.prober import Probe
 from fastroute.ipc import messages
 from fastroute.ipc.messages import RoutedServer
-from fastroute.ipc.score_table import ScoreTable
 from fastroute.rules import health
 from fastroute.rules.health_check import HealthCheck
 from fastroute.rules.health_event import NO_FACTS, Event, Facts
@@ -30,44 +28,6 @@ from fastroute.rules.server_state import ServerState
 log = logging.getLogger("supervisor")
 
 
-def _nothing() -> None:
-    pass
-
-
-class FleetContext:
-    """What all servers of a fleet share.
-
-    Attributes:
-        table: The score table.
-        config: The settings in force; replaced on a reload.
-        clock: Like time.monotonic.
-        unix_clock: Like time.time.
-        changed: Called when the workers have to be told of a model, a setting.
-        state_changed: Called when there is another reason for a state.
-        checked: Called when there is a new result of a health check.
-    """
-
-    __slots__ = (
-        *("changed", "checked", "clock", "config", "state_changed", "table", "unix_clock"),
-    )
-
-    def __init__(
-        self,
-        table: ScoreTable,
-        config: Config,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        unix_clock: Callable[[], float] = time.time,
-    ) -> None:
-        self.table = table
-        self.config = config
-        self.clock = clock
-        self.unix_clock = unix_clock
-        self.changed: Callable[[], None] = _nothing
-        self.checked: Callable[[], None] = _nothing
-        self.state_changed: Callable[[], None] = _nothing
-
-
 class FleetServer:
     """One server of the fleet.
 
@@ -75,7 +35,7 @@ class FleetServer:
         config: Its entry in the configuration.
         health: Its state.
         probe_now: Set when its health is to be checked at once.
-        list_now: Set when its models are to be listed at once.
+        models: Those it has.
         left_at: When it was removed from the configuration, in seconds of the clock, or None.
     """
 
@@ -83,9 +43,6 @@ class FleetServer:
         "_around",
         "_checked_at",
         "_foreign",
-        "_listed",
-        "_listing_error",
-        "_models_updated",
         "_progress",
         "_row",
         "_scrape_error",
@@ -93,7 +50,7 @@ class FleetServer:
         "config",
         "health",
         "left_at",
-        "list_now",
+        "models",
         "probe_now",
     )
 
@@ -110,16 +67,13 @@ class FleetServer:
         self._row = PublishedRow(around.table, row)
         self.health = health.ServerHealth(_limits(around.config))
         self.probe_now = asyncio.Event()
-        self.list_now = asyncio.Event()
+        self.models = ServerModels(around, config, self.health)
         self.left_at: float | None = None
         self._progress = Progress(around.clock(), self._row.count_events())
         self._foreign = 0.0
         self._scraped_at_ns = 0
         self._scrape_error: str | None = None
         self._checked_at: float | None = None
-        self._listed: Models | None = None
-        self._listing_error: str | None = None
-        self._models_updated: float | None = None
         if config.drain:
             self.health.observe(Event.DRAIN, around.clock())
         self._row.publish_capacity(config.max_concurrent_requests)
@@ -145,7 +99,7 @@ class FleetServer:
 
         The row's state is set last, so that it is seen with all that belongs to it.
         """
-        self.config = config
+        self.config = self.models.config = config
         self.health.record.limits = _limits(self._around.config)
         self.left_at = None
         self._row.publish_capacity(config.max_concurrent_requests)
@@ -235,36 +189,6 @@ class FleetServer:
             self.probe_now.clear()
         self._around.checked()
 
-    # What the models' loop asks and tells.
-
-    @property
-    def models_refresh_interval(self) -> float:
-        return self._around.config.models_refresh_interval
-
-    def models_listed(self, models: Models) -> None:
-        self._models_updated = self._around.unix_clock()
-        self._around.checked()
-        if models is self._listed:
-            return
-        if self._listed is None or list(models) != list(self._listed):
-            log.info("server %s has models: %s", self.config.url, ", ".join(models) or "none")
-        self._listed = models
-        self._around.changed()
-
-    @property
-    def has_told(self) -> bool:
-        """Whether it has told its models, or that it does not."""
-        return self.model_names is not None or self._listing_error is not None
-
-    def listing_failed(self, reason: str) -> None:
-        if reason == self._listing_error or self.model_names is not None:
-            return
-        if self._listing_error is None:
-            self._around.changed()
-        self._listing_error = reason
-        level = logging.WARNING if self.health.is_healthy else logging.DEBUG
-        log.log(level, "server %s: its models are not known: %s", self.config.url, reason)
-
     # What workers observe, and time.
 
     def observed(self, kind: Event, detail: str, retry_after: float) -> None:
@@ -286,21 +210,6 @@ class FleetServer:
 
     # What the workers are told.
 
-    @property
-    def model_names(self) -> tuple[str, ...] | None:
-        """The models it has, or None where they are not known."""
-        if self.config.models is not None:
-            return self.config.models
-        return None if self._listed is None else tuple(self._listed)
-
-    @property
-    def models(self) -> Models | None:
-        """The same with what the server says of each; of one it does not list, its name."""
-        pinned, listed = self.config.models, self._listed
-        if pinned is None:
-            return listed
-        return {name: (listed or {}).get(name) or _nameplate(name) for name in pinned}
-
     def routed(self) -> RoutedServer:
         """Return what a worker needs to know."""
         return RoutedServer(
@@ -308,7 +217,7 @@ class FleetServer:
             generation=self.generation,
             url=self.config.url,
             max_concurrent_requests=self.config.max_concurrent_requests,
-            models=self.model_names,
+            models=self.models.names,
             api_key=self.config.api_key,
             weight=self.config.weight,
             discovered_from=self.config.discovered_from,
@@ -332,7 +241,7 @@ class FleetServer:
             avg_response_time=record.average_response_time or 0.0,
             last_response_time=record.last_response_time,
             total_checks=record.total_checks,
-            models_last_updated=self._models_updated,
+            models_last_updated=self.models.updated_at,
         )
 
     def _judge_progress(self, report: LoadReport, own_in_flight: int) -> None:
@@ -356,7 +265,7 @@ class FleetServer:
             self.probe_now.set()
         if change.before is ServerState.DOWN:
             # It may be another process now, with other models.
-            self.list_now.set()
+            self.models.list_now.set()
         self._publish_state()
         self._around.state_changed()
 
@@ -367,9 +276,3 @@ class FleetServer:
 
 def _limits(config: Config) -> Limits:
     return msgspec.convert(config, Limits, from_attributes=True)
-
-
-def _nameplate(model: str) -> msgspec.Raw:
-    """Return the object of a model that only the configuration tells of."""
-    card = {"id": model, "object": "model", "created": 0, "owned_by": "fastroute"}
-    return msgspec.Raw(msgspec.json.encode(card))

@@ -60,10 +60,10 @@ class ServerWatch:
         self._tasks.clear()
 
     def _start(self, config: Config) -> None:
-        server = self._server
+        server, models = self._server, self._server.models
         self._start_loop("scraping", lambda client: keep_scraping(server, client))
         self._start_loop(
-            "listing models", lambda client: keep_listing(server, client, server.list_now)
+            "listing models", lambda client: keep_listing(models, client, models.list_now)
         )
         if config.enable_active_health_check:
             self._start_loop(

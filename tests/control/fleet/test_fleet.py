@@ -165,13 +165,13 @@ class TestApply:
     def test_models_count_when_all_have_told(self, how, make):
         """Otherwise the first server with known models would get all requests at the start."""
         fleet = make(a(), b())
-        fleet.server("http://a").models_listed(listing("m"))
+        fleet.server("http://a").models.models_listed(listing("m"))
         assert [server.models for server in fleet.routed()] == [None, None]
         changes = fleet.changes
         if how == "told":
-            fleet.server("http://b").models_listed(listing("n"))
+            fleet.server("http://b").models.models_listed(listing("n"))
         elif how == "failed":
-            fleet.server("http://b").listing_failed("it does not say")
+            fleet.server("http://b").models.listing_failed("it does not say")
         else:
             fleet.pass_time(SETTLING)
         assert fleet.changes > changes
@@ -183,7 +183,7 @@ class TestApply:
         fleet.apply()
         assert fleet.routed() == ()
         fleet.apply(a(), b())
-        fleet.server().models_listed(listing("m"))
+        fleet.server().models.models_listed(listing("m"))
         assert [server.models for server in fleet.routed()] == [None, None]
 
     def test_what_is_known_is_kept(self, make):
@@ -191,7 +191,7 @@ class TestApply:
         before = fleet.server()
         for _ in range(3):
             before.probed(REFUSED)
-        before.models_listed(listing("m"))
+        before.models.models_listed(listing("m"))
         fleet.pass_time(SETTLING)
         comings = fleet.apply(ServerConfig(url="HTTP://A:80/", max_concurrent_requests=99), b())
         assert comings.removed == ()
@@ -318,10 +318,10 @@ class TestProbes:
         assert fleet.state() == "DOWN"
         reason = fleet.reason()
         assert reason == "3 health checks in a row failed: cannot connect: Connection refused"
-        server.list_now.clear()
+        server.models.list_now.clear()
         server.probed(GOOD)
         assert fleet.state() == "TRIAL"
-        assert server.list_now.is_set(), "it may have other models now"
+        assert server.models.list_now.is_set(), "it may have other models now"
         server.probed(GOOD)
         assert fleet.state() == "UP"
         assert log() == [
@@ -592,8 +592,8 @@ class TestModels:
 
     def test_listed(self, make, log):
         fleet = make(a(), b())
-        fleet.server().models_listed(listing("m", "lora"))
-        fleet.server("http://b").models_listed(listing("m"))
+        fleet.server().models.models_listed(listing("m", "lora"))
+        fleet.server("http://b").models.models_listed(listing("m"))
         configure = fleet.fleet.configure(STATE)
         assert [server.models for server in configure.servers] == [("m", "lora"), ("m",)]
         merged = msgspec.json.decode(configure.models_json)
@@ -606,13 +606,13 @@ class TestModels:
     def test_the_same_list_again_is_no_change(self, make):
         fleet = make()
         models = listing("m")
-        fleet.server().models_listed(models)
-        fleet.server().models_listed(models)
+        fleet.server().models.models_listed(models)
+        fleet.server().models.models_listed(models)
         assert (fleet.changes, fleet.checks) == (1, 2)
 
     def test_pinned(self, make):
         fleet = make(a(models=("m", "hidden")))
-        fleet.server().models_listed(listing("m", "other"))
+        fleet.server().models.models_listed(listing("m", "other"))
         configure = fleet.fleet.configure(STATE)
         assert configure.servers[0].models == ("m", "hidden")
         models = msgspec.json.decode(configure.models_json)["data"]
@@ -621,28 +621,28 @@ class TestModels:
 
     def test_are_kept_while_the_server_is_down(self, make):
         fleet = make()
-        fleet.server().models_listed(listing("m"))
+        fleet.server().models.models_listed(listing("m"))
         for _ in range(3):
             fleet.server().probed(REFUSED)
-        fleet.server().listing_failed("refused")
+        fleet.server().models.listing_failed("refused")
         assert fleet.routed()[0].models == ("m",)
 
     def test_a_slot_is_for_ever(self, make):
         fleet = make()
         for names in (("m", "n"), ("o",), ("n", "m")):
-            fleet.server().models_listed(listing(*names))
+            fleet.server().models.models_listed(listing(*names))
             slots = fleet.fleet.configure(STATE).model_slots
         assert slots == ("m", "n", "o")
 
     def test_there_are_only_so_many_slots(self, make):
         fleet = make()
-        fleet.server().models_listed(listing(*(f"lora-{n}" for n in range(100))))
+        fleet.server().models.models_listed(listing(*(f"lora-{n}" for n in range(100))))
         assert len(fleet.fleet.configure(STATE).model_slots) == MODEL_SLOTS - 1
 
     def test_that_they_are_not_known_is_said_once(self, make, log):
         server = make().server()
-        server.listing_failed("/v1/models returned 404")
-        server.listing_failed("/v1/models returned 404")
+        server.models.listing_failed("/v1/models returned 404")
+        server.models.listing_failed("/v1/models returned 404")
         assert log() == ["server http://a: its models are not known: /v1/models returned 404"]
 
 

@@ -39,7 +39,7 @@ class Watched:
         return self.table.servers.scraped_at_ns[0]
 
     def knows_everything(self) -> bool:
-        return bool(self.checks and self.scraped() and self.server.model_names)
+        return bool(self.checks and self.scraped() and self.server.models.names)
 
 
 @pytest.fixture(name="watched")
@@ -57,7 +57,7 @@ async def watched_fixture():
 
 async def test_finds_out_everything_at_once(watched):
     await until(watched.knows_everything, seconds=2)
-    assert watched.server.model_names == ("standin",)
+    assert watched.server.models.names == ("standin",)
     assert watched.fleet.configure(ConfigState()).models_json is not None
 
 
