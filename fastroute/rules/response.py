@@ -251,7 +251,12 @@ class ResponseFramer:
     def _start_body(self, head: ReplyHead, length: int, raw: bytes, data: bytes) -> HeadRead | None:
         self._body = head.body
         self._keep_alive = head.keep_alive
-        self._left = length if head.body is LENGTH else 0
+        self._left = 0
+        if head.body is LENGTH:
+            if len(data) == length:  # mostly it is whole in one segment
+                self.end = REUSABLE if head.keep_alive else SPENT
+                return head, raw, data
+            self._left = length
         if (data or head.body is NONE) and not self.passes(data):
             data = self.end_body(data)
         return None if self.reason else (head, raw, data)
