@@ -18,7 +18,7 @@ COPY deploy/image/build.lock deploy/image/requirements.lock ./
 RUN ["/opt/build/bin/pip", "install", "--no-cache-dir", "--require-hashes", "--requirement", "build.lock"]
 RUN ["/opt/build/bin/pip", "--python", "/opt/fastroute/bin/python", "install", "--no-cache-dir", \
      "--require-hashes", "--only-binary", ":all:", "--requirement", "requirements.lock"]
-COPY pyproject.toml hatch_build.py README.md LICENSE ./
+COPY pyproject.toml hatch_build.py build_types.py README.md LICENSE ./
 COPY fastroute fastroute
 # This fails without a working compiler: a slow image is not built by accident.
 RUN ["env", "FASTROUTE_COMPILED=1", "/opt/build/bin/hatchling", "build", "--target", "wheel"]

@@ -1,4 +1,6 @@
-"""Compiles the hot path for wheels: `MODULES`, by Cython, typed by the `.pxd` files beside them.
+"""Compiles the hot path for wheels: `MODULES`, by Cython, typed by their own annotations.
+
+`build_types.py` has the rules by which annotations become types of C.
 
 The same modules run uncompiled, too: in an editable installation, where there is no C compiler, and
 where FASTROUTE_PURE=1 is set. FASTROUTE_COMPILED=1 makes the want of a compiler an error.
@@ -38,7 +40,7 @@ MODULES = (
 
 DIRECTIVES = {
     "language_level": 3,
-    # The types are those of the .pxd files; annotations are mypy's.
+    # Cython by itself would take an int for Python's object, and look no type up.
     "annotation_typing": False,
     # Plain C functions: bound ones cost more at each call.
     "binding": False,
@@ -97,9 +99,11 @@ def compiled(root: Path, directory: Path) -> dict[str, str]:
     probe = directory / "probe.c"
     probe.write_text("#include <Python.h>\n")
     _build([Extension("probe", [str(probe)])], directory / "probe")
+    sources = directory / "sources"
+    _declared(root, sources)
     before = Path.cwd()
     # Cython finds a .pxd file beside its module only by the way the module's name says.
-    os.chdir(root)
+    os.chdir(sources)
     try:
         extensions = cythonize(
             [
@@ -117,6 +121,21 @@ def compiled(root: Path, directory: Path) -> dict[str, str]:
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     places = [name.replace(".", "/") + suffix for name in MODULES]
     return {str(directory / "lib" / place): place for place in places}
+
+
+def _declared(root: Path, target: Path) -> None:
+    """Copy the package, with the declarations of `MODULES` beside them."""
+    # Hatchling loads this file by its path, from wherever it runs.
+    sys.path.insert(0, str(ROOT))
+    from build_types import declarations
+
+    for path in (root / "fastroute").rglob("*.p*"):
+        if path.suffix in (".py", ".pxd"):
+            copy = target / path.relative_to(root)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+    for name, text in declarations(root, MODULES).items():
+        (target / name.replace(".", "/")).with_suffix(".pxd").write_text(text)
 
 
 def _build(extensions: list[Any], directory: Path) -> None:

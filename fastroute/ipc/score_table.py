@@ -36,6 +36,7 @@ from fastroute.ipc.table_layout import (
     STATES_VERSION,
     WORKER_COLUMNS,
     Block,
+    Column,
     ModelCounters,
     ProcessCells,
     RecentColumns,
@@ -124,7 +125,7 @@ class ScoreTable:
         self.recent: RecentColumns[memoryview] = RecentColumns(
             **RECENT.group(self._columns(RECENT, recent_start(rows), rows))
         )
-        self.states_version = self._column(STATES_VERSION, 1)
+        self.states_version: Column = self._column(STATES_VERSION, 1)
         in_flight = WORKER_COLUMNS.index("in_flight")
         self.in_flight_columns = tuple(
             self._column(start + in_flight * rows, rows) for start in self._starts(COLUMNS_OFFSET)

@@ -21,7 +21,7 @@ from fastroute.proxy.own_replies import (
     own_reply,
     unknown_model,
 )
-from fastroute.proxy.request_reader import BETWEEN, BODY, HEAD, REFUSED, RequestReader
+from fastroute.proxy.request_reader import BETWEEN, BODY, HEAD, REFUSED, Request, RequestReader
 from fastroute.proxy.request_trace import Ended, RequestTrace, own_record
 from fastroute.proxy.router import UnknownModel
 from fastroute.rules.message import RequestHead
@@ -31,10 +31,10 @@ log = logging.getLogger(__name__)
 
 # Bytes the transport may hold for a client before the server is no longer read. A read brings
 # 256 KiB at most (uvloop), so a slow client holds less than this and one read.
-WRITE_HIGH_BYTES: Final = 65536
+WRITE_HIGH_BYTES = 65536
 # How long we go on reading, and throwing away, what a refused client still sends: closing with
 # unread bytes would reset the connection and destroy the answer on its way.
-LINGER_S: Final = 2.0
+LINGER_S = 2.0
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _NEVER: Final = float("inf")
@@ -196,7 +196,7 @@ class ClientConnection(Client):
             return  # further up the stack the loop below is running
         self._advancing = True
         while self._reader.ready and self._exchange is None and not self._write_paused:
-            request = self._reader.ready.popleft()
+            request: Request = self._reader.ready.popleft()
             assert request.head is not None, "a request was queued unchecked"
             # The reader keeps the last request, for as long as the client is there.
             body, request.body = request.body, b""

@@ -1,3 +1,4 @@
+# Written by hand: no annotation says that a function is inline and calls C.
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 

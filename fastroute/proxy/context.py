@@ -103,6 +103,10 @@ class WorkerContext:
         "unrouted",
     )
 
+    config: Config
+    client_idle_timeout: float
+    max_retries: int
+
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
@@ -110,7 +114,7 @@ class WorkerContext:
         cells: WorkerCells,
     ) -> None:
         self.loop = loop
-        self.stamp = loop.time()
+        self.stamp: float = loop.time()
         self.table = table
         self.cells = cells
         self.ledger = Ledger(cells)
@@ -157,7 +161,7 @@ class WorkerContext:
 
     def new_request_id(self) -> bytes:
         """Return an id no other request has: 16 random hex digits of this worker and a count."""
-        low = self._request_ids & 0xFF
+        low: int = self._request_ids & 0xFF
         if not low:
             self._request_block = b"%b%06x" % (self._request_prefix, self._request_ids >> 8)
         self._request_ids += 1

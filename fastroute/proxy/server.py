@@ -19,7 +19,7 @@ from fastroute.server_address import ServerAddress
 KNOWN_REPLIES: Final = 64
 # Connections in the making, per worker: an accept queue is often 128 long (somaxconn of older
 # systems, backlog of many servers), and what does not fit into it is dropped or reset.
-MAX_CONNECTS: Final = 64
+MAX_CONNECTS = 64
 # Through the class it costs 60 ns on Python 3.11.
 FREE: Final = ServerState.FREE
 
@@ -65,6 +65,12 @@ class Server(Candidate):
         "url",
     )
 
+    authority: bytes
+    authorization: bytes | None
+    _idle_timeout: float
+    _tcp_timeout: float
+    _max_head_bytes: int
+
     def __init__(
         self,
         server: RoutedServer,
@@ -79,7 +85,7 @@ class Server(Candidate):
         self.known_replies: HeadMatcher = HeadMatcher(KNOWN_REPLIES)
         self.url = server.url
         self._address = ServerAddress.from_url(server.url)
-        self._is_ip = self._address.is_ip
+        self._is_ip: bool = self._address.is_ip
         self._tls = tls() if self._address.tls else None
         self._call_it(server)
         self.row = server.row
@@ -143,7 +149,7 @@ class Server(Candidate):
         """Take the newest idle connection that the server will not have closed yet, or None."""
         if not self._idle:
             return None
-        upstream = self._idle.pop()
+        upstream: UpstreamConnection = self._idle.pop()
         if now - upstream.idle_since < self._idle_timeout:
             return upstream
         upstream.cancel()

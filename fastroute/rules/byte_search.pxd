@@ -1,3 +1,4 @@
+# Written by hand: no annotation says that a function is inline and calls C.
 from cpython.bytes cimport PyBytes_AS_STRING
 from libc.string cimport memchr
 

@@ -13,7 +13,7 @@ _LENGTH: Final = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,15})\r\n")
 _MAX_DIGITS: Final = 15
 _ZERO: Final = ord("0")
 _NINE: Final = ord("9")
-MAX_HEAD_BYTES: Final = 4096
+MAX_HEAD_BYTES = 4096
 """Longer heads are not remembered, so that the memory this takes is bounded."""
 
 
@@ -82,9 +82,9 @@ class HeadMatcher:
         """Return the latest head if `data` has it with any digits; it starts as that did."""
         if not self._after:
             return latest
-        length = 0
-        stop = len(self._before)
-        end = min(len(data), stop + _MAX_DIGITS)
+        length: int = 0
+        stop: int = len(self._before)
+        end: int = min(len(data), stop + _MAX_DIGITS)
         while stop < end and _ZERO <= data[stop] <= _NINE:
             length = length * 10 + data[stop] - _ZERO
             stop += 1

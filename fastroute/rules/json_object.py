@@ -39,12 +39,14 @@ def string_span(text: bytes, key: bytes, max_steps: int) -> tuple[int, int] | No
         Where the value begins and ends, its quotes included. None where there is none, or it is no
         string, or `text` is cut, or no object, or has something behind it, or takes more steps.
     """
-    end = len(text)
-    at = _next(text, 0)
+    end: int = len(text)
+    at: int = _next(text, 0)
     if text[at : at + 1] != b"{":
         return None
     span = None
-    depth = 0
+    start: int
+    byte: int
+    depth: int = 0
     while at < end and max_steps:
         max_steps -= 1
         byte = text[at]
@@ -71,9 +73,9 @@ def _depth_change(byte: int) -> int:
 
 def _next(text: bytes, at: int) -> int:
     """Return where the next byte stands that is no white space; the length if there is none."""
-    end = len(text)
+    end: int = len(text)
     while at < end:
-        byte = text[at]
+        byte: int = text[at]
         if byte not in (_SPACE, _LINE_FEED, _RETURN, _TAB):
             break
         at += 1
@@ -85,10 +87,11 @@ def _string_end(text: bytes, start: int) -> int:
 
     That is `start` where no string begins, and past the text where it is cut.
     """
-    end = len(text)
+    end: int = len(text)
     if start >= end or text[start] != _QUOTE:
         return start
-    at = start + 1
+    at: int = start + 1
+    before: int
     while True:
         at = byte_search.find_byte(text, _QUOTE, at, end)
         if at < 0:
@@ -104,7 +107,7 @@ def _string_end(text: bytes, start: int) -> int:
 
 def _is_key(text: bytes, start: int, stop: int, key: bytes) -> bool:
     """Whether the string between the two is a key, as a colon behind it says, and this one."""
-    colon = _next(text, stop)
+    colon: int = _next(text, stop)
     if colon >= len(text) or text[colon] != _COLON:
         return False
     if byte_search.find_byte(text, _BACKSLASH, start, stop) < 0:

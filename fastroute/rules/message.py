@@ -94,6 +94,12 @@ class RequestHead:
         "target",
     )
 
+    content_type: bytes | None
+    path: bytes
+    request_id: bytes | None
+    target: bytes
+    _lines: list[bytes]
+
     def __init__(self, method: bytes, target: bytes, version: str, fields: Fields) -> None:
         """Read a head.
 

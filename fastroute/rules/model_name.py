@@ -20,9 +20,9 @@ _DECODER: Final = msgspec.json.Decoder(_Body)
 _NAME_DECODER: Final = msgspec.json.Decoder(str)
 _KEY: Final = b'"model"'
 # Compiled functions have no code object. Uncompiled, the decoder is the faster one by far.
-_IS_COMPILED: Final = not hasattr(string_span, "__code__")
+_IS_COMPILED: Final[bool] = not hasattr(string_span, "__code__")
 # For an alias the place is needed in any case; uncompiled that must not hold up the streams.
-_MAX_STEPS: Final = 1 << 40 if _IS_COMPILED else 300_000
+_MAX_STEPS: Final[int] = 1 << 40 if _IS_COMPILED else 300_000
 _BOUNDARY: Final = re.compile(rb'boundary="?([^";,]+)', re.IGNORECASE)
 # The line of a form part's head that names its field, and that line's parameters. A quoted value is
 # taken whole, so that nothing in a file's name looks like a parameter.
@@ -87,8 +87,10 @@ def scanned_model(body: bytes) -> str | None:
     span = string_span(body, _KEY, _MAX_STEPS)
     if span is None:
         return None
+    start: int
+    stop: int
     start, stop = span
-    written = body[start:stop]
+    written: bytes = body[start:stop]
     return _NAME_DECODER.decode(written) if b"\\" in written else written[1:-1].decode()
 
 

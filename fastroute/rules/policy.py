@@ -9,7 +9,7 @@ not go to the server that looked idle a second ago, and no request is counted tw
 """
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Final, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 Rng = Callable[[], float]
 """Returns a number from 0 up to, not including, 1."""
@@ -87,8 +87,8 @@ class Policy:
 
     def cost(self, candidate: Candidate, loads: Loads) -> float:
         """Return what the policy compares, the lower the better: here, the score."""
-        own = loads.in_flight[candidate.row]
-        foreign = loads.foreign_milli[candidate.row]
+        own: int = loads.in_flight[candidate.row]
+        foreign: int = loads.foreign_milli[candidate.row]
         return (own + foreign / 1000) / candidate.capacity
 
     def explain(self, chosen: C, candidates: Sequence[C], loads: Loads) -> str:
@@ -111,9 +111,10 @@ class LowestCost(Policy):
 
     def choose(self, candidates: Sequence[C], loads: Loads, rng: Rng) -> C:
         """Choose the server of the lowest cost, at random among equals."""
-        lowest = float("inf")
+        lowest: float = float("inf")
+        cost: float
         best = candidates[0]
-        equals = 0
+        equals: int = 0
         for candidate in candidates:
             cost = self.cost(candidate, loads)
             if cost < lowest:
@@ -124,7 +125,7 @@ class LowestCost(Policy):
                 equals += 1
         if equals == 1:
             return best
-        passed_over = int(rng() * equals)
+        passed_over: int = int(rng() * equals)
         for candidate in candidates:
             if self.cost(candidate, loads) == lowest:
                 if not passed_over:
@@ -248,7 +249,7 @@ class Random(Policy):
         return f"random of {len(candidates)}"
 
 
-POLICIES: Final[dict[str, type[Policy]]] = {
+POLICIES: dict[str, type[Policy]] = {
     policy.name: policy for policy in (Load, LeastInflight, PowerOfTwo, RoundRobin, Random)
 }
 """All policies by name, in the order of the documentation."""

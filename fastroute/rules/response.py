@@ -26,7 +26,7 @@ _TAIL_BYTES: Final = 5
 # An empty line before it, which the parser passes over, may be the rest of another response.
 _START: Final = b"HTTP/1."
 _NO_START: Final = "it does not start with HTTP/1"
-MAX_INFORMATIONAL: Final = 100
+MAX_INFORMATIONAL = 100
 """Number of informational heads before a response; no server needs more than one or two."""
 
 # Through the class each costs 60 ns on Python 3.11, and every event looks at some.
@@ -121,9 +121,9 @@ class ResponseFramer:
         elif self._method != b"HEAD":  # the same head in response to HEAD has no body
             match = self._known.find(data)
             if match is not None and match.body_start <= self._max_head_bytes:
-                start = match.body_start
+                start: int = match.body_start
                 return self._start_body(match.head, match.body_length, data[:start], data[start:])
-        stop = data.find(b"\r\n\r\n") + 4
+        stop: int = data.find(b"\r\n\r\n") + 4
         if 4 <= stop <= self._max_head_bytes:
             return self._read_whole_head(data, stop)
         if not _START.startswith(data[: len(_START)]):
@@ -163,7 +163,7 @@ class ResponseFramer:
         """
         if self.end is not None:
             return b""  # its chunked coding is broken
-        surplus = -self._left if self._body is not CHUNKED else self._chunked_surplus(data)
+        surplus: int = -self._left if self._body is not CHUNKED else self._chunked_surplus(data)
         if self._another:
             self._fail(ReplyEnd.UNSOLICITED, "another follows that nobody asked for")
             return b""
@@ -220,7 +220,7 @@ class ResponseFramer:
             self._fail(ReplyEnd.INVALID_HTTP, str(error))
             return None
         if head.is_final():
-            length = content_length(self._fields)
+            length: int = content_length(self._fields)
             if head.is_ordinary() and self._method != b"HEAD":
                 self._known.remember(data, head, length)
             return self._start_body(head, length, raw, rest)

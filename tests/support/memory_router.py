@@ -110,7 +110,7 @@ class MemoryRouter:
             self.table.servers.capacity[row] = 8
             put_server(self.table, row)
         config = Config(servers=(), **settings)
-        self.state._put_in_force(config)
+        self.state.configure(Configure(config=config, servers=()))
         self.pools = [MemoryPool(server, self.state) for server in self.routed]
         # A pool lives as long as its server, so the data plane reuses these.
         self.state.router.servers = tuple(self.pools)
