@@ -18,12 +18,14 @@ _BACKSLASH: Final = ord("\\")
 _COLON: Final = ord(":")
 _OPENING_OBJECT: Final = ord("{")
 _OPENING_LIST: Final = ord("[")
-_CLOSING_OBJECT: Final = ord("}")
-_CLOSING_LIST: Final = ord("]")
 _SPACE: Final = ord(" ")
 _TAB: Final = ord("\t")
 _LINE_FEED: Final = ord("\n")
 _RETURN: Final = ord("\r")
+
+
+class TooManySteps(Exception):
+    """The search was given up."""
 
 
 def string_span(text: bytes, key: bytes, max_steps: int) -> tuple[int, int] | None:
@@ -32,12 +34,15 @@ def string_span(text: bytes, key: bytes, max_steps: int) -> tuple[int, int] | No
     Args:
         text: JSON. What is not may have a result as well, as long as its brackets are even.
         key: The key with its quotes; of several the last one counts, as in every JSON parser.
-        max_steps: How many strings and single bytes outside strings are looked at; the end of
-            those is that of the search. A step takes 2 ns compiled, and 100 or more if not.
+        max_steps: How many strings and brackets are looked at. A step takes 1 to 7 ns compiled,
+            and 350 to 600 if not.
 
     Returns:
         Where the value begins and ends, its quotes included. None where there is none, or it is no
-        string, or `text` is cut, or no object, or has something behind it, or takes more steps.
+        string, or `text` is cut, or no object, or has something behind it.
+
+    Raises:
+        TooManySteps: It takes more steps.
     """
     end: int = len(text)
     at: int = _next(text, 0)
@@ -45,12 +50,13 @@ def string_span(text: bytes, key: bytes, max_steps: int) -> tuple[int, int] | No
         return None
     span = None
     start: int
-    byte: int
     depth: int = 0
-    while at < end and max_steps:
+    while max_steps:
         max_steps -= 1
-        byte = text[at]
-        if byte == _QUOTE:
+        at = byte_search.find_quote_or_bracket(text, at)
+        if at < 0:
+            return None
+        if text[at] == _QUOTE:
             start = at
             at = _string_end(text, start)
             if depth == 1 and _is_key(text, start, at, key):
@@ -58,17 +64,11 @@ def string_span(text: bytes, key: bytes, max_steps: int) -> tuple[int, int] | No
                 at = _string_end(text, start)
                 span = (start, at) if at > start else None
         else:
+            depth += 1 if text[at] in (_OPENING_OBJECT, _OPENING_LIST) else -1
             at += 1
-            depth += _depth_change(byte)
             if not depth:
                 return span if _next(text, at) == end else None
-    return None
-
-
-def _depth_change(byte: int) -> int:
-    if byte in (_OPENING_OBJECT, _OPENING_LIST):
-        return 1
-    return -1 if byte in (_CLOSING_OBJECT, _CLOSING_LIST) else 0
+    raise TooManySteps
 
 
 def _next(text: bytes, at: int) -> int:

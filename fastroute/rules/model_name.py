@@ -6,7 +6,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from fastroute.rules.json_object import string_span
+from fastroute.rules.json_object import TooManySteps, string_span
 
 
 class _Body(msgspec.Struct):
@@ -20,9 +20,11 @@ _DECODER: Final = msgspec.json.Decoder(_Body)
 _NAME_DECODER: Final = msgspec.json.Decoder(str)
 _KEY: Final = b'"model"'
 # Compiled functions have no code object. Uncompiled, the decoder is the faster one by far.
-_IS_COMPILED: Final[bool] = not hasattr(string_span, "__code__")
-# For an alias the place is needed in any case; uncompiled that must not hold up the streams.
-_MAX_STEPS: Final[int] = 1 << 40 if _IS_COMPILED else 300_000
+_SCANS_FIRST: Final[bool] = not hasattr(string_span, "__code__")
+# A search in more strings and brackets is given up: uncompiled it has taken 60 ms by then, and the
+# streams wait for it. The number is the same in both builds, so that they give the same answer.
+_MAX_STEPS: Final = 100_000
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TooManySteps)
 _BOUNDARY: Final = re.compile(rb'boundary="?([^";,]+)', re.IGNORECASE)
 # The line of a form part's head that names its field, and that line's parameters. A quoted value is
 # taken whole, so that nothing in a file's name looks like a parameter.
@@ -45,16 +47,31 @@ def requested_model(
         The name, or None where there is none or the body cannot be read. Such a request goes to
         any server, whose own error is the best one.
     """
+    if not body:
+        return _query_model(target)
+    if not _is_form(content_type):
+        return _json_model(body)
+    span = _form_span(content_type, body)
     try:
-        if not body:
-            return _query_model(target)
-        if not _is_form(content_type):
-            if not _IS_COMPILED:
-                return decoded_model(body)
-            return scanned_model(body if isinstance(body, bytes) else bytes(body))
-        span = _form_span(content_type, body)
         return body[slice(*span)].decode() if span else None
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UnicodeDecodeError:
+        return None
+
+
+def _json_model(body: bytes | bytearray) -> str | None:
+    """Return the model that a JSON body names.
+
+    Two readers agree on all that is JSON, and the order says only which one is the faster. What is
+    not quite JSON is for `scanned_model`, since the decoder refuses it; what takes too many steps
+    is for the decoder.
+    """
+    try:
+        return scanned_model(body) if _SCANS_FIRST else decoded_model(body)
+    except _UNREADABLE:
+        pass
+    try:
+        return decoded_model(body) if _SCANS_FIRST else scanned_model(body)
+    except _UNREADABLE:
         return None
 
 
@@ -67,35 +84,39 @@ def replace_model(content_type: bytes | None, body: bytes, name: str) -> bytes:
         name: The new name.
 
     Returns:
-        The new body; the old one where the place cannot be found in good time, in a large body of
-        many parts if this is not compiled.
+        The new body; the old one where the place cannot be found in good time.
     """
     if _is_form(content_type):
         span = _form_span(content_type, body)
         return body if span is None else _replaced(body, span, name.encode())
-    span = string_span(body, _KEY, _MAX_STEPS)
+    try:
+        span = string_span(body, _KEY, _MAX_STEPS)
+    except TooManySteps:
+        return body
     return body if span is None else _replaced(body, span, msgspec.json.encode(name))
 
 
-def scanned_model(body: bytes) -> str | None:
-    """Return the model that a JSON body names, as `requested_model` does, if it is compiled.
+def scanned_model(body: bytes | bytearray) -> str | None:
+    """Return the model that a JSON body names, without a look at what is neither key nor name.
 
     Raises:
         msgspec.DecodeError: The name is not one that JSON could have.
         UnicodeDecodeError: The same.
+        TooManySteps: The body has too many strings and brackets.
     """
-    span = string_span(body, _KEY, _MAX_STEPS)
+    text: bytes = body if isinstance(body, bytes) else bytes(body)
+    span = string_span(text, _KEY, _MAX_STEPS)
     if span is None:
         return None
     start: int
     stop: int
     start, stop = span
-    written: bytes = body[start:stop]
+    written: bytes = text[start:stop]
     return _NAME_DECODER.decode(written) if b"\\" in written else written[1:-1].decode()
 
 
 def decoded_model(body: bytes | bytearray) -> str | None:
-    """Return the model that a JSON body names, as `requested_model` does, if not compiled.
+    """Return the model that a JSON body names, decoding the whole.
 
     Raises:
         msgspec.MsgspecError: The body is not JSON, or no object, or its model is not a string.

@@ -3,16 +3,19 @@
 import json
 import time
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastroute.rules.json_object import TooManySteps
 from fastroute.rules.model_name import (
     decoded_model,
     replace_model,
     requested_model,
     scanned_model,
 )
+from tests.support.bodies import CORPUS
 
 JSON = b"application/json"
 FORM = b"multipart/form-data; boundary=XX"
@@ -139,6 +142,23 @@ class TestJson:
         for ascii_only in (True, False):
             body = json.dumps(value, ensure_ascii=ascii_only, indent=indent).encode()
             assert model_of(body) == scanned_model(body) == decoded_model(body) == expected
+
+    @pytest.mark.parametrize(("content_type", "body"), CORPUS.values(), ids=CORPUS)
+    def test_the_order_of_the_readers_does_not_matter(self, content_type, body):
+        """Compiled code asks one of them first, and other code the other."""
+
+        def first_of(*readers):
+            for read in readers:
+                try:
+                    return read(body)
+                except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TooManySteps):
+                    continue
+            return None
+
+        found = first_of(scanned_model, decoded_model)
+        assert found == first_of(decoded_model, scanned_model)
+        if body and content_type != FORM:
+            assert found == model_of(body)
 
     @given(st.binary(max_size=60))
     def test_any_bytes(self, body):
