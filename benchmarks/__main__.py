@@ -1,18 +1,19 @@
-"""fastroute beside nginx, HAProxy, vllm-router and smg, and against its targets, in one run.
+"""Compare fastroute with nginx, HAProxy, vllm-router and smg, and with its targets, in one run.
 
-    python -m benchmarks                                # all of it, about 20 minutes
+    python -m benchmarks                                # everything, about 20 minutes
     python -m benchmarks --quick                        # the same, shorter: under 3 minutes
     python -m benchmarks --peer nginx --peer fastroute-checkout --scenario streams-256 --part rounds
 
 Each proxy runs with one worker in front of the same four stand-in servers. Rounds are interleaved
-(direct, nginx, haproxy, ..., direct, ...), so that whatever else the machine does hits all. Every
-answer is checked to the byte; a wrong one is an error of that proxy, and the exit code is 1.
+(direct, nginx, haproxy, ..., direct, ...), so that other work on the machine affects all equally.
+Every response is compared byte by byte; a wrong one is an error of that proxy, and the exit code
+is 1.
 
-Raw figures, tables and plots go to .bench/results/, with --publish to benchmarks/results/ and
-into the README. What is not installed is: from Debian (as root), from PyPI, from this checkout.
+Raw figures, tables and plots are written to .bench/results/, with --publish to benchmarks/results/
+and into the README. Missing proxies are installed from Debian (as root), PyPI and this checkout.
 
-Exit codes: 0 all answers were right; 1 some were wrong, or a part failed; 2 it could not run;
-130 interrupted.
+Exit codes: 0: all responses were correct; 1: some were wrong, or a part failed; 2: it could not
+run; 130: interrupted.
 """
 
 import argparse
@@ -35,18 +36,18 @@ from benchmarks.comparison.stage import Cores, Stage
 from benchmarks.raw import Raw
 from benchmarks.studies import choosing, cross_check, many_streams, scraping, startup, workers
 
-# By part: the field of `Raw` that it fills, and what gives it.
+# By part: its field of `Raw`, and the function that measures it.
 Studies = dict[str, tuple[str, Callable[[], object]]]
 
 PARTS = ("rounds", "cross-check", "choosing", "starts", "workers", "scraping", "streams")
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """How much is measured."""
+    """Amount of measurements."""
 
     timing: Timing
     studies: Timing
-    """Of the parts that fastroute has alone."""
+    """Number of rounds of parts that only fastroute has."""
     streams: many_streams.Size
     starts: int
 
@@ -66,13 +67,13 @@ QUICK = Plan(
 
 
 def installed(peers: Sequence[Peer]) -> tuple[list[Peer], dict[str, str]]:
-    """Install what is missing; return the proxies that are here, and why others are not."""
+    """Install missing proxies; return the available ones, and why others are missing."""
     here, missing = [], {}
     for peer in peers:
         try:
             peer.install()
         except environments.InstallFailed as error:
-            print(f"{peer.name} is left out: {error}", file=sys.stderr)
+            print(f"{peer.name} is skipped: {error}", file=sys.stderr)
             missing[peer.name] = str(error)
         else:
             here.append(peer)
@@ -80,13 +81,13 @@ def installed(peers: Sequence[Peer]) -> tuple[list[Peer], dict[str, str]]:
 
 
 def subject_of(peers: Sequence[Peer]) -> Peer | None:
-    """Return the fastroute that the targets are about: the wheel's, or the only one there is."""
+    """Return the fastroute to which the targets apply: the wheel's, or the only one available."""
     own = [peer for peer in peers if peer.name.startswith(SUBJECT)]
     return own[0] if own else None
 
 
 def run(raw: Raw, peers: Sequence[Peer], plan: Plan, chosen: argparse.Namespace) -> None:
-    """Measure what was chosen, and put it into `raw`."""
+    """Measure the chosen parts, and store the results in `raw`."""
     subject = subject_of(peers)
     with processes.scratch_directory() as directory:
         stage = Stage(directory, raw.cores)
@@ -102,7 +103,7 @@ def run(raw: Raw, peers: Sequence[Peer], plan: Plan, chosen: argparse.Namespace)
 
 
 def _studies_of(subject: Peer, stage: Stage, plan: Plan) -> Studies:
-    """Return what is measured of fastroute alone."""
+    """Return the studies of fastroute alone."""
     timing = plan.studies
     python, cores = subject.version[0], stage.cores.proxy
     return {
@@ -114,24 +115,24 @@ def _studies_of(subject: Peer, stage: Stage, plan: Plan) -> Studies:
 
 
 def _put(raw: Raw, field: str, study: Callable[[], object]) -> None:
-    """Put what a study found into `raw`; one that fails must not cost what was measured before."""
+    """Store a study's result in `raw`; a failed study must not discard earlier results."""
     try:
         setattr(raw, field, study())
     except (processes.StartFailed, subprocess.SubprocessError, OSError, RuntimeError) as error:
-        print(f"{field} is left out: {error}", file=sys.stderr)
+        print(f"{field} is skipped: {error}", file=sys.stderr)
         raw.leave_out(field, str(error))
 
 
 def _beside_each_other(
     raw: Raw, peers: Sequence[Peer], plan: Plan, stage: Stage, chosen: argparse.Namespace
 ) -> None:
-    """Run what has all proxies up at once."""
+    """Run the parts for which all proxies run at the same time."""
     if not {"rounds", "cross-check"} & set(chosen.part):
         return
     scenarios = [one for one in SCENARIOS if not chosen.scenario or one.name in chosen.scenario]
     with stage.servers() as servers, stage.all_proxies(peers, servers) as (targets, failed):
         for name, reason in failed.items():
-            print(f"{name} is left out: {reason}", file=sys.stderr)
+            print(f"{name} is skipped: {reason}", file=sys.stderr)
             raw.leave_out(name, reason)
         if "rounds" in chosen.part:
             raw.rounds = measuring.run_rounds(scenarios, targets, plan.timing, stage.cores)
@@ -147,36 +148,36 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--quick", action="store_true", help="few short rounds, fewer streams")
-    parser.add_argument("--rounds", type=int, help="how many, in place of the plan's")
-    parser.add_argument("--seconds", type=float, help="length of one measurement")
+    parser.add_argument("--rounds", type=int, help="number of rounds, instead of the plan's")
+    parser.add_argument("--seconds", type=float, help="duration of one measurement")
     parser.add_argument(
-        "--part", action="append", choices=PARTS, help="only this; may be given many times"
+        "--part", action="append", choices=PARTS, help="only this one; may be repeated"
     )
     parser.add_argument(
         "--peer",
         action="append",
         choices=[peer.name for peer in PEERS],
-        help="only this; may be given many times",
+        help="only this one; may be repeated",
     )
     parser.add_argument(
-        "--pure", action="store_true", help="fastroute without compiled modules as well"
+        "--pure", action="store_true", help="also fastroute without compiled modules"
     )
     parser.add_argument(
         "--scenario",
         action="append",
         choices=[one.name for one in SCENARIOS],
-        help="of the part `rounds` only this; may be given many times",
+        help="only this scenario of the part `rounds`; may be repeated",
     )
     parser.add_argument(
         "--patience",
         type=int,
         default=0,
-        help="how often a measurement that other work disturbed is repeated",
+        help="maximum repetitions of a measurement that was disturbed by other work",
     )
     parser.add_argument(
         "--unpinned",
         action="store_true",
-        help="let the scheduler place the processes; else the proxy has a core of its own",
+        help="let the scheduler place the processes; by default the proxy has a separate core",
     )
     parser.add_argument(
         "--output",
@@ -194,7 +195,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def planned(chosen: argparse.Namespace) -> Plan:
-    """Return the plan, with what was said in other words."""
+    """Return the plan, changed by the options."""
     plan = QUICK if chosen.quick else FULL
     changes = {"patience": chosen.patience}
     changes |= {"rounds": chosen.rounds} if chosen.rounds else {}
@@ -207,7 +208,7 @@ def planned(chosen: argparse.Namespace) -> Plan:
 
 
 def written(raw: Raw, chosen: argparse.Namespace) -> Path:
-    """Write everything; return where the raw figures are."""
+    """Write everything; return the path of the raw figures."""
     directory = report.RESULTS if chosen.publish else chosen.output
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "bench.json"
@@ -224,7 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wanted = chosen_peers([*(chosen.peer or ())])
     if chosen.pure and chosen.peer is None:
         wanted += [peer for peer in PEERS if peer.name == f"{SUBJECT}-pure"]
-    # SIGTERM as Ctrl-C: both unwind the stacks, which ends what we started.
+    # SIGTERM like Ctrl-C: both unwind the stack, which stops all started processes.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     allow_open_files()
     plan = planned(chosen)
@@ -244,7 +245,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; everything started has been ended", file=sys.stderr)
+        print("interrupted; all started processes have been stopped", file=sys.stderr)
         return 130
     raw.seconds = time.monotonic() - begun
     path = written(raw, chosen)

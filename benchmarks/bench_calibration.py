@@ -1,10 +1,10 @@
-"""A fixed piece of work that has nothing of ours: how fast this machine and this Python are."""
+"""A fixed workload without fastroute's code: the speed of this machine and this Python."""
 
 from collections import OrderedDict
 
 
 class Cell:
-    """Attributes, a method, and a dictionary: what the interpreter does all day."""
+    """Use attributes, a method and a dictionary, the interpreter's typical work."""
 
     __slots__ = ("count", "names")
 

@@ -1,4 +1,4 @@
-"""Reading and writing one head: what every request pays before anything is decided."""
+"""Parsing and rendering headers: the cost of every request before any decision."""
 
 import httptools
 import pytest
@@ -16,7 +16,7 @@ REPLIES = {
 
 
 class Recorder:
-    """The callbacks of a parser, as the connections have them: they only record."""
+    """Callbacks of a parser like those of the connections: they only record."""
 
     def __init__(self) -> None:
         self.fields: list[tuple[bytes, bytes]] = []

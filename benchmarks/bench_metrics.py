@@ -1,4 +1,4 @@
-"""Reading a server's load from the metrics of a real one: all 64 KB, and only what is asked for."""
+"""Parsing a server's load from the metrics of a real one: all 64 KB, and filtered."""
 
 import pytest
 

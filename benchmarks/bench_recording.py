@@ -1,4 +1,4 @@
-"""What it costs a request to be told of: nothing wanted, access log, explain headers, traces."""
+"""Cost of recording a request: nothing enabled, access log, explain headers, traces."""
 
 import pytest
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
@@ -25,7 +25,7 @@ each_wish = pytest.mark.parametrize("settings", WANTED.values(), ids=WANTED.keys
 
 
 def wishing(worker: InMemoryWorker, settings: dict) -> None:
-    """Put settings in force; messages to the supervisor are encoded, as on their way."""
+    """Apply settings; messages to the supervisor are encoded, as for sending."""
     before: Configure = worker.state.configured
     config = type(before.config)(servers=before.config.servers, **settings)
     worker.state.report = encode
@@ -63,7 +63,7 @@ def test_relay_of_one_event(benchmark, make_worker, settings):
 
 
 def a_record(worker: InMemoryWorker, settings: dict) -> RequestRecord:
-    """What is told of one request."""
+    """Return the record of one request."""
     told: list[Records] = []
     wishing(worker, settings)
     worker.state.report = told.append
@@ -80,7 +80,7 @@ def test_one_line(benchmark, make_worker, form):
 
 
 def test_a_hundred_spans(benchmark, make_worker):
-    """In the supervisor's thread: made and encoded, as the exporter does."""
+    """In the supervisor's thread: created and encoded, as in the exporter."""
     record = a_record(make_worker(1), WANTED["traces"])
     of = resource()
 
@@ -92,7 +92,7 @@ def test_a_hundred_spans(benchmark, make_worker):
 
 
 def test_decoding_a_message(benchmark, make_worker):
-    """In the supervisor's loop, of as many records as a worker sends at once."""
+    """In the supervisor's loop, for as many records as a worker sends in one message."""
     data = encode(Records([a_record(make_worker(1), WANTED["access log"])] * BATCH))
     reader = MessageReader()
     assert benchmark(reader.feed, data)

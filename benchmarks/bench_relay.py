@@ -1,4 +1,4 @@
-"""What goes through the whole data plane in user space: an event, a request with its reply."""
+"""Cost of the whole data plane in user space: an event, a request with its response."""
 
 from benchmarks.comparison import traffic, upstream
 

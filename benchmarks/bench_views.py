@@ -1,4 +1,4 @@
-"""Answering /load-stats, which shares a loop with the streams of a worker."""
+"""Rendering /load-stats, which shares a loop with the streams of a worker."""
 
 from collections.abc import Iterator
 
@@ -17,14 +17,14 @@ NOW_NS = 5_000_000_000_000
 
 @pytest.fixture
 def table() -> Iterator[ScoreTable]:
-    """Returns a table for the most servers there are here, none in it yet."""
+    """Return an empty table for the maximum number of servers here."""
     made = ScoreTable.create(256, 1)
     yield made
     made.close()
 
 
 def fill(table: ScoreTable, servers: int) -> tuple[RoutedServer, ...]:
-    """Put servers with something to show into the table, as the supervisor and a worker would."""
+    """Fill the table with servers, as the supervisor and a worker would."""
     columns, cells = table.servers, table.worker_cells(0)
     for row in range(servers):
         columns.state[row] = ServerState.UP

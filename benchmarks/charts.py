@@ -1,21 +1,21 @@
-"""Bar charts as SVG, written by hand: two of them need no plotting library."""
+"""Bar charts as SVG without a plotting library."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
-# Colours that tell apart for the colour-blind too, and show on light and on dark pages (Okabe-Ito).
+# Colours that the colour-blind can distinguish, visible on light and dark pages (Okabe-Ito).
 _COLOURS = ("#999999", "#56b4e9", "#e69f00", "#cc79a7", "#009e73", "#0072b2", "#d55e00")
 _LEFT, _TOP, _ROW, _GAP, _BAR_END, _WIDTH = 250, 64, 18, 16, 640, 760
 
 
 class Chart(NamedTuple):
-    """Groups of bars that lie one below the other.
+    """Groups of horizontal bars, one below the other.
 
     Attributes:
-        title: What is shown, with its unit.
-        groups: Name of each group -> name of each bar -> its value; the last may be missing.
-        form: How a value is written, as for `format`.
+        title: Title, with the unit.
+        groups: Name of each group -> name of each bar -> its value; bars may be missing.
+        form: Format of values, as for `format`.
     """
 
     title: str
@@ -58,7 +58,7 @@ def _text(x: float, y: float, text: str, *, anchor: str = "start", bold: bool = 
 
 
 def _document(title: str, parts: Sequence[str], height: float) -> str:
-    # A page of its own colour: an image in a README does not know whether that is light or dark.
+    # A background of its own: an image in a README does not know if the page is light or dark.
     lines = [
         (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height:.0f}" '

@@ -1,4 +1,4 @@
-"""What the micro benchmarks share: a worker whose connections are in memory."""
+"""Shared by the micro benchmarks: a worker with in-memory connections."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,7 +9,7 @@ from benchmarks.in_memory import InMemoryWorker
 
 @pytest.fixture
 def make_worker() -> Iterator[Callable[[int], InMemoryWorker]]:
-    """Returns workers in front of so many servers, and closes them after the benchmark."""
+    """Return a factory of workers by number of servers; they are closed after the benchmark."""
     made: list[InMemoryWorker] = []
 
     def make(servers: int) -> InMemoryWorker:

@@ -1,7 +1,7 @@
-"""fastroute's own data plane with the event loop's transports replaced by ones that only record.
+"""Fastroute's own data plane with the event loop's transports replaced by recording ones.
 
-Everything of fastroute is the real thing: worker state, score table, pool, exchange and both kinds
-of connections. So what a benchmark sees is the user-space cost, without kernel and event loop.
+All parts of fastroute are real: worker state, score table, pool, exchange and both kinds
+of connections. A benchmark therefore measures the user-space cost, without kernel and event loop.
 """
 
 import asyncio
@@ -15,12 +15,12 @@ from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.upstream import UpstreamConnection
 from fastroute.rules.server_state import ServerState
 
-# As the supervisor makes it for a few servers: a choice must not pay for the empty rows.
+# The size that the supervisor uses for a few servers: choosing must not depend on empty rows.
 _ROWS = 256
 
 
 class RecordingTransport(asyncio.Transport):
-    """Stands in for uvloop's transport: keeps the last write, counts them."""
+    """Replaces uvloop's transport: keeps the last write and counts writes."""
 
     def __init__(self, protocol: asyncio.Protocol) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class RecordingTransport(asyncio.Transport):
         self.write(b"".join(parts))
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """As uvloop's; nothing is ever buffered here."""
+        """Return 0: nothing is ever buffered here."""
 
     def get_write_buffer_size(self) -> int:
         return 0
@@ -86,7 +86,7 @@ class InMemoryWorker:
         self.client_transport = RecordingTransport(self.client)
 
     def ask(self, body: bytes) -> UpstreamConnection:
-        """Let a request arrive; return the connection on which it went on."""
+        """Let a request arrive; return the connection to which it was forwarded."""
         before = {transport: transport.writes for transport in self.upstreams}
         self.client.data_received(traffic.request_head("127.0.0.1:8888", body) + body)
         (used,) = (one for one, writes in before.items() if one.writes > writes)

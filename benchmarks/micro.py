@@ -1,10 +1,10 @@
-"""The pieces against the saved baseline: `python -m benchmarks.micro`, `--save` to renew it.
+"""Compare micro benchmarks with a baseline: `python -m benchmarks.micro`, `--save` to update it.
 
-Times of two machines are compared through the calibration, a fixed piece of work that has nothing
-of ours: what counts is how much slower a piece is than the calibration makes one expect. A piece
-that is 20 % slower is timed once more, as other work on the machine looks the same.
+Times of two machines are compared by the calibration, a fixed workload without fastroute's code:
+the result is how much slower a benchmark is than expected from the calibration. A benchmark that is
+20 % slower is measured again, because other work on the machine has the same effect.
 
-Exit codes: 0 nothing is slower; 1 something is; 2 it could not be told.
+Exit codes: 0: nothing is slower; 1: something is; 2: unknown.
 """
 
 import argparse
@@ -20,19 +20,19 @@ from benchmarks.comparison.environments import CACHE, ROOT
 BASELINE = ROOT / "benchmarks" / "baseline" / "micro.json"
 CALIBRATION = "benchmarks/bench_calibration.py::test_calibration"
 SLOWER = 1.20
-"""A piece is reported from this ratio on."""
+"""Ratio from which a benchmark is reported as slower."""
 
 Times = Mapping[str, float]
-"""Name of a benchmark -> seconds of its fastest round; what is slower is other work."""
+"""Name of a benchmark -> seconds of its fastest round; slower rounds are due to other work."""
 
 
 class Comparison(NamedTuple):
-    """One piece, beside the baseline.
+    """One benchmark, compared with the baseline.
 
     Attributes:
-        name: Of the benchmark.
-        before: Seconds in the baseline, as they would be on this machine; None if it is new.
-        now: Seconds; None if it is gone.
+        name: Name of the benchmark.
+        before: Seconds in the baseline, scaled to this machine; None if it is new.
+        now: Seconds; None if it no longer exists.
     """
 
     name: str
@@ -49,11 +49,11 @@ class Comparison(NamedTuple):
 
 
 class NoComparison(Exception):
-    """There is nothing to compare with; the message says what to do."""
+    """No comparison is possible; the message says what to do."""
 
 
 def compare(baseline: Times, times: Times) -> list[Comparison]:
-    """Put times beside the baseline, whose times are first made those of this machine.
+    """Compare times with the baseline, scaled to this machine.
 
     Raises:
         NoComparison: The calibration is missing in one of them.
@@ -69,11 +69,11 @@ def compare(baseline: Times, times: Times) -> list[Comparison]:
 
 
 def table(compared: Iterable[Comparison], machine: float) -> str:
-    """Return the comparison as text, a line a piece.
+    """Return the comparison as text, one line per benchmark.
 
     Args:
-        compared: What to show.
-        machine: How much longer the calibration took here than in the baseline.
+        compared: The comparisons.
+        machine: Duration of the calibration relative to that of the baseline.
     """
     lines = [f"{'':54} {'baseline':>12} {'now':>12}  ratio"]
     for each in compared:
@@ -83,7 +83,7 @@ def table(compared: Iterable[Comparison], machine: float) -> str:
         lines.append(
             f"{name:54} {_micro(each.before):>12} {_micro(each.now):>12} {ratio:>6}{slower}"
         )
-    lines.append(f"us; the baseline's times are x {machine:.2f}, as the calibration says")
+    lines.append(f"us; the baseline's times are x {machine:.2f}, according to the calibration")
     return "\n".join(lines)
 
 
@@ -97,7 +97,7 @@ def times_in(report: Mapping[str, object]) -> dict[str, float]:
 
 
 def fastest(one: Times, other: Times) -> dict[str, float]:
-    """Return the better time of each."""
+    """Return the faster time of each benchmark."""
     return {
         name: min(times[name] for times in (one, other) if name in times)
         for name in {**one, **other}
@@ -126,11 +126,11 @@ def save(times: Times, path: Path) -> None:
 
 
 def compared_twice(baseline: Times) -> tuple[list[Comparison], float]:
-    """Time all, what is slower once more; return the comparison and the machine's factor."""
+    """Run all, and slower ones again; return the comparison and the machine's factor."""
     times = measured()
     slower = [each.name for each in compare(baseline, times) if each.is_slower]
     if slower:
-        print(f"timing {len(slower)} once more", file=sys.stderr)
+        print(f"measuring {len(slower)} again", file=sys.stderr)
         times = fastest(times, measured([*slower, CALIBRATION]))
     return compare(baseline, times), times[CALIBRATION] / baseline[CALIBRATION]
 

@@ -1,4 +1,4 @@
-"""Everything that one run of the benchmark found, as it is kept in the raw file."""
+"""Results of one run of the benchmark, and the raw file that stores them."""
 
 import datetime
 import os
@@ -21,7 +21,7 @@ from benchmarks.studies.workers import Result as WorkersResult
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """Where and with what was measured."""
+    """Machine and software of the run."""
 
     date: str
     cpu: str
@@ -29,24 +29,24 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     kernel: str
     python: str
     uvloop: str
-    """Of the load and the stand-in servers."""
+    """Version of uvloop, used by the load and the stand-in servers."""
     load_average: float
-    """Of the last minute before the start: other work shows here."""
+    """Load average of the minute before the start, which shows other work."""
     versions: dict[str, str]
 
 
 class Raw(msgspec.Struct, kw_only=True):
-    """One run. What was left out is None or empty."""
+    """One run. Skipped parts are None or empty."""
 
     machine: Machine
     cores: Cores
     timing: Timing
     subject: str = SUBJECT
-    """The proxy whose figures the targets are about."""
+    """The proxy to whose figures the targets apply."""
     left_out: dict[str, str] = {}
-    """What could not be installed, started or measured, and why."""
+    """Parts and proxies that could not be installed, started or measured, with the reason."""
     rounds: dict[str, Rounds] = {}
-    """Scenario -> who -> one result a round."""
+    """Scenario -> proxy -> one result per round."""
     wrk: dict[str, Check] = {}
     many_streams: dict[str, LoadResult] = {}
     workers: WorkersResult | None = None
@@ -54,14 +54,14 @@ class Raw(msgspec.Struct, kw_only=True):
     choosing: dict[int, float] = {}
     starts: dict[str, list[Start]] = {}
     seconds: float = 0.0
-    """How long the run took."""
+    """Duration of the run."""
 
     def leave_out(self, what: str, reason: str) -> None:
-        """Note that something could not be measured, without the names of our folders."""
+        """Record that something could not be measured, without local paths."""
         self.left_out = {**self.left_out, what: reason.replace(str(environments.ROOT), ".")}
 
     def errors(self) -> dict[str, int]:
-        """Return all wrong answers, by reason."""
+        """Return the numbers of wrong responses, by reason."""
         everything = [
             *(one for rounds in self.rounds.values() for many in rounds.values() for one in many),
             *self.many_streams.values(),
@@ -94,11 +94,11 @@ def machine(peers: Sequence[Peer]) -> Machine:
 
 
 def save(raw: Raw, path: Path) -> None:
-    """Write a raw file, with a summary of the rounds for who reads it by eye."""
+    """Write a raw file, with a summary of the rounds for human readers."""
     summary = {name: figures.summary(rounds) for name, rounds in raw.rounds.items()}
     document: Mapping[str, object] = {**msgspec.to_builtins(raw), "summary": summary}
     encoded = msgspec.json.encode(document)
-    # Indented by one: a change of one figure is one line in a diff.
+    # Indented, so that a change of one figure is one line in a diff.
     path.write_bytes(msgspec.json.format(encoded, indent=1) + b"\n")
 
 
@@ -106,7 +106,7 @@ def load(path: Path) -> Raw:
     """Read a raw file.
 
     Raises:
-        msgspec.ValidationError: It is not one.
+        msgspec.ValidationError: It is not a raw file.
         OSError: It cannot be read.
     """
     return msgspec.json.decode(path.read_bytes(), type=Raw)

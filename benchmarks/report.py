@@ -1,4 +1,4 @@
-"""From the raw file of a run to tables, plots and the README: `python -m benchmarks.report`.
+"""Write tables, plots and the README's summary from a raw file: `python -m benchmarks.report`.
 
 python -m benchmarks.report                      # from benchmarks/results/bench.json
 python -m benchmarks.report .bench/results/bench.json --no-readme
@@ -34,24 +34,24 @@ _SHORT_NAMES = {
 
 
 class NoBlock(Exception):
-    """The README has not the two lines between which the summary belongs."""
+    """The README lacks the two lines that enclose the summary."""
 
 
 def with_block(text: str, block: str) -> str:
-    """Return a text with what stands between its two marks replaced.
+    """Return a text with the block between its two marks replaced.
 
     Raises:
-        NoBlock: A mark is missing, there twice, or they are the wrong way round.
+        NoBlock: A mark is missing or duplicated, or they are in the wrong order.
     """
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end or BEGIN in rest or END in after or END in before:
-        raise NoBlock(f"one line {BEGIN} and, behind it, one line {END} are needed")
+        raise NoBlock(f"there must be one line {BEGIN} and, after it, one line {END}")
     return f"{before}{BEGIN}\n{block.strip()}\n{END}{after}"
 
 
 def readme_block(raw: Raw, plots: list[str]) -> str:
-    """Return what the README says of a run."""
+    """Return the README's summary of a run."""
     where = "benchmarks/results"
     disturbed = tables.disturbed(raw)
     parts = [
@@ -67,7 +67,7 @@ def readme_block(raw: Raw, plots: list[str]) -> str:
 
 
 def charts(raw: Raw) -> dict[str, Chart]:
-    """Return the plots by file name; those of which nothing was measured are left out."""
+    """Return the plots by file name, except those without measurements."""
     cpu = {short: _cpu_bars(raw, name) for name, short in _SHORT_NAMES.items()}
     latency = {which: _latency_bars(raw, which) for which in ("p50", "p99")}
     made = {
@@ -98,7 +98,7 @@ def _latency_bars(raw: Raw, which: str) -> dict[str, float]:
 
 
 def write(raw: Raw, path: Path) -> list[str]:
-    """Write tables and plots beside the raw file; return the names of the plots."""
+    """Write tables and plots next to the raw file; return the names of the plots."""
     path.with_suffix(".md").write_text(tables.document(raw))
     made = charts(raw)
     for file, chart in made.items():
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("raw", nargs="?", type=Path, default=RESULTS / "bench.json")
-    parser.add_argument("--no-readme", action="store_true", help="leave README.md as it is")
+    parser.add_argument("--no-readme", action="store_true", help="do not change README.md")
     parser.add_argument("--readme", type=Path, default=README, help="the file with the block")
     options = parser.parse_args(arguments)
     try:

@@ -1,4 +1,4 @@
-"""A run as Markdown: the targets, and under them every figure."""
+"""A run as Markdown: the targets, followed by all figures."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -17,7 +17,7 @@ _LATENCY_COLUMNS = ("p50", "p99", "late p99")
 
 
 def targets(raw: Raw) -> str:
-    """Return the table of the targets and what was measured."""
+    """Return the table of targets and measured values."""
     lines = [_row(("what", "target", "stretch goal", "measured", "met")), _row(["---"] * 5)]
     for target in TARGETS:
         verdict = target.verdict(raw)
@@ -35,7 +35,7 @@ def met(verdict: Verdict) -> str:
 
 
 def setting(raw: Raw) -> str:
-    """Return where, when, with what and how was measured, as a paragraph."""
+    """Return a paragraph about machine, date, software and method."""
     machine, timing = raw.machine, raw.timing
     versions = "; ".join(machine.versions.values())
     return (
@@ -49,7 +49,7 @@ def setting(raw: Raw) -> str:
 
 
 def disturbed(raw: Raw) -> str:
-    """Return how many measurements other work disturbed, as a sentence; empty if none."""
+    """Return a sentence about measurements disturbed by other work; empty if there were none."""
     everything = [one for rounds in raw.rounds.values() for many in rounds.values() for one in many]
     count = sum(figures.others(one) > figures.DISTURBING_CORES for one in everything)
     if not count:
@@ -63,7 +63,7 @@ def document(raw: Raw) -> str:
     parts = ["# Benchmark\n", setting(raw) + "\n"]
     if disturbed(raw):
         parts.append(f"**{disturbed(raw)}**\n")
-    parts += [f"{name} was left out: {_first_line(why)}\n" for name, why in raw.left_out.items()]
+    parts += [f"{name} was skipped: {_first_line(why)}\n" for name, why in raw.left_out.items()]
     parts += ["## Targets\n", targets(raw), "## Figures\n"]
     parts += [scenario(one, raw.rounds[one.name]) for one in chosen]
     parts += [part for part in (study(raw) for study in _STUDIES) if part]
@@ -71,7 +71,7 @@ def document(raw: Raw) -> str:
 
 
 def scenario(scenario: Scenario, rounds: Rounds) -> str:
-    """Return one scenario as a table, with the errors of each below it."""
+    """Return one scenario as a table, followed by errors."""
     timed = any(one.latencies for results in rounds.values() for one in results)
     columns = (*_COLUMNS, *(_LATENCY_COLUMNS if timed else ()))
     lines = [

@@ -1,4 +1,4 @@
-"""The targets, each with what a run says of it: the summary table of the README."""
+"""The targets, each with its judgement of a run: the summary table of the README."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from benchmarks.comparison.stage import DIRECT
 from benchmarks.raw import Raw
 from benchmarks.studies import many_streams, scraping, startup, workers
 
-# What counts as unchanged: a CPU figure within 10 %; a p99 within 20 % or, as it is of short
+# Limits of "unchanged": a CPU figure within 10 %; a p99 within 20 % or, because of the short
 # windows, within 100 us.
 _SAME_CPU = 1.10
 _SAME_P99 = 1.20
@@ -17,11 +17,11 @@ _SAME_P99_US = 100.0
 
 
 class Verdict(NamedTuple):
-    """What was measured, in words, and whether it meets the target and the stretch goal."""
+    """The measured values in words, and if they meet the target and the stretch goal."""
 
     measured: str
     met: bool | None
-    """None: it could not be told; `measured` says why."""
+    """None if unknown; `measured` gives the reason."""
     stretch: bool = False
 
 
@@ -36,14 +36,14 @@ class Target(NamedTuple):
 
 
 class Limit(NamedTuple):
-    """At most `times` what another proxy takes, and `stretch` times it."""
+    """Limits relative to another proxy: factors of the target and of the stretch goal."""
 
     times: float | None
     stretch: float | None = None
 
 
 def _cpu(scenario: str, limits: Mapping[str, Limit]) -> Callable[[Raw], Verdict]:
-    """Judge the CPU for a unit, as the median of the ratios of each round."""
+    """Return a judge of the CPU time per unit, by the median of all rounds' ratios."""
 
     def judge(raw: Raw) -> Verdict:
         rounds = raw.rounds.get(scenario, {})
@@ -64,7 +64,7 @@ def _cpu(scenario: str, limits: Mapping[str, Limit]) -> Callable[[Raw], Verdict]
 
 
 def _within(limits: Mapping[str, float | None], found: Mapping[str, Spread | None]) -> bool | None:
-    """Tell whether all limits are kept; None where one is not broken but one is not known."""
+    """Return True if all limits are met; None if none is exceeded but one is unknown."""
     spreads = {base: found.get(base) for base, limit in limits.items() if limit is not None}
     if any(spread and spread.median > (limits[base] or 0) for base, spread in spreads.items()):
         return False
@@ -101,7 +101,7 @@ def _latency(raw: Raw) -> Verdict:
         return _verdict(texts, None, False)
     if min(min(both) for both in medians.values()) < 0:
         return _verdict([*texts, "less than direct: other work disturbed"], None, False)
-    # nginx's p50 and p99 with so much on top; half of the two routers'.
+    # nginx's p50 and p99 plus these values; half of the two routers'.
     limits = [(nginx[0] + 30, nginx[1] + 200)]
     routers = [medians[name] for name in ("vllm-router", "smg") if name in medians]
     limits += [(p50 / 2, p99 / 2) for p50, p99 in routers]
@@ -113,7 +113,7 @@ def _latency(raw: Raw) -> Verdict:
     return _verdict(texts, met and not wrong, stretch)
 
 
-# As many of the 10,000 as one process can have where 20,000 open files are the hard limit.
+# The part of the 10,000 that one process can have if the hard limit is 20,000 open files.
 _STREAMS = 9_900
 _EVENT_DELAY = 0.020
 _STREAM_BYTES, _STREAM_BYTES_STRETCH = 12_000, 8_000
@@ -213,7 +213,7 @@ def _memory(raw: Raw) -> Verdict:
 
 
 def _beside(raw: Raw, text: Callable[[list[startup.Start]], str]) -> list[str]:
-    """Return what the two routers have, in brackets."""
+    """Return the values of the two routers, in brackets."""
     found = [(name, raw.starts.get(name)) for name in ("vllm-router", "smg")]
     texts = [f"{name} {text(starts)}" for name, starts in found if starts]
     return [f"({', '.join(texts)})"] if texts else []

@@ -1,4 +1,4 @@
-"""The CPU time of a process and all below it, from the kernel's accounting."""
+"""CPU time and memory of a process and its descendants, from the kernel's accounting."""
 
 import os
 import time
@@ -17,7 +17,7 @@ def tree(pid: int) -> list[int]:
 
 def _children(pid: int) -> list[int]:
     children = []
-    # A thread's children are listed under that thread. A process may end while we look.
+    # A thread's children are listed under that thread. A process may exit meanwhile.
     try:
         for task in Path(f"/proc/{pid}/task").iterdir():
             children.extend(int(child) for child in (task / "children").read_text().split())
@@ -27,11 +27,11 @@ def _children(pid: int) -> list[int]:
 
 
 def process_seconds(pid: int) -> float:
-    """Return the CPU seconds of a process, 0 when it is gone.
+    """Return the CPU seconds of a process, 0 if it has exited.
 
     utime + stime of /proc/PID/stat are these same nanoseconds rounded to ticks of 10 ms, which is
-    several per cent of a short measurement; so the process's own CPU clock is read instead.
-    Children that ended and were waited for are only in the stat file (cutime + cstime).
+    several per cent of a short measurement; therefore the process's CPU clock is read instead.
+    Children that have exited and were waited for are only in the stat file (cutime + cstime).
     """
     try:
         own = time.clock_gettime(_cpu_clock(pid))
@@ -43,17 +43,17 @@ def process_seconds(pid: int) -> float:
 
 
 def _cpu_clock(pid: int) -> int:
-    """Return the clock id of a process's CPU time, as clock_getcpuclockid(3) makes it."""
+    """Return the clock id of a process's CPU time, like clock_getcpuclockid(3)."""
     return (~pid << 3) | 2
 
 
 def tree_seconds(pid: int) -> float:
-    """Return the CPU seconds of a process and of all its descendants, dead ones included."""
+    """Return the CPU seconds of a process and of all its descendants, including exited ones."""
     return sum(process_seconds(one) for one in tree(pid))
 
 
 def machine_seconds() -> float:
-    """Return the CPU seconds that all processes of the machine had, and that its host took away."""
+    """Return the CPU seconds of all processes of the machine, and those stolen by its host."""
     fields = Path("/proc/stat").read_text().partition("\n")[0].split()
     user, nice, system, _, _, irq, softirq, steal = map(int, fields[1:9])
     return (user + nice + system + irq + softirq + steal) * _TICK
@@ -71,7 +71,7 @@ def resident_bytes(pid: int) -> int:
 
 
 def proportional_bytes(pid: int) -> int:
-    """Return the resident memory of a process, shared pages in part; 0 when it is gone."""
+    """Return the proportional resident memory of a process; 0 if it has exited."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except (OSError, ProcessLookupError):

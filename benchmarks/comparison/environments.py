@@ -1,6 +1,6 @@
-"""Where the proxies come from: Debian's packages, and virtual environments of their own in .bench/.
+"""Installation of the proxies: Debian packages, and separate virtual environments in .bench/.
 
-Everything is installed once and kept; `rm -r .bench` starts anew.
+Everything is installed once and kept; `rm -r .bench` removes it.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".bench"
 RUNTIME_LOCK = ROOT / "deploy" / "image" / "requirements.lock"
-# What no wheel is made of; hidden files too.
+# Files that do not affect a wheel; hidden files, too.
 _NO_SOURCE = re.compile(
     r"\.|__pycache__$|.*\.(pyc|so)$|(benchmarks|build|deploy|dist|docs|tests)$|requirements.*"
 )
@@ -30,22 +30,22 @@ DESCRIBE_FASTROUTE = (
 
 
 class InstallFailed(Exception):
-    """A proxy is not here and cannot be installed; the message says why, and what to do."""
+    """A proxy is missing and cannot be installed; the message gives the reason and a remedy."""
 
 
 def program(environment: str, name: str) -> Path:
-    """Return where a program of one of our environments is, or will be."""
+    """Return the path of a program in one of the environments, existing or not."""
     return CACHE / environment / "bin" / name
 
 
 def describe(package: str) -> tuple[str, ...]:
-    """Return a command that prints name and version of the package of an environment."""
+    """Return a command that prints name and version of the package in an environment."""
     code = f"from importlib.metadata import version; print('{package}', version('{package}'))"
     return (str(program(package, "python")), "-c", code)
 
 
 def debian(package: str) -> Callable[[], None]:
-    """Return what installs a Debian package where its program is missing and we may."""
+    """Return a function that installs a Debian package if its program is missing."""
 
     def install() -> None:
         if shutil.which(package):
@@ -58,7 +58,7 @@ def debian(package: str) -> Callable[[], None]:
 
 
 def install_if_allowed(package: str) -> None:
-    """Install a Debian package that can be done without."""
+    """Install an optional Debian package."""
     try:
         debian(package)()
     except InstallFailed as error:
@@ -66,7 +66,7 @@ def install_if_allowed(package: str) -> None:
 
 
 def pypi(environment: str, requirement: str) -> Callable[[], None]:
-    """Return what makes an environment with one requirement from PyPI in it."""
+    """Return a function that creates an environment with one requirement from PyPI."""
 
     def install() -> None:
         _make(environment, requirement, [["install", "--only-binary", ":all:", requirement]])
@@ -75,7 +75,7 @@ def pypi(environment: str, requirement: str) -> Callable[[], None]:
 
 
 def wheel(environment: str, *, pure: bool) -> Callable[[], None]:
-    """Return what builds fastroute's wheel and installs it, whenever its sources have changed."""
+    """Return a function that builds and installs fastroute's wheel if its sources have changed."""
 
     def install() -> None:
         built = CACHE / "wheels" / environment
@@ -90,7 +90,7 @@ def wheel(environment: str, *, pure: bool) -> Callable[[], None]:
 
 
 def sources() -> list[Path]:
-    """Return the files of this checkout that a wheel may be made of, relative to it."""
+    """Return the files of this checkout that may affect a wheel, relative to it."""
     found = []
     for directory, names, files in os.walk(ROOT):
         names[:] = sorted(name for name in names if not _NO_SOURCE.match(name))
@@ -99,11 +99,11 @@ def sources() -> list[Path]:
 
 
 def sources_digest() -> str:
-    """Return a digest of all that a wheel of this checkout is made of, but for its texts."""
+    """Return a digest of all files that affect a wheel of this checkout, except texts."""
     digest = hashlib.sha256()
     for path in sources():
         if path.suffix == ".md":
-            continue  # A published run changes the README, and would have the wheel built again.
+            continue  # A published run changes the README, which would otherwise rebuild the wheel.
         digest.update(f"{path}\0".encode() + (ROOT / path).read_bytes() + b"\0")
     return digest.hexdigest()
 
@@ -114,13 +114,13 @@ def _make(
     steps: list[list[str]],
     more_steps: Callable[[], list[list[str]]] = list,
 ) -> None:
-    """Make an environment anew, unless the last one made is what is wanted and was finished.
+    """Create an environment, unless a complete one with the same contents exists.
 
     Args:
         environment: Its name.
-        wanted: What it is made of, as a text to compare.
-        steps: What to tell its pip, one list a call.
-        more_steps: Returns more of them, once those have been done.
+        wanted: Its contents, as a text to compare.
+        steps: Arguments of its pip, one list per call.
+        more_steps: Returns further steps, after these have been done.
     """
     directory = CACHE / environment
     finished = directory / "made-of.txt"
@@ -139,9 +139,9 @@ def _make(
 
 
 def _built_wheel(directory: Path, *, pure: bool) -> str:
-    """Build the wheel of this checkout as a release would be, with the tools of this Python.
+    """Build the wheel of this checkout like a release, with the tools of this Python.
 
-    It is built of a copy: what a compiler leaves beside the sources must not be taken for them.
+    It is built from a copy, so that a compiler's output next to the sources is not included.
     """
     shutil.rmtree(directory, ignore_errors=True)
     for path in sources():

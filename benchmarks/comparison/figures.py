@@ -1,4 +1,4 @@
-"""From the results of all rounds to figures: medians, spreads, ratios of one round."""
+"""Figures from the results of all rounds: medians, spreads, ratios within a round."""
 
 import statistics
 from collections import Counter
@@ -8,19 +8,19 @@ from benchmarks.comparison.peers import BASELINE
 from benchmarks.comparison.spec import LoadResult
 from benchmarks.comparison.stage import DIRECT
 
-# Cores that other work may use during a measurement before it counts as disturbed.
+# Number of cores used by other work above which a measurement counts as disturbed.
 DISTURBING_CORES = 0.25
-# Results of one scenario: who -> one result a round, in the order of the rounds.
+# Results of one scenario: proxy -> one result per round, in the order of the rounds.
 Rounds = dict[str, list[LoadResult]]
 
 
 def cpu_per_unit(result: LoadResult, who: str) -> float:
-    """Return the microseconds of CPU that `who` took for a request or event."""
+    """Return the microseconds of CPU time of `who` per request or event."""
     return result.cpu_seconds[who] / max(result.units, 1) * 1e6
 
 
 def busy(result: LoadResult, who: str) -> float:
-    """Return the share of one core that `who` had, 0 to 1 for a single thread."""
+    """Return the number of cores used by `who`, 0 to 1 for a single thread."""
     return result.cpu_seconds[who] / result.seconds
 
 
@@ -30,7 +30,7 @@ def rate(result: LoadResult) -> float:
 
 
 def others(result: LoadResult) -> float:
-    """Return how many cores had other work to do."""
+    """Return the number of cores used by other work."""
     return result.others_cpu_seconds / result.seconds
 
 
@@ -42,13 +42,13 @@ def errors(results: Iterable[LoadResult]) -> Counter[str]:
 
 
 def pairs(rounds: Rounds, who: str, base: str) -> list[tuple[LoadResult, LoadResult]]:
-    """Return what both had in the same round, in which both answered something."""
+    """Return the results of both in the same round, if both had responses."""
     both = zip(rounds.get(who, ()), rounds.get(base, ()), strict=False)
     return [(own, other) for own, other in both if own.units and other.units]
 
 
 def ratios(rounds: Rounds, who: str, base: str = BASELINE) -> list[float]:
-    """Return CPU for a unit relative to another's, round by round: what ran in the same minute."""
+    """Return CPU time per unit relative to another's, by round, measured in the same minute."""
     return [
         cpu_per_unit(own, who) / cpu_per_unit(other, base)
         for own, other in pairs(rounds, who, base)
@@ -57,7 +57,7 @@ def ratios(rounds: Rounds, who: str, base: str = BASELINE) -> list[float]:
 
 
 def added_latency(rounds: Rounds, who: str, which: str) -> list[float]:
-    """Return by how many us a latency (`p50`, `p99`) is above that without a proxy, by round."""
+    """Return the microseconds that a proxy adds to a latency (`p50`, `p99`), by round."""
     return [
         (own.latencies[which] - direct.latencies[which]) * 1e6
         for own, direct in pairs(rounds, who, DIRECT)
@@ -78,7 +78,7 @@ class Spread:
 
 
 def spread_of(values: Sequence[float]) -> Spread | None:
-    """Return the spread of values, None where there are none."""
+    """Return the spread of values, None without any."""
     return Spread(values) if values else None
 
 

@@ -1,4 +1,4 @@
-"""The two JSON loads: as fast as answers come, and at a fixed rate whatever the answers do."""
+"""The two JSON loads: saturated (closed loop), and at a fixed rate (open loop)."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ _OK = b"HTTP/1.1 200 "
 
 
 class JsonConnection(asyncio.Protocol):
-    """One keep-alive connection; asks when told to, checks the answer, tells its load."""
+    """One keep-alive connection; sends requests for its load, checks and reports responses."""
 
     __slots__ = ("asking", "due", "load", "port", "received", "request", "transport")
 
@@ -37,7 +37,7 @@ class JsonConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         load = self.load
-        # Nearly all answers come in one piece; checking those must cost next to nothing.
+        # Nearly all responses arrive in one piece; checking those must be very cheap.
         if (
             not self.received
             and data.startswith(_OK)
@@ -81,7 +81,7 @@ class JsonConnection(asyncio.Protocol):
 
 
 class JsonLoad:
-    """What both loads share: connections, counts, the window."""
+    """Common parts of both loads: connections, counts, the window."""
 
     def __init__(self, spec: LoadSpec) -> None:
         self.spec = spec
@@ -136,7 +136,7 @@ class JsonLoad:
             task.add_done_callback(self.tasks.discard)
 
     def end(self) -> None:
-        """Close every connection; what happens from here on is no error."""
+        """Close every connection; later events are not errors."""
         self.ended = True
         for task in self.tasks:
             task.cancel()
@@ -145,7 +145,7 @@ class JsonLoad:
 
 
 class ClosedLoad(JsonLoad):
-    """Each connection asks again as soon as it has its answer: the proxy is saturated."""
+    """Each connection sends a request as soon as it has its response: the proxy is saturated."""
 
     def connected(self, connection: JsonConnection) -> None:
         connection.ask(0.0)
@@ -168,7 +168,7 @@ class ClosedLoad(JsonLoad):
 class PacedLoad(JsonLoad):
     """Requests at a fixed rate. A latency counts from the moment the request was due.
 
-    So a proxy that stalls is charged for every request that should have been sent meanwhile (no
+    A proxy that stalls is therefore charged for every request due meanwhile (no
     coordinated omission). A request due with no connection free waits, and that counts too.
     """
 
@@ -230,7 +230,7 @@ class PacedLoad(JsonLoad):
         )
 
     def note_unanswered(self) -> None:
-        """Count the requests still open by their age so far, and as errors past a second."""
+        """Count the requests in flight with their current age, and as errors above one second."""
         now = time.monotonic()
         open_since = [one.due for one in self.open if one.asking]
         for moment in (*open_since, *self.waiting):

@@ -1,4 +1,4 @@
-"""Processes that end with us: on leaving the block, on an error, on Ctrl-C, on our own death."""
+"""Child processes that always stop: at the end of a block, on errors, on Ctrl-C, on a crash."""
 
 import ctypes
 import http.client
@@ -23,11 +23,11 @@ _PORTS = range(20000, 30000)
 
 
 class StartFailed(Exception):
-    """A process did not come up; the message holds what it wrote."""
+    """A process did not start; the message contains its output."""
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on."""
+    """Return a free port of 127.0.0.1."""
     for port in random.sample(_PORTS, 100):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -41,7 +41,7 @@ def free_port() -> int:
 
 
 def _prepare(cores: set[int]) -> None:
-    """Runs in the child before it becomes the program: it ends with us and keeps to its cores."""
+    """Prepare the child before exec: it stops with its parent and uses only its cores."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     os.sched_setaffinity(0, cores)
 
@@ -55,14 +55,14 @@ def running(
     environ: Mapping[str, str] | None = None,
     directory: Path | None = None,
 ):
-    """Run a command in a process group of its own, output to `log`; end the group on leaving.
+    """Run a command in its own process group, output to `log`; stop the group at the end.
 
     Args:
-        command: What to run.
+        command: The command.
         log: A file for its output.
-        cores: Where it and its children may run.
-        environ: More variables of its environment.
-        directory: Where it runs. Not this checkout for an installed fastroute: `python -m` would
+        cores: Cores on which it and its children may run.
+        environ: Further environment variables.
+        directory: Working directory; not this checkout for an installed fastroute: python would
             take the modules from there.
 
     Yields:
@@ -86,10 +86,10 @@ def running(
 
 
 def output_of(command: list[str], timeout: float, cores: set[int], directory: Path) -> bytes:
-    """Return what a command writes; it is killed after `timeout` seconds or with us.
+    """Return the output of a command; it is killed after `timeout` seconds or with its parent.
 
     Raises:
-        RuntimeError: when it fails.
+        RuntimeError: The command failed.
     """
     done = subprocess.run(
         command,
@@ -114,7 +114,7 @@ def _stop(process: subprocess.Popen) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    # What the process left behind, if anything; the group is ours by start_new_session.
+    # Remaining children of the process, if any; start_new_session created the group.
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -125,16 +125,16 @@ def wait_for_line(process: subprocess.Popen, log: Path) -> str:
     """Return the first line that a process writes.
 
     Raises:
-        StartFailed: when it ends or takes too long before that.
+        StartFailed: It exited or took too long before that.
     """
     return _wait(process, log, lambda: _first_line(log))
 
 
 def wait_for_answer(process: subprocess.Popen, log: Path, port: int) -> None:
-    """Wait until GET /v1/models through a proxy is answered with 200.
+    """Wait until GET /v1/models through a proxy returns 200.
 
     Raises:
-        StartFailed: when it ends or takes too long before that.
+        StartFailed: It exited or took too long before that.
     """
     _wait(process, log, lambda: _answers(port))
 
@@ -170,7 +170,7 @@ def _answers(port: int) -> bool:
 
 @contextmanager
 def scratch_directory():
-    """A temporary directory that an unprivileged worker (nginx under root) may enter too."""
+    """Create a temporary directory that an unprivileged worker (nginx under root) may enter."""
     with tempfile.TemporaryDirectory(prefix="fastroute-bench-") as name:
         directory = Path(name)
         directory.chmod(0o755)

@@ -1,4 +1,4 @@
-"""Reading a whole HTTP/1.1 reply out of bytes, to check what a proxy made of the stand-in's."""
+"""Parsing of complete HTTP/1.1 responses, to check what a proxy forwarded."""
 
 from typing import NamedTuple
 
@@ -9,14 +9,14 @@ class Reply(NamedTuple):
     status: int
     body: bytes
     end: int
-    """Where the reply ends in the bytes it was read from."""
+    """End of the response in the bytes."""
 
 
 def read_reply(data: bytes) -> Reply | None:
-    """Return the reply that `data` begins with, None while more bytes are needed.
+    """Return the response at the start of `data`, None while more bytes are needed.
 
     Raises:
-        ValueError: when the bytes are no reply with a length or with chunked coding.
+        ValueError: The bytes are not a response with a length or with chunked coding.
     """
     head_end = data.find(traffic.HEAD_END)
     if head_end < 0:
@@ -47,12 +47,12 @@ def _read_chunked(data: bytes, status: int, position: int) -> Reply | None:
 
 
 def read_beginning(data: bytes) -> Reply | None:
-    """Return what has come of a chunked reply that goes on; None before its head is whole.
+    """Return the received part of an unfinished chunked response; None before its headers end.
 
-    Only whole chunks count; `end` is where the first one that is not whole begins.
+    Only complete chunks count; `end` is the start of the first incomplete one.
 
     Raises:
-        ValueError: when the bytes are no chunked reply.
+        ValueError: The bytes are not a chunked response.
     """
     head_end = data.find(traffic.HEAD_END)
     if head_end < 0:
@@ -72,7 +72,7 @@ def read_beginning(data: bytes) -> Reply | None:
 
 
 def _chunk_at(data: bytes, position: int) -> tuple[bytes, int] | None:
-    """Return the chunk that begins there and where the next one does; None if it is not whole."""
+    """Return the chunk at `start` and the start of the next one; None if it is incomplete."""
     line_end = data.find(b"\r\n", position)
     if line_end < 0:
         return None
@@ -86,7 +86,7 @@ def _chunk_at(data: bytes, position: int) -> tuple[bytes, int] | None:
 
 
 def why_wrong(reply: Reply, expected_body: bytes) -> str | None:
-    """Return what is wrong with an answer in a few words, None when it is right."""
+    """Return the error of a response in a few words, None if it is correct."""
     if reply.status != 200:
         return f"status {reply.status}: {reply.body[:80].decode(errors='replace')}"
     if len(reply.body) != len(expected_body):

@@ -1,4 +1,4 @@
-"""What is measured: one entry a scenario."""
+"""The scenarios to measure, one entry each."""
 
 from typing import Literal, NamedTuple
 
@@ -17,7 +17,7 @@ class Scenario(NamedTuple):
         return "event" if self.kind == "streams" else "request"
 
 
-# Seconds between two events of a stream: 50 tokens a second, as a user of a busy server sees.
+# Seconds between two events of a stream: 50 tokens per second, as on a busy server.
 TICK = 0.02
 
 SCENARIOS = (

@@ -1,4 +1,4 @@
-"""What a load process is told to do and what it answers, as JSON on its command line and output."""
+"""Specification and result of a load process, as JSON on its command line and output."""
 
 from typing import Literal
 
@@ -16,9 +16,9 @@ class LoadSpec(msgspec.Struct, frozen=True, kw_only=True):
     rate: float = 0.0
     """Requests per second of kind `paced`."""
     tick: float = 0.0
-    """Time between two events of a stream; the stand-in servers know it too."""
+    """Time between two events of a stream; the stand-in servers use it too."""
     first_connections: int = 0
-    """Of kind `many`: how many streams run when resident memory is read the first time."""
+    """Number of streams of kind `many` at the first reading of resident memory."""
     warmup: float
     seconds: float
     watched: dict[str, int]
@@ -28,29 +28,29 @@ class LoadSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LoadResult(msgspec.Struct, kw_only=True):
-    """What happened inside the window, and every error, inside the window or not."""
+    """Results within the window, and all errors, within the window or not."""
 
     units: int
-    """Answers, or events of streams."""
+    """Number of responses, or of events of streams."""
     seconds: float
     cpu_seconds: dict[str, float]
     """Per watched tree, and `load` for the load process itself."""
     others_cpu_seconds: float
-    """Of everything else on the machine: what disturbed the measurement."""
+    """CPU seconds of all other processes, which disturbed the measurement."""
     resident_bytes: dict[str, int]
     latencies: dict[str, float]
     """Seconds: p50, p99, max, and of kind `paced` `sent_late_p99`: how late requests left.
 
     Of kind `many` they are the time from an event's sending to its arrival. Empty if untimed."""
     checked: int
-    """Answers that were checked whole, over the entire run."""
+    """Number of completely checked responses, over the entire run."""
     errors: dict[str, int]
     resident_steps: list[tuple[int, dict[str, int]]] = []
-    """Of kind `many`: so many streams were open, and the resident bytes of each watched tree."""
+    """For kind `many`: number of open streams, and resident bytes of each watched tree."""
 
     @classmethod
     def of_failure(cls, spec: LoadSpec, reason: str) -> "LoadResult":
-        """Return the result of a measurement that gave none."""
+        """Return the result of a failed measurement."""
         watched = (*spec.watched, *spec.alone, "load")
         return cls(
             units=0,

@@ -1,4 +1,4 @@
-"""Everything that must run before something can be measured: cores, stand-in servers, proxies."""
+"""Prerequisites of a measurement: cores, stand-in servers, proxies."""
 
 import os
 import sys
@@ -18,19 +18,19 @@ SERVERS = 4
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Something to send load to: a proxy, or the stand-in servers themselves."""
+    """A target of the load: a proxy, or the stand-in servers themselves."""
 
     name: str
     ports: tuple[int, ...]
     watched: dict[str, int]
-    """Name -> process id, of itself and of the stand-in servers."""
+    """Name -> process id, of the target and of the stand-in servers."""
 
 
 class Cores(msgspec.Struct, frozen=True):
-    """Where a proxy runs, and where all else does.
+    """Cores of the proxy, and of everything else.
 
-    Left to itself the scheduler now lets two processes share a core, which makes waking each other
-    cheap, and now does not: the figures of one proxy then differ by a factor of two.
+    By itself the scheduler sometimes lets two processes share a core, which makes waking each other
+    cheap, and sometimes not: the figures of one proxy then differ by a factor of two.
     """
 
     proxy: set[int]
@@ -38,7 +38,7 @@ class Cores(msgspec.Struct, frozen=True):
 
     @classmethod
     def chosen(cls, *, pinned: bool = True, for_proxy: int = 1) -> "Cores":
-        """Return the cores to use; `for_proxy` are wanted, and as many must be left."""
+        """Return the cores to use: `for_proxy` for the proxy if as many remain."""
         allowed = sorted(os.sched_getaffinity(0))
         if not pinned or len(allowed) < 2:
             return cls(set(allowed), set(allowed))
@@ -47,21 +47,21 @@ class Cores(msgspec.Struct, frozen=True):
 
 
 class Stage:
-    """Starts what a measurement needs; all of it ends with the block of the scratch directory."""
+    """Starts the processes of a measurement; all stop with the scratch directory's block."""
 
     def __init__(self, directory: Path, cores: Cores) -> None:
         self.directory = directory
         self.cores = cores
 
     def own_directory(self, name: str) -> Path:
-        """Make a directory that an unprivileged worker may enter too."""
+        """Create a directory that an unprivileged worker may enter, too."""
         own = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.directory))
         own.chmod(0o755)
         return own
 
     @contextmanager
     def servers(self, *options: str, count: int = SERVERS) -> Iterator[Target]:
-        """Start the stand-in servers, with more options of `comparison.upstream`."""
+        """Start the stand-in servers, with further options of `comparison.upstream`."""
         log = self.own_directory("servers") / "output.log"
         command = [sys.executable, "-m", "benchmarks.comparison.upstream", "--servers", str(count)]
         with processes.running(
@@ -74,16 +74,16 @@ class Stage:
     def proxy(
         self, peer: Peer, servers: Target, *options: str, config: str | None = None
     ) -> Iterator[Target]:
-        """Start a proxy in front of stand-in servers and wait for an answer through it.
+        """Start a proxy in front of stand-in servers and wait for a response through it.
 
         Args:
-            peer: Which.
-            servers: In front of these.
-            options: More of them, behind those the peer has.
-            config: Text of a servers.toml (of fastroute), in place of the servers' addresses.
+            peer: The proxy.
+            servers: The stand-in servers.
+            options: Further options, after the peer's own.
+            config: Text of a servers.toml (for fastroute), instead of the servers' addresses.
 
         Raises:
-            StartFailed: when no answer comes.
+            StartFailed: There was no response.
         """
         own = self.own_directory(peer.name)
         log = own / "output.log"
@@ -105,7 +105,7 @@ class Stage:
     def all_proxies(
         self, peers: Sequence[Peer], servers: Target
     ) -> Iterator[tuple[list[Target], dict[str, str]]]:
-        """Start the stand-in servers' proxies; give those that came up, and why others did not."""
+        """Start the proxies; return the running ones, and the reasons why others failed."""
         targets, failed = [servers], {}
         with ExitStack() as stack:
             for peer in peers:
@@ -117,7 +117,7 @@ class Stage:
 
 
 def with_config(command: list[str], config: Path) -> list[str]:
-    """Return fastroute's command with a servers.toml in place of the servers' addresses."""
+    """Return fastroute's command with a servers.toml instead of the servers' addresses."""
     kept = []
     words = iter(command)
     for word in words:

@@ -1,4 +1,4 @@
-"""The streaming load: many streams at once, every byte of each kept and checked at its end."""
+"""The streaming load: many concurrent streams, each stored and checked completely at its end."""
 
 import asyncio
 from collections import Counter
@@ -7,12 +7,12 @@ from benchmarks.comparison import replies, traffic
 from benchmarks.comparison.spec import LoadResult, LoadSpec
 from benchmarks.comparison.window import Window
 
-# For streams to begin and end around the window; a stream that ended inside it is an error.
+# Streams start before and end after the window; a stream that ends inside it is an error.
 _MARGIN_SECONDS = 1.2
 
 
 class StreamConnection(asyncio.Protocol):
-    """One stream on a connection of its own, as a browser or the openai client has it."""
+    """One stream on its own connection, like those of a browser or the openai client."""
 
     __slots__ = ("events", "load", "parts", "request", "size", "transport")
 

@@ -1,4 +1,4 @@
-"""What the comparison sends and expects back, in one place, so that both ends agree to the byte."""
+"""Requests and expected responses of the comparison, shared by both ends."""
 
 import re
 import time
@@ -13,7 +13,7 @@ EVENT_BYTES = 200
 HEAD_END = b"\r\n\r\n"
 EVENT_START = b"data: "
 LAST_CHUNK = b"0\r\n\r\n"
-# Where a stamped event carries the moment it was sent, in us of the monotonic clock.
+# Position of the sending time in a stamped event, in microseconds of the monotonic clock.
 NO_STAMP = b"@00000000000000@"
 STAMP = re.compile(rb"@(\d{14})@")
 
@@ -21,7 +21,7 @@ _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)[ \t]*\r\n", re.IG
 
 
 def content_length(head: bytes) -> int | None:
-    """Return the Content-Length of a head in bytes, None when it has none.
+    """Return the Content-Length in the headers, in bytes; None if there is none.
 
     `head` must include its last line's CRLF.
     """
@@ -32,11 +32,11 @@ def content_length(head: bytes) -> int | None:
 def chat_request(size: int, *, events: int = 0) -> bytes:
     """Return a chat request body of exactly `size` bytes.
 
-    It asks for one JSON reply when `events` is 0, else for a stream of so many events. The `user`
-    field carries a checksum of the prompt, so that a stand-in server sees whether it came whole.
+    It requests one JSON response if `events` is 0, otherwise a stream of that length. The `user`
+    field contains a checksum of the prompt, with which a stand-in server verifies it.
 
     Raises:
-        ValueError: when `size` is too small for the fields around the prompt.
+        ValueError: `size` is too small for the fields around the prompt.
     """
     filler = size - len(_request_json("", events))
     if filler < 0:
@@ -62,7 +62,7 @@ def prompt_checksum(prompt: str) -> str:
 
 
 def request_head(authority: str, body: bytes) -> bytes:
-    """Return the head of a chat request as the official openai client would roughly write it."""
+    """Return the headers of a chat request, similar to those of the official openai client."""
     return (
         f"POST {CHAT_PATH} HTTP/1.1\r\n"
         f"Host: {authority}\r\n"
@@ -78,7 +78,7 @@ def request_head(authority: str, body: bytes) -> bytes:
 
 
 def chat_reply() -> bytes:
-    """Return the one JSON reply body, REPLY_BYTES long."""
+    """Return the JSON response body, REPLY_BYTES long."""
     return _padded(_reply_json, REPLY_BYTES)
 
 
@@ -104,31 +104,31 @@ def _reply_json(content: str) -> bytes:
 
 
 def sse_event(index: int, *, stamped: bool = False) -> bytes:
-    """Return event number `index` of a stream, EVENT_BYTES long; no two events are the same.
+    """Return event number `index` of a stream, EVENT_BYTES long; all events differ.
 
-    A stamped one has NO_STAMP in its id, for `stamp` to fill in.
+    A stamped one has NO_STAMP in its id, which `stamp` replaces.
     """
     identity = NO_STAMP.decode() if stamped else "96aceebf980cbf8e"
     return _padded(lambda content: _event_json(index, content, identity), EVENT_BYTES)
 
 
 def now_us() -> int:
-    """Return the moment to stamp an event with; the same clock for all processes."""
+    """Return the time for stamping an event; all processes share the clock."""
     return time.monotonic_ns() // 1000
 
 
 def stamp(event: bytes, sent_us: int) -> bytes:
-    """Write the moment of sending into a stamped event; its length stays."""
+    """Write the sending time into a stamped event, without changing its length."""
     return event.replace(NO_STAMP, b"@%014d@" % sent_us, 1)
 
 
 def stamps(data: bytes) -> list[int]:
-    """Return the moments of sending, in us, of the events in a piece of a stream."""
+    """Return the sending times, in microseconds, of the events in a piece of a stream."""
     return [int(digits) for digits in STAMP.findall(data)]
 
 
 def unstamped(data: bytes) -> bytes:
-    """Return a body as it was before its events were stamped."""
+    """Return a body without the stamps of its events."""
     return STAMP.sub(NO_STAMP, data)
 
 

@@ -1,4 +1,4 @@
-"""The measured part of a run: units and CPU time, read at the same two moments."""
+"""The measured part of a run: units and CPU time, read at its start and end."""
 
 import os
 import time
@@ -22,11 +22,11 @@ class Mark:
 
 
 class Window:
-    """From `begin` to `end`. The load process reads the clocks itself: no message in between."""
+    """From `begin` to `end`. The load process reads the clocks itself, without messages."""
 
     def __init__(self, spec: LoadSpec) -> None:
         self._watched = {**spec.watched, "load": os.getpid()}
-        # Found once, before the window: walking /proc costs more than reading a few clocks. A
+        # Searched once, before the window: walking /proc costs more than reading a few clocks. A
         # process that a proxy starts within the window would be missed, and none does.
         self._trees = {name: cpu.tree(pid) for name, pid in self._watched.items()}
         self._counted = self._trees | {name: [pid] for name, pid in spec.alone.items()}
@@ -64,7 +64,7 @@ class Window:
 
 
 def spread(values: list[float]) -> dict[str, float]:
-    """Return p50, p99 and max of what was timed; nothing of nothing."""
+    """Return p50, p99 and max of the times; empty without any."""
     ordered = sorted(values)
     if not ordered:
         return {}
@@ -76,5 +76,5 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def percentile(ordered: list[float], share: float) -> float:
-    """Return the value below which `share` (0 to 1) of an ordered, non-empty list lies."""
+    """Return the quantile `share` (0 to 1) of an ordered, non-empty list."""
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)]

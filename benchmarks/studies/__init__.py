@@ -1,1 +1,1 @@
-"""What the interleaved rounds do not show; one study a file, each with a `run` and its result."""
+"""Studies of aspects that the interleaved rounds do not cover; each has a `run` and a result."""

@@ -1,4 +1,4 @@
-"""How long it takes to choose a server, by the number of servers; run inside the wheel's Python.
+"""Time to choose a server, by the number of servers; run with the wheel's Python.
 
 The parent runs this module with the Python of the environment that it measures.
 """
@@ -19,10 +19,10 @@ def run(python: Path | str, scratch: Path, cores: set[int]) -> dict[int, float]:
     """Return seconds for a choice by number of servers.
 
     Args:
-        python: Of the environment whose fastroute is measured.
+        python: Python of the environment whose fastroute is measured.
         scratch: A directory for a link to the benchmarks. This checkout itself must not be on the
             path, for its fastroute would be measured then.
-        cores: Where to run.
+        cores: Cores to use.
     """
     link = scratch / "path" / "benchmarks"
     if not link.exists():
@@ -44,9 +44,9 @@ def run(python: Path | str, scratch: Path, cores: set[int]) -> dict[int, float]:
 
 
 def seconds_for_a_choice(servers: int) -> float:
-    """Time the choice among servers with unlike numbers of requests, of which one has the fewest.
+    """Measure the choice among servers with different loads, of which one is the lowest.
 
-    The best of several repeats: what is slower is other work on the machine.
+    The result is the best of several repeats, because slower ones are due to other work.
     """
     from benchmarks.comparison import traffic
     from benchmarks.in_memory import InMemoryWorker

@@ -1,4 +1,4 @@
-"""The saturated JSON load once more, made by wrk: does a load that is not ours find the same?"""
+"""Cross-check of the saturated JSON load with wrk, an independent load generator."""
 
 import re
 import shutil
@@ -27,27 +27,27 @@ wrk.body = [==[{body}]==]
 
 
 class Check(msgspec.Struct, frozen=True):
-    """What wrk found: requests per second, and CPU seconds of the proxy for each."""
+    """Result of wrk: requests per second, and CPU seconds of the proxy per request."""
 
     requests_per_second: float
     cpu_seconds: float
     wrong: str = ""
-    """What wrk says of answers that were not right; empty if all were."""
+    """Errors reported by wrk; empty if there were none."""
 
 
 def read(output: str, cpu_seconds: float) -> Check:
     """Read wrk's report.
 
     Args:
-        output: What it printed.
-        cpu_seconds: What the proxy took meanwhile.
+        output: Output of wrk.
+        cpu_seconds: CPU time of the proxy meanwhile.
 
     Raises:
-        ValueError: It is no such report, or says that nothing was answered.
+        ValueError: It is not such a report, or there were no responses.
     """
     found = _REQUESTS.search(output)
     if found is None or not int(found[1]):
-        raise ValueError("wrk had no answers")
+        raise ValueError("wrk got no responses")
     requests, seconds = int(found[1]), float(found[2]) * _UNIT[found[3]]
     wrong = "; ".join(f"{what}: {how}" for what, how in _WRONG.findall(output))
     return Check(requests / seconds, cpu_seconds / requests, wrong)
@@ -56,7 +56,7 @@ def read(output: str, cpu_seconds: float) -> Check:
 def run(
     targets: Sequence[Target], directory: Path, seconds: float, cores: set[int]
 ) -> dict[str, Check]:
-    """Let wrk ask each proxy for some seconds; nothing where there is no wrk."""
+    """Run wrk against each proxy for some seconds; return nothing if wrk is not installed."""
     if shutil.which("wrk") is None:
         print("wrk is not installed (apt-get install wrk): no cross-check", file=sys.stderr)
         return {}
@@ -66,7 +66,7 @@ def run(
     checks = {}
     for target in targets:
         if target.name not in target.watched:
-            continue  # The stand-in servers themselves have four ports, and wrk asks one.
+            continue  # The stand-in servers themselves have four ports, but wrk uses only one.
         try:
             checks[target.name] = check = _ask(target, script, seconds, cores)
         except (ValueError, subprocess.SubprocessError) as error:

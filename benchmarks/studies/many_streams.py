@@ -1,4 +1,4 @@
-"""10,000 streams with an event each second through one worker: errors, delay, memory."""
+"""10,000 streams with one event per second through one worker: errors, delay, memory."""
 
 import itertools
 import resource
@@ -13,12 +13,12 @@ from benchmarks.comparison.spec import LoadResult, LoadSpec
 from benchmarks.comparison.stage import DIRECT, Stage, Target
 
 TICK = 1.0
-# Descriptors of a proxy that are no streams; each stream has two.
+# Descriptors of a proxy for other purposes; each stream has two.
 _SPARE_FILES = 200
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):
-    """How many streams, and how long they are watched, in seconds."""
+    """Number of streams, and duration of the measurement in seconds."""
 
     first: int
     streams: int
@@ -26,7 +26,7 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def streams_allowed(wanted: int, open_files: int) -> int:
-    """Return how many streams a proxy can have with so many open files."""
+    """Return the number of streams that a proxy can have with this limit of open files."""
     return max(1, min(wanted, (open_files - _SPARE_FILES) // 2))
 
 
@@ -66,7 +66,7 @@ def _measure(stage: Stage, target: Target, streams: int, size: Size) -> LoadResu
 
 
 def bytes_per_stream(result: LoadResult, who: str) -> list[tuple[int, float]]:
-    """Return by how much resident memory grew for each stream of each step, and up to how many."""
+    """Return the growth of resident memory per stream in each step, and the number of streams."""
     steps = result.resident_steps
     return [
         (streams, (resident[who] - resident_before[who]) / (streams - before))

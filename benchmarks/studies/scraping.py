@@ -1,4 +1,4 @@
-"""What it costs to read the load of 100 servers each second: the supervisor's CPU, users' p99."""
+"""Cost of scraping 100 servers each second: the supervisor's CPU time, and the users' p99."""
 
 import sys
 import time
@@ -12,14 +12,14 @@ from benchmarks.comparison.stage import Stage, Target
 SERVERS = 100
 RATE = 1000.0
 SUPERVISOR = "supervisor"
-# Servers that are read once at the start, each second in part, each second whole (64 KB).
+# Servers scraped once at the start, each second filtered, each second unfiltered (64 KB).
 OFF, FILTERED, UNFILTERED = "off", "filtered", "unfiltered"
 _KINDS = {
     OFF: (86_400.0, ()),
     FILTERED: (1.0, ()),
     UNFILTERED: (1.0, ("--no-filter",)),
 }
-# After the start all servers are asked for everything; what is measured is how it goes on.
+# At the start all servers are scraped without a filter; the measurement starts later.
 _SECONDS_TO_SETTLE = 2.0
 
 
@@ -31,7 +31,7 @@ def servers_toml(ports: tuple[int, ...], interval: float) -> str:
 
 
 def run(stage: Stage, peer: Peer, timing: Timing) -> dict[str, list[LoadResult]]:
-    """Measure the three kinds in turn, `rounds` times over."""
+    """Measure the three kinds in turn, `rounds` times."""
     results: dict[str, list[LoadResult]] = {kind: [] for kind in _KINDS}
     for number in range(1, timing.rounds + 1):
         for kind, (interval, options) in _KINDS.items():

@@ -1,4 +1,4 @@
-"""From the start of a proxy to its first answer, and its memory while it has nothing to do."""
+"""Time from a proxy's start to its first response, and its memory while idle."""
 
 import http.client
 import sys
@@ -25,7 +25,7 @@ class Start(msgspec.Struct, frozen=True):
 
 
 def run(stage: Stage, peers: Sequence[Peer], times: int) -> dict[str, list[Start]]:
-    """Start each peer in turn, several times; one that does not come up has fewer results."""
+    """Start each peer in turn, several times; failed starts have no result."""
     results: dict[str, list[Start]] = {peer.name: [] for peer in peers}
     with stage.servers() as servers:
         for number in range(1, times + 1):
@@ -63,7 +63,7 @@ def _start(stage: Stage, peer: Peer, servers: Target) -> Start:
 
 
 def _wait_for_chat(port: int, log: Path) -> None:
-    """Ask again and again until a chat request is answered as it should be."""
+    """Retry until a chat request gets the correct response."""
     body = traffic.chat_request(1024)
     deadline = time.monotonic() + _SECONDS_TO_START
     while time.monotonic() < deadline:
@@ -80,4 +80,4 @@ def _wait_for_chat(port: int, log: Path) -> None:
             connection.close()
         time.sleep(0.002)
     tail = log.read_text(errors="replace")[-2000:]
-    raise processes.StartFailed(f"no answer within {_SECONDS_TO_START:g} s:\n{tail}")
+    raise processes.StartFailed(f"no response within {_SECONDS_TO_START:g} s:\n{tail}")

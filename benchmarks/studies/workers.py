@@ -1,4 +1,4 @@
-"""Two workers against one: throughput, CPU for a request, and how clients spread over them."""
+"""Two workers compared with one: throughput, CPU time per request, distribution of clients."""
 
 import http.client
 import socket
@@ -26,13 +26,13 @@ _SATURATED = Scenario("workers", "", kind="closed", connections=64)
 
 
 class Result(msgspec.Struct, kw_only=True):
-    """What was found; `rounds` has one result a round for each number of workers."""
+    """Results; `rounds` has one result per round for each number of workers."""
 
     rounds: dict[int, list[LoadResult]]
     clients: list[int]
-    """How many of the clients that connected at once each of two workers got."""
+    """Number of clients of each of two workers, after all connected at the same time."""
     worker_cores: int
-    """On how many cores the workers ran."""
+    """Number of cores of the workers."""
 
 
 def run(stage: Stage, peer: Peer, timing: Timing) -> Result:
@@ -62,7 +62,7 @@ def run(stage: Stage, peer: Peer, timing: Timing) -> Result:
 
 
 def clients_of_workers(proxy: Target) -> list[int]:
-    """Connect many clients at once; return how many each worker has."""
+    """Connect many clients at the same time; return the number of clients of each worker."""
     (port,) = proxy.ports
     with ExitStack() as stack:
         for _ in range(_CLIENTS):
@@ -89,5 +89,5 @@ def _connected(port: int) -> list[int]:
 
 
 def difference(clients: list[int]) -> float:
-    """Return how far apart the workers' clients are, relative to an equal share."""
+    """Return the difference between the workers' clients, relative to an equal share."""
     return (max(clients) - min(clients)) / (sum(clients) / len(clients))

@@ -62,7 +62,7 @@ def test_from_the_raw_file_to_everything(files, capsys):
     document = (files / "bench.md").read_text()
     assert "| fastroute | 18.0 | 12.0-24.0 | 1.20 | 1.20-1.20 |" in document
     assert "**haproxy: 7 wrong**: status 502: no" in document
-    assert "smg was left out: no wheel\n" in document
+    assert "smg was skipped: no wheel\n" in document
     ET.parse(files / "cpu.svg")
     assert not (files / "latency.svg").exists()
     assert "stretch goal" in capsys.readouterr().out
@@ -81,8 +81,8 @@ def test_what_cannot_be_read_is_named(files, capsys):
     assert "broken.json: " in capsys.readouterr().err
 
 
-def test_a_readme_without_the_block_stays_as_it_is(files, capsys):
+def test_a_readme_without_the_block_does_not_change(files, capsys):
     (files / "README.md").write_text("nothing")
     assert main([str(files / "bench.json"), "--readme", str(files / "README.md")]) == 2
-    assert "README.md: one line" in capsys.readouterr().err
+    assert "README.md: there must be one line" in capsys.readouterr().err
     assert (files / "README.md").read_text() == "nothing"

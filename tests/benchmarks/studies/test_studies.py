@@ -60,5 +60,5 @@ def test_what_wrk_says_of_wrong_answers():
 
 @pytest.mark.parametrize("output", ["", WRK.replace("5640 requests", "0 requests")])
 def test_nothing_answered(output):
-    with pytest.raises(ValueError, match="no answers"):
+    with pytest.raises(ValueError, match="no responses"):
         cross_check.read(output, 1.0)
