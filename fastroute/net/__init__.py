@@ -1,1 +1,1 @@
-"""Connections to servers, for all but the data plane."""
+"""Connections to servers, for everything except the data plane."""

@@ -1,8 +1,8 @@
-"""TCP connections to servers: the addresses of a name raced, and a limit on silence of the network.
+"""TCP connections to servers: a race of a name's addresses, and a limit on network silence.
 
-A name may have an address that drops packets. Asked one after another, its connections would wait
-for the whole connect timeout; RFC 8305 ("Happy Eyeballs") starts the next address after 250 ms and
-takes the connection that is made first.
+A name may have an address that drops packets. Tried one after another, a connection attempt would
+wait for the whole connect timeout; RFC 8305 ("Happy Eyeballs") starts the next address after 250 ms
+and uses the connection that is established first.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ P = TypeVar("P", bound=asyncio.BaseProtocol)
 def limit_silence(sock: socket.socket, seconds: float) -> None:
     """End a connection whose peer is unreachable, also while nothing is sent.
 
-    A cut link or a machine that lost its power sends no FIN. Probes of an idle connection (TCP
-    keepalive) and bytes that are not acknowledged (TCP_USER_TIMEOUT, RFC 5482) end it then, so that
-    a generation for a client who is gone stops. Accepted sockets inherit both from their listener.
+    A broken link or a machine without power sends no FIN. Probes of an idle connection (TCP
+    keepalive) and unacknowledged bytes (TCP_USER_TIMEOUT, RFC 5482) end it then, so that the
+    generation for a vanished client stops. Accepted sockets inherit both from their listener.
 
     Args:
         sock: A TCP socket, listening or not.
@@ -48,14 +48,14 @@ def limit_silence(sock: socket.socket, seconds: float) -> None:
 
 
 class Endpoint(NamedTuple):
-    """Where and how to connect.
+    """Parameters of a connection.
 
     Attributes:
         addresses: IP addresses, the preferred one first; at least one.
         port: TCP port.
         tls: Context for TLS, or None for plain TCP.
         tls_name: Name that the certificate must have; needed with `tls`.
-        tcp_timeout: Seconds, as `limit_silence` takes them.
+        tcp_timeout: Seconds for `limit_silence`.
     """
 
     addresses: Sequence[str]
@@ -68,15 +68,15 @@ class Endpoint(NamedTuple):
 async def connect(make_protocol: Callable[[], P], to: Endpoint) -> P:
     """Connect to the first address that accepts the connection; return its protocol.
 
-    An address on which the TLS handshake fails is left out and the others are tried.
+    An address on which the TLS handshake fails is skipped, and the others are tried.
 
     Args:
-        make_protocol: Makes the protocol of the connection.
-        to: Where and how to connect.
+        make_protocol: Returns a protocol for the connection.
+        to: Parameters of the connection.
 
     Raises:
         OSError: No address accepted the connection; the message does not repeat the addresses
-            where the reason is the same for all.
+            if the reason is the same for all.
     """
     if len(to.addresses) == 1:
         return await _connect_to_one(make_protocol, to)
@@ -93,7 +93,7 @@ async def connect(make_protocol: Callable[[], P], to: Endpoint) -> P:
             _, protocol = await asyncio.get_running_loop().create_connection(
                 make_protocol, sock=sock, ssl=to.tls, server_hostname=to.tls_name
             )
-        except OSError:  # of the TLS handshake: an ssl.SSLError is an OSError
+        except OSError:  # includes a failed TLS handshake: ssl.SSLError is an OSError
             infos = [info for info in infos if info[4][:2] != peer[:2]]
             if not infos:
                 raise
@@ -106,7 +106,7 @@ async def _connect_to_one(make_protocol: Callable[[], P], to: Endpoint) -> P:
     transport, protocol = await asyncio.get_running_loop().create_connection(
         make_protocol, to.addresses[0], to.port, ssl=to.tls, server_hostname=to.tls_name
     )
-    # The socket that uvloop shows of its transport takes no options.
+    # The socket object of uvloop's transport does not support options.
     shown = transport.get_extra_info("socket")
     sock = socket.socket(shown.family, shown.type, shown.proto, fileno=shown.fileno())
     try:

@@ -1,12 +1,12 @@
-"""Looking names up, as every program of the system does: by getaddrinfo.
+"""Resolution of host names with the system's resolver, getaddrinfo.
 
-It knows /etc/hosts, search domains, nsswitch and what a container's system adds, so that fastroute
-finds what `getent ahosts` finds, and needs no library of its own. What it does not tell is for how
-long an answer is good; `dns_interval` stands in for that.
+It supports /etc/hosts, search domains, nsswitch and extensions of container systems, so that
+fastroute gets the same addresses as `getent ahosts`, without another library. It does not report
+the TTL of a result; `dns_interval` is used instead.
 
-It may block for as long as it likes. So each look-up has a thread, one for each name at a time; it
-is no thread of the loop's own pool, which a few hung look-ups would use up, and which the end of
-the program would wait for.
+It may block without a limit. Therefore each resolution has a separate thread, one at a time per
+name. Threads of the loop's own pool would not do: a few hung resolutions would exhaust it, and the
+program would wait for them at its exit.
 """
 
 import asyncio
@@ -19,23 +19,23 @@ from typing import NamedTuple
 Resolve = Callable[[str], Awaitable[tuple[str, ...]]]
 """Returns the addresses of a name, none if there is no such name; raises Unresolved."""
 
-# Not every C library tells a name without addresses from one that does not exist.
+# Not every C library distinguishes a name without addresses from one that does not exist.
 NO_SUCH_NAME = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
 
-FRESH = 5.0
-"""Seconds for which an answer is used again for another connection; so long it spares the DNS of
-a cluster, where a name may cost ten questions, from being asked for each."""
+CACHE_SECONDS = 5.0
+"""Seconds for which a result is reused for other connections. This reduces the load on the DNS of a
+cluster, where one resolution may need ten requests."""
 
-MOMENT = 0.2
-"""Seconds to wait for a new answer where there is an older one; most take a few milliseconds."""
+REFRESH_TIMEOUT = 0.2
+"""Seconds to wait for a new result if there is an older one; most take a few milliseconds."""
 
 
 class Unresolved(OSError):
-    """There was no answer; the message says why, in a few words."""
+    """The resolution failed; the message gives the reason in a few words."""
 
 
 class Found(NamedTuple):
-    """An answer with addresses."""
+    """A cached result with addresses."""
 
     addresses: tuple[str, ...]
     at: float
@@ -43,10 +43,10 @@ class Found(NamedTuple):
 
 
 def addresses_of(name: str) -> tuple[str, ...]:
-    """Ask the system for the addresses of a name; blocks.
+    """Resolve a name with the system's resolver; blocks.
 
     Raises:
-        Unresolved: There was no answer.
+        Unresolved: The resolution failed.
     """
     try:
         infos = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
@@ -56,62 +56,62 @@ def addresses_of(name: str) -> tuple[str, ...]:
         raise Unresolved(error.strerror or str(error)) from None
     except (OSError, UnicodeError) as error:
         raise Unresolved(str(error)) from None
-    # One that is good on one link only (its scope is not 0) cannot be written in a URL.
+    # A link-local address (its scope is not 0) cannot be used in a URL.
     usable = [info[4] for info in infos if len(info[4]) < 4 or info[4][3] == 0]
     return tuple(dict.fromkeys(str(address[0]) for address in usable))
 
 
 class Resolver:
-    """Looks names up, each once at a time however many ask."""
+    """Resolves names; concurrent requests for a name share one resolution."""
 
-    __slots__ = ("_begun", "_found", "_fresh", "_look_up", "_pending")
+    __slots__ = ("_found", "_fresh", "_look_up", "_pending", "_started")
 
     def __init__(
-        self, look_up: Callable[[str], tuple[str, ...]] = addresses_of, fresh: float = FRESH
+        self, look_up: Callable[[str], tuple[str, ...]] = addresses_of, fresh: float = CACHE_SECONDS
     ) -> None:
         """Prepare.
 
         Args:
-            look_up: As `addresses_of`; called in a thread.
-            fresh: Seconds for which `locate` uses an answer again.
+            look_up: Like `addresses_of`; called in a thread.
+            fresh: Seconds for which `locate` reuses a result.
         """
         self._look_up = look_up
         self._fresh = fresh
-        self._begun: set[str] = set()
+        self._started: set[str] = set()
         self._pending: dict[str, asyncio.Future[tuple[str, ...]]] = {}
         self._found: dict[str, Found] = {}
 
     async def resolve(self, name: str) -> tuple[str, ...]:
         """Return the addresses of a name, IPv6 without brackets; none if there is no such name.
 
-        There is no limit of time. Who gives up waiting leaves the look-up to go on, and gets its
-        answer by asking again.
+        There is no time limit. If the caller stops waiting, the resolution continues, and another
+        call gets its result.
 
         Raises:
-            Unresolved: There was no answer.
+            Unresolved: The resolution failed.
         """
         pending = self._pending.get(name)
         if pending is None:
             pending = self._pending[name] = self._start(name)
         return await asyncio.shield(pending)
 
-    def begin(self, name: str) -> None:
-        """Have an answer at hand for those who connect later; a name is begun once."""
-        if name in self._begun:
+    def prefetch(self, name: str) -> None:
+        """Start resolving a name, unless this was done before, so that `locate` finds a result."""
+        if name in self._started:
             return
-        self._begun.add(name)
+        self._started.add(name)
         if name not in self._pending:
             self._pending[name] = self._start(name)
 
     async def locate(self, name: str) -> tuple[str, ...]:
-        """Return where to connect to, in the system's order.
+        """Return the addresses to connect to, in the system's order.
 
-        An answer that is fresh is used again. An older one helps out where there is no answer, or
-        none within a MOMENT: so a resolver in trouble does not keep anybody from servers that are
-        well.
+        A recent result is reused. An older one is the fallback if the resolution fails or takes
+        longer than REFRESH_TIMEOUT, so that a failing resolver does not block connections to
+        healthy servers.
 
         Raises:
-            Unresolved: There is no such name, or there never was an answer.
+            Unresolved: The name does not exist, or was never resolved.
         """
         loop = asyncio.get_running_loop()
         found = self._found.get(name)
@@ -121,7 +121,7 @@ class Resolver:
             return found.addresses
         else:
             try:
-                async with asyncio.timeout(MOMENT):
+                async with asyncio.timeout(REFRESH_TIMEOUT):
                     addresses = await self.resolve(name)
             except (TimeoutError, Unresolved):
                 return found.addresses
@@ -137,7 +137,7 @@ class Resolver:
             del self._pending[name]
             if isinstance(outcome, Unresolved):
                 answer.set_exception(outcome)
-                answer.exception()  # Nobody may be waiting any more.
+                answer.exception()  # There may be no waiting caller any more.
                 return
             answer.set_result(outcome)
             if outcome:
@@ -150,7 +150,7 @@ class Resolver:
                 outcome: tuple[str, ...] | Unresolved = self._look_up(name)
             except Unresolved as error:
                 outcome = error
-            # A look-up may take longer than the program.
+            # A resolution may outlive the loop.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(settle, outcome)
 

@@ -119,7 +119,7 @@ class Server(Candidate):
     def look_up(self) -> None:
         """Have its name looked up before anybody connects, so that nobody waits for that."""
         if not self._is_ip:
-            self._resolver.begin(self._address.host)
+            self._resolver.prefetch(self._address.host)
 
     async def connect(self) -> UpstreamConnection:
         """Open a connection, to the address of its name that accepts it first.

@@ -103,11 +103,11 @@ class TestLocate:
         made.go_on()
 
     async def test_one_that_was_begun_is_at_hand(self, names):
-        names.resolver.begin("a")
+        names.resolver.prefetch("a")
         await until(lambda: names.asked["a"] == 1)
         await names.resolver.locate("a")
         names.hang()
-        names.resolver.begin("a")
+        names.resolver.prefetch("a")
         assert await names.resolver.locate("a") == ONE
         assert names.asked["a"] == 1
 

@@ -3,7 +3,7 @@
 import threading
 from collections import Counter
 
-from fastroute.net.resolver import FRESH, Resolver
+from fastroute.net.resolver import CACHE_SECONDS, Resolver
 
 
 class Names:
@@ -16,7 +16,7 @@ class Names:
         resolve: Its method `resolve`.
     """
 
-    def __init__(self, *, fresh: float = FRESH, **answers: object) -> None:
+    def __init__(self, *, fresh: float = CACHE_SECONDS, **answers: object) -> None:
         self.answers: dict[str, object] = answers
         self.asked: Counter[str] = Counter()
         self.resolver = Resolver(self._look_up, fresh)
