@@ -1,4 +1,4 @@
-"""Servers unlike those that do the same work: "gpu-3: 4x the waiting of the others"."""
+"""Outliers: servers that differ from those with the same work, such as 4x the waiting requests."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -8,30 +8,30 @@ from fastroute.api.report import ServerReport
 from fastroute.wording import count, seconds
 
 FACTOR = 3.0
-"""So many times the others' median stands out; less is the usual unevenness of load."""
+"""Factor above the others' median from which a server is an outlier; less is normal variation."""
 
 MIN_FIRST_BYTES = 20
-"""A quantile of fewer says little."""
+"""Minimum number of values for a meaningful quantile."""
 
 IDLE_STATES = frozenset(("down", "draining"))
-"""Servers in them get nothing, so they are neither compared nor compared with."""
+"""States without requests; servers in them are excluded from the comparison."""
 
 
 class Outlier(msgspec.Struct, frozen=True):
-    """A server that stands out."""
+    """A server that is an outlier."""
 
     url: str
     text: str
-    """Says in what, without the server's name."""
+    """The aspect, in words without the server's name."""
 
 
 class Aspect(msgspec.Struct, frozen=True):
-    """A number that servers doing the same work should have alike; more of it is worse."""
+    """A number that should be similar for servers with the same work; higher is worse."""
 
     name: str
     value: Callable[[ServerReport], float | None]
     least: float
-    """Below that a server never stands out."""
+    """Minimum value of an outlier."""
     written: Callable[[float], str]
 
 
@@ -48,7 +48,7 @@ ASPECTS = (
 
 
 def outliers(servers: Iterable[ServerReport]) -> list[Outlier]:
-    """Return the servers that stand out among those with the same models, the worst aspect first.
+    """Return the outliers among servers with the same models, the worst aspect first.
 
     Servers of unknown models are compared with each other.
     """

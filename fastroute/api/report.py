@@ -119,7 +119,7 @@ class ServerReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NameReport(msgspec.Struct, frozen=True, kw_only=True):
-    """A name whose addresses are servers."""
+    """A DNS name whose addresses are servers."""
 
     url: str
     resolved: bool
@@ -174,7 +174,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """A whole /load-stats."""
+    """The whole report of /load-stats."""
 
     servers: tuple[ServerReport, ...]
     summary: Summary
@@ -192,18 +192,18 @@ class ModelsReport(msgspec.Struct, frozen=True):
     aliases: dict[str, str] = {}
 
     def by_url(self) -> dict[str, tuple[str, ...]]:
-        """Return the models of the servers of which they are known."""
+        """Return the models of servers with known models."""
         return {each.url: each.models for each in self.servers if each.models is not None}
 
 
 def read_answer(body: bytes, kind: type[Answer]) -> Answer:
-    """Take an answer apart.
+    """Decode a response body.
 
     Args:
         body: As received.
         kind: Report or ModelsReport.
 
     Raises:
-        ValueError: This is no such answer.
+        ValueError: The body is not such a report.
     """
     return msgspec.json.decode(body, type=kind)

@@ -1,4 +1,4 @@
-"""servers.toml: every setting with its check and its description, and the parsing of the file."""
+"""servers.toml: settings with their validation and description, and parsing of the file."""
 
 from fastroute.config.parse import check_options, config_from_urls, load_config, parse_config
 from fastroute.config.setting import SettingDoc, setting_docs

@@ -1,1 +1,1 @@
-"""The full-screen monitor: polls a fastroute, draws it on the terminal, obeys keys."""
+"""The full-screen monitor: polls a router, draws it on the terminal, handles keys."""

@@ -1,1 +1,1 @@
-"""Tells of ended requests: the access log, and spans for OpenTelemetry. Runs in the supervisor."""
+"""Records of ended requests: access log and OpenTelemetry spans. Runs in the supervisor."""

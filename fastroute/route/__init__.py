@@ -1,1 +1,1 @@
-"""Which server a request would get now, and why: `fastroute route`."""
+"""`fastroute route`: the server that a request would get now, with the reason."""

@@ -1,1 +1,1 @@
-"""The servers as the supervisor knows them."""
+"""The supervisor's state of the servers."""

@@ -1,1 +1,1 @@
-"""The page of /dashboard: its HTML, style and scripts, and what makes one page of them."""
+"""The page of /dashboard: its HTML, style and scripts, and their assembly."""
