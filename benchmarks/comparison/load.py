@@ -1,6 +1,6 @@
 """The load process: `python -m benchmarks.comparison.load SPEC` runs one measurement, prints JSON.
 
-It is bounded by its spec, and by an alarm should anything in it hang.
+Its duration is limited by its spec, and by an alarm in case it hangs.
 """
 
 import gc
@@ -16,7 +16,7 @@ from benchmarks.comparison.spec import LoadSpec
 from benchmarks.comparison.stream_load import StreamLoad
 
 KINDS = {"closed": ClosedLoad, "paced": PacedLoad, "streams": StreamLoad, "many": ManyLoad}
-# Connecting, and the streams' beginning and end. 10,000 streams connect at some 1,000 a second.
+# Connecting, and start and end of the streams. 10,000 streams connect at about 1,000 per second.
 _SECONDS_AROUND = 30
 _SECONDS_PER_CONNECTION = 0.01
 
@@ -28,7 +28,7 @@ def main() -> None:
         + _SECONDS_AROUND
     )
     load = KINDS[spec.kind](spec)
-    # A collection of the load's own objects would be seen as a proxy's latency.
+    # Garbage collection in the load would be counted as latency of the proxy.
     gc.freeze()
     gc.disable()
     result = uvloop.run(load.run())

@@ -1,4 +1,4 @@
-"""Thousands of streams with an event each second: delay of the events, memory of the streams."""
+"""Thousands of streams with one event per second: delay of events, memory of streams."""
 
 import asyncio
 import time
@@ -8,17 +8,17 @@ from benchmarks.comparison import replies, traffic
 from benchmarks.comparison.spec import LoadResult, LoadSpec
 from benchmarks.comparison.window import Window, spread
 
-# Far more than come before the load closes the streams: none of them ends by itself.
+# Far more than arrive before the load closes the streams: none of them ends by itself.
 _EVENTS_ASKED_FOR = 600
-# So many are opened at once and must have their reply's head before the next ones are: a burst of
-# connections would measure the accept queue.
+# Number of streams opened together; the next ones wait for their response headers, because a burst
+# of connections would measure the accept queue.
 _AT_ONCE = 32
 _SECONDS_TO_BEGIN = 20.0
 _SECONDS_TO_SETTLE = 0.5
 
 
 class OpenStream(asyncio.Protocol):
-    """One stream that runs until the load closes it; all that came is kept and checked then."""
+    """One stream that runs until the load closes it; its bytes are kept and checked then."""
 
     __slots__ = ("begun", "begun_at", "load", "parts", "request", "transport")
 
@@ -40,7 +40,7 @@ class OpenStream(asyncio.Protocol):
         if not self.begun_at:
             self.begun_at = time.monotonic()
             self.begun.set()
-        # A stamp that two segments share is not timed; that it came is checked at the end.
+        # A stamp split over two segments is not timed; its arrival is checked at the end.
         for sent in traffic.stamps(data):
             self.load.event(now - sent)
 
@@ -48,7 +48,7 @@ class OpenStream(asyncio.Protocol):
         self.load.lost(self)
 
     def why_wrong(self, now: float) -> str | None:
-        """Return what is wrong with what came so far, None if nothing is."""
+        """Return the error in the received bytes, None if they are correct."""
         try:
             reply = replies.read_beginning(b"".join(self.parts))
         except ValueError as error:
@@ -60,13 +60,13 @@ class OpenStream(asyncio.Protocol):
         if not self.load.expected.startswith(traffic.unstamped(reply.body)):
             return "other bytes than were sent"
         events = reply.body.count(traffic.EVENT_START)
-        # The first comes up to one tick after the head; one more may be under way.
+        # The first arrives up to one tick after the headers; one more may be in flight.
         due = int((now - self.begun_at) / self.load.spec.tick) - 2
         return f"{due - events} events missing" if events < due else None
 
 
 class ManyLoad:
-    """Opens streams in two steps, lets all of them run, then looks at each."""
+    """Opens streams in two steps, lets all of them run, then checks each."""
 
     def __init__(self, spec: LoadSpec) -> None:
         self.spec = spec
@@ -111,7 +111,7 @@ class ManyLoad:
         for k in range(len(self.streams), connections, _AT_ONCE):
             numbers = range(k, min(k + _AT_ONCE, connections))
             await asyncio.gather(*(self.open(ports[n % len(ports)]) for n in numbers))
-        # Until each has had its first event.
+        # Until each has received its first event.
         await asyncio.sleep(_SECONDS_TO_SETTLE + self.spec.tick)
 
     async def run(self) -> LoadResult:
@@ -135,7 +135,7 @@ class ManyLoad:
         return result
 
     def check(self) -> None:
-        """Look at each stream, once they have all been cut off at the same moment."""
+        """Check each stream, after all were aborted at the same time."""
         self.closing = True
         now = time.monotonic()
         for stream in self.streams:

@@ -1,4 +1,4 @@
-"""One measurement, and the interleaved rounds of many."""
+"""Single measurements, and interleaved rounds of many."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ _SECONDS_PER_CONNECTION = 0.01
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
-    """How often and how long, in seconds; how often again when disturbed."""
+    """Number of rounds, seconds per measurement, and repetitions of disturbed ones."""
 
     rounds: int
     warmup: float
@@ -26,7 +26,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run_load(spec: LoadSpec, cores: Cores) -> LoadResult:
-    """Run one load process. One that fails or hangs is a result too: nothing but an error."""
+    """Run one load process. If it fails or hangs, the result contains only an error."""
     command = [sys.executable, "-m", "benchmarks.comparison.load"]
     most_seconds = (
         spec.warmup + spec.seconds + spec.connections * _SECONDS_PER_CONNECTION + _SECONDS_TO_END
@@ -44,7 +44,7 @@ def run_load(spec: LoadSpec, cores: Cores) -> LoadResult:
 
 
 def measure(scenario: Scenario, target: Target, timing: Timing, cores: Cores) -> LoadResult:
-    """Measure one scenario at one target, once."""
+    """Measure one scenario with one target, once."""
     spec = LoadSpec(
         kind=scenario.kind,
         ports=target.ports,
@@ -62,9 +62,9 @@ def measure(scenario: Scenario, target: Target, timing: Timing, cores: Cores) ->
 def measure_in_peace(
     scenario: Scenario, target: Target, timing: Timing, cores: Cores
 ) -> LoadResult:
-    """Measure, and again up to `timing.patience` times while other work disturbs; keep the calmest.
+    """Measure, up to `timing.patience` more times if other work disturbs; keep the least disturbed.
 
-    What is kept depends on what else ran, never on the figure itself.
+    The choice depends only on the other work, never on the result itself.
     """
     calmest = measure(scenario, target, timing, cores)
     for _ in range(timing.patience):
@@ -81,7 +81,7 @@ def measure_in_peace(
 def run_rounds(
     scenarios: Sequence[Scenario], targets: Sequence[Target], timing: Timing, cores: Cores
 ) -> dict[str, Rounds]:
-    """Measure everything, `rounds` times over; says on stderr what it is at."""
+    """Measure everything, `rounds` times; report progress on stderr."""
     results = {one.name: {target.name: [] for target in targets} for one in scenarios}
     for number in range(1, timing.rounds + 1):
         for scenario in scenarios:

@@ -1,4 +1,4 @@
-"""The proxies that are compared. One more is one more entry in PEERS (and perhaps a template)."""
+"""The compared proxies. To add one, add an entry to PEERS (and perhaps a template)."""
 
 import contextlib
 import resource
@@ -13,16 +13,16 @@ from benchmarks.comparison import environments
 
 TEMPLATES = Path(__file__).parent.parent / "peers"
 _MOST_OPEN_FILES = 65536
-# So many requests a server takes at once, as it is told to fastroute.
+# Capacity of a server, as configured in fastroute.
 _CAPACITY = 64
 
 
 class Place(NamedTuple):
-    """Where a proxy is to run: its ports, its servers' ports, and a directory of its own."""
+    """Parameters of a proxy: its ports, its servers' ports, and its own directory."""
 
     port: int
     metrics_port: int
-    """Of those that serve their own metrics at a port of its own and cannot be told not to."""
+    """Port for the metrics of proxies that always serve them on a separate port."""
     server_ports: Sequence[int]
     directory: Path
 
@@ -34,11 +34,11 @@ class Place(NamedTuple):
 class Peer(NamedTuple):
     name: str
     command: Callable[[Place], list[str]]
-    """Prepares the place and returns what to run; it stays in the foreground until SIGTERM."""
+    """Prepares the place and returns the command, which runs in the foreground until SIGTERM."""
     version: Sequence[str]
-    """A command whose first line of output names the version."""
+    """Command whose first line of output contains the version."""
     install: Callable[[], None]
-    """Installs it where it is missing; raises InstallFailed."""
+    """Installs it if it is missing; raises InstallFailed."""
     environ: Mapping[str, str] = {}
     only_if_asked_for: bool = False
 
@@ -54,7 +54,7 @@ def allow_open_files() -> int:
     """Raise this process's limit of open files, which the proxies inherit; return the limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < _MOST_OPEN_FILES:
-        # Root may; anybody else keeps the limit, and then there are fewer streams.
+        # Only root may; other users keep the limit, which allows fewer streams.
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (_MOST_OPEN_FILES, _MOST_OPEN_FILES))
             return _MOST_OPEN_FILES
@@ -64,7 +64,7 @@ def allow_open_files() -> int:
 
 
 class _ConfigTemplate(Template):
-    # The usual $ is nginx's own sign for variables.
+    # The usual $ marks variables of nginx.
     delimiter = "@"
 
 
@@ -102,10 +102,10 @@ def _vllm_router(place: Place) -> list[str]:
         str(environments.program("vllm-router", "vllm-router")),
         *("--worker-urls", *place.server_urls),
         *("--host", "127.0.0.1", "--port", str(place.port)),
-        # Its default, cache_aware, keeps the text of all prompts in a tree: dearer, and not asked
-        # of the others. A choice in turn is the cheapest it has.
+        # Its default, cache_aware, keeps all prompts in a tree: more expensive, and not required
+        # of the others. Round robin is its cheapest policy.
         *("--policy", "round_robin"),
-        # It takes `warning` and `warn` for `info`, and then writes lines about requests.
+        # It treats `warning` and `warn` as `info`, and then writes lines about requests.
         *("--log-level", "error"),
         *("--prometheus-port", str(place.metrics_port)),
     ]
@@ -120,7 +120,7 @@ def _smg(place: Place) -> list[str]:
         *("--policy", "round_robin"),
         *("--log-level", "error"),
         *("--prometheus-port", str(place.metrics_port)),
-        # No bound on the requests at once; the default is enough here, the others have none.
+        # No limit of concurrent requests: the others have none.
         *("--max-concurrent-requests", "0"),
         # Its servers keep idle connections: 3 s would add reconnects to the measurement.
         *("--upstream-pool-idle-timeout-secs", "60"),
@@ -153,7 +153,7 @@ def _fastroute(
     )
 
 
-# One thread for what they do, as the others have; they would take one for each core they may use.
+# One thread, as the others have; by default they use one for each available core.
 _ONE_THREAD = {"TOKIO_WORKER_THREADS": "1"}
 
 # The order is that of the table and of the runs. Ratios are to BASELINE.
@@ -198,7 +198,7 @@ SUBJECT = "fastroute"
 
 
 def chosen_peers(names: Sequence[str] = ()) -> list[Peer]:
-    """Return the proxies of these names, in the order of the table; without names, the usual."""
+    """Return the proxies with these names, in table order; without names, the default."""
     if names:
         return [peer for peer in PEERS if peer.name in names]
     return [peer for peer in PEERS if not peer.only_if_asked_for]

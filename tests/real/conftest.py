@@ -1,7 +1,7 @@
 """Fixtures of the tests with real vLLM: two servers, fastroute in front of them, clients.
 
 These tests run with `pytest tests/real -m real` only; a plain `pytest` does not even import them.
-`FASTROUTE_REAL_SERVERS="PORT PORT"` takes servers that are already running on this machine
+`FASTROUTE_REAL_SERVERS="PORT PORT"` uses servers that are already running on this machine
 (`python -m tests.real.vllm_server PORT PORT`) and so saves their start while developing; tests
 that must kill a server are skipped then.
 """
@@ -27,7 +27,7 @@ TIMEOUT = 1200
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave these files alone unless they are asked for."""
+    """Ignore these files unless they are requested."""
     return None if config.option.markexpr == "real" else True
 
 
@@ -43,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
-    """Print what the tests measured, for docs/real-vllm.md."""
+    """Print the tests' measurements, for docs/real-vllm.md."""
     if config.stash[MEASURED]:
         terminalreporter.section("measured")
         for line in config.stash[MEASURED]:
@@ -79,10 +79,10 @@ def servers() -> Iterator[list[VllmServer]]:
 
 
 def warm_up(server: VllmServer) -> None:
-    """Have the server do what it does on first use, and once more see that it works.
+    """Trigger the server's work of the first use, and verify once more that it responds.
 
-    The prompt has more than one token for a reason: a first request of one token killed vLLM
-    0.32.0's worker process (SIGILL) on the machine these tests were written on; later ones did not.
+    The prompt has more than one token, because a first request of one token crashed vLLM
+    0.32.0's worker process (SIGILL) on the development machine; later ones did not.
     """
     payload = {"model": "tiny", "prompt": "warm up", "max_tokens": 2, "logprobs": 1}
     assert exchange(server.port, post("/v1/completions", payload)).status == 200
@@ -92,7 +92,7 @@ def warm_up(server: VllmServer) -> None:
 def router(
     servers: list[VllmServer], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RouterProcess]:
-    """fastroute in front of both servers, one for the whole session."""
+    """A router in front of both servers, for the whole session."""
     arguments = [word for server in servers for word in ("--server", server.url)]
     log_path = tmp_path_factory.mktemp("router") / "fastroute.log"
     router = RouterProcess([*arguments, "--max-load", "16"], log_path)
@@ -105,7 +105,7 @@ def router(
 
 @pytest.fixture
 def spawn_router(tmp_path: Path) -> Iterator[Callable[..., RouterProcess]]:
-    """Starts a fastroute of a test's own; those that still run must have nothing in flight."""
+    """Starts routers for a single test; those still running must have nothing in flight."""
     started: list[RouterProcess] = []
 
     def start(*arguments: str) -> RouterProcess:
@@ -126,7 +126,7 @@ def spawn_router(tmp_path: Path) -> Iterator[Callable[..., RouterProcess]]:
 
 @pytest.fixture(autouse=True)
 def nothing_left(router: RouterProcess, servers: list[VllmServer]) -> Iterator[None]:
-    """After each test nothing is in flight in fastroute, and nothing is generated for nobody."""
+    """Check after each test that no request is in flight in fastroute or on the servers."""
     yield
     wait_until(lambda: router.in_flight() == 0, 2)
     wait_until(lambda: all(s.running() + s.waiting() == 0 for s in servers), 2)
@@ -134,14 +134,14 @@ def nothing_left(router: RouterProcess, servers: list[VllmServer]) -> Iterator[N
 
 @pytest.fixture
 def direct(servers: list[VllmServer]) -> Iterator[openai.OpenAI]:
-    """The official client, talking to the first server itself."""
+    """The official client, connected directly to the first server."""
     with client_of(servers[0].url) as client:
         yield client
 
 
 @pytest.fixture
 def through(router: RouterProcess) -> Iterator[openai.OpenAI]:
-    """The official client, talking to fastroute."""
+    """The official client, connected to fastroute."""
     with client_of(router.url) as client:
         yield client
 

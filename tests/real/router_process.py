@@ -1,4 +1,4 @@
-"""fastroute as its users start it: a process, its address, its end."""
+"""Fastroute as a process, as its users run it."""
 
 import json
 import os
@@ -42,25 +42,25 @@ class RouterProcess:
         raise RuntimeError(f"fastroute did not start:\n{self.log()}")
 
     def log(self) -> str:
-        """What it has written so far."""
+        """Return its output so far."""
         return self.log_path.read_text(errors="replace")
 
     def in_flight(self) -> int:
-        """Requests it counts as being worked on, over all servers."""
+        """Return the number of requests in flight, over all servers."""
         return self._sum("in_flight")
 
     def retries(self) -> int:
-        """Requests it tried again, over all servers."""
+        """Return the number of retries, over all servers."""
         return self._sum("retries")
 
     def load_stats(self) -> dict[str, Any]:
-        """What /load-stats says."""
+        """Return the report of /load-stats."""
         with urllib.request.urlopen(f"{self.url}/load-stats", timeout=5) as reply:
             document: dict[str, Any] = json.load(reply)
         return document
 
     def server(self, url: str) -> dict[str, Any]:
-        """What /load-stats says of one server; empty if it is not listed."""
+        """Return the report of one server in /load-stats; empty if it is not listed."""
         return next((s for s in self.load_stats()["servers"] if s["url"] == url), {})
 
     def _sum(self, name: str) -> int:
@@ -70,19 +70,19 @@ class RouterProcess:
         return self._process.poll() is None
 
     def signal(self, number: int) -> None:
-        """Send it a signal; SIGTERM and SIGINT ask it to drain."""
+        """Send it a signal; SIGTERM and SIGINT make it drain."""
         self._process.send_signal(number)
 
     def wait(self) -> int:
-        """Wait for its end and return its exit code.
+        """Wait for its exit and return the exit code.
 
         Raises:
-            subprocess.TimeoutExpired: it did not end within STOP_TIMEOUT.
+            subprocess.TimeoutExpired: It did not exit within STOP_TIMEOUT.
         """
         return self._process.wait(STOP_TIMEOUT)
 
     def stop(self) -> int:
-        """End it, if it still runs, and return its exit code."""
+        """Stop it if it is still running, and return its exit code."""
         if self.is_running():
             self.signal(signal.SIGTERM)
         try:
@@ -93,11 +93,11 @@ class RouterProcess:
 
 
 def servers_toml(entries: list[str], **settings: object) -> str:
-    """The text of a servers.toml.
+    """Return the text of a servers.toml.
 
     Args:
-        entries: A URL each; what follows it, such as `, drain = true`, goes into its table.
-        settings: Of section [config], as they are to stand there.
+        entries: URLs, each optionally with fields of its table, such as `, drain = true`.
+        settings: Settings of section [config], in TOML.
     """
     tables = []
     for entry in entries:

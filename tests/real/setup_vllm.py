@@ -1,4 +1,4 @@
-"""Makes what real vLLM needs under .cache/vllm: an environment of its own and a tiny model.
+"""Creates the prerequisites of real vLLM in .cache/vllm: a separate environment and a tiny model.
 
 Usage: python -m tests.real.setup_vllm
 
@@ -27,7 +27,7 @@ def ensure_ready() -> None:
     """Install vLLM and write the model, unless an earlier call did so from the same sources.
 
     Raises:
-        subprocess.CalledProcessError: pip or the model script failed; setup.log says why.
+        subprocess.CalledProcessError: pip or the model script failed; see setup.log.
     """
     CACHE.mkdir(parents=True, exist_ok=True)
     if _is_stale(CACHE / "venv.done", REQUIREMENTS):

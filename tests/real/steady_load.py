@@ -1,4 +1,4 @@
-"""Clients that go on asking while a test does things to the servers, and remember each outcome."""
+"""Clients that send requests continuously during a test, and record each result."""
 
 import threading
 import time
@@ -11,10 +11,10 @@ DONE = b"data: [DONE]\n\n"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one request.
+    """Result of one request.
 
-    Times are of time.monotonic(). `head_at` is None if no head of a reply came; `problem` is ""
-    if the answer was what it had to be.
+    Times are of time.monotonic(). `head_at` is None if no response headers arrived; `problem` is ""
+    if the response was as expected.
     """
 
     stream: bool
@@ -24,7 +24,7 @@ class Outcome:
 
 
 class SteadyLoad:
-    """So many clients, each with one request after the other; use as a context manager.
+    """A number of clients that send sequential requests; use as a context manager.
 
     Each waits `pause` seconds between two requests.
     """
@@ -51,11 +51,11 @@ class SteadyLoad:
             thread.join()
 
     def outcomes(self) -> list[Outcome]:
-        """Those so far; of requests that are under way there is none yet."""
+        """Return the results so far, without requests in flight."""
         return list(self._outcomes)
 
     def failures(self) -> list[Outcome]:
-        """Those that were not what they had to be."""
+        """Return the results that were not as expected."""
         return [outcome for outcome in self.outcomes() if outcome.problem]
 
     def _run(self, stream: bool) -> None:
@@ -67,7 +67,7 @@ class SteadyLoad:
                 self._outcomes.append(Outcome(stream, time.monotonic(), None, repr(error)))
 
     def _ask_on(self, connection: WireConnection, stream: bool) -> None:
-        """Ask until the end of the load, or of the connection."""
+        """Send requests until the end of the load, or of the connection."""
         while not self._over.is_set():
             sent_at, reply, problem = time.monotonic(), None, ""
             try:

@@ -1,7 +1,7 @@
-"""A wire tap in front of one server: passes bytes both ways and keeps them.
+"""A wire tap in front of one server: forwards bytes both ways and records them.
 
-With it in between, a test can hold what a server really sent against what came out of
-fastroute, in one and the same exchange; no two generations need to be alike for that.
+With it, a test can compare the bytes of a server with those of fastroute in the same exchange,
+without two identical generations.
 """
 
 import contextlib
@@ -13,18 +13,18 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class TappedConnection:
-    """What passed over one connection to the server."""
+    """Bytes forwarded on one connection to the server."""
 
     request: bytearray = field(default_factory=bytearray)
     reply: bytearray = field(default_factory=bytearray)
-    # For each read of the reply: the total so far, and when it was passed on.
+    # For each read of the response: the total so far, and the time of forwarding.
     reply_times: list[tuple[int, float]] = field(default_factory=list)
 
 
 class Tap:
     """Listens on a free port of 127.0.0.1; use as a context manager.
 
-    What the server sends, its closing too, is passed on `latency` seconds late.
+    Bytes of the server, and its close, are forwarded `latency` seconds late.
     """
 
     def __init__(self, server_port: int, *, latency: float = 0.0) -> None:
@@ -42,7 +42,7 @@ class Tap:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # A blocked accept() or recv() does not notice a close(), but does notice a shutdown().
+        # A blocked accept() or recv() does not return after close(), but after shutdown().
         for open_socket in [self._listener, *self._sockets]:
             _shut(open_socket)
         for thread in self._threads:
@@ -84,7 +84,7 @@ def _pass_request(near: socket.socket, far: socket.socket, kept: TappedConnectio
         while data := near.recv(65536):
             kept.request += data
             far.sendall(data)
-    # Passed on as a full close, as it came: vLLM takes half a close for a whole one anyway.
+    # Forwarded as a full close: vLLM treats a half-closed connection as closed anyway.
     _shut(far)
     _shut(near)
 

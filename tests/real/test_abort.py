@@ -1,4 +1,4 @@
-"""A client that goes away stops the generation: vLLM must not work for nobody."""
+"""A client's disconnect stops its generation on vLLM."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.real.wire import WireConnection, completion
 
 pytestmark = pytest.mark.real
 
-# Seconds from the client's close to a server that reports nothing running. Of these fastroute
+# Seconds from the client's close until the server reports nothing running. Of these fastroute
 # has 50 ms; the rest is vLLM's own, which direct clients see too.
 LIMIT = 0.2
 # Far more tokens than any test here waits for.
@@ -17,14 +17,14 @@ LONG = 4000
 
 
 def busy(servers: list[VllmServer]) -> int:
-    """Requests that the servers work on or have queued."""
+    """Return the requests that run or wait on the servers."""
     return sum(server.running() + server.waiting() for server in servers)
 
 
 @pytest.mark.parametrize("ending", ["close", "reset"])
 @pytest.mark.parametrize("events", [0, 1, 20], ids=["unread", "first-event", "mid-stream"])
 def test_stream(router: RouterProcess, servers: list[VllmServer], measured, events, ending):
-    """`unread`: it goes without having read a byte; the generation has begun."""
+    """With `unread` it disconnects without reading a byte; the generation has started."""
     with WireConnection(router.port) as connection:
         connection.send(completion(LONG))
         if events:
@@ -36,7 +36,7 @@ def test_stream(router: RouterProcess, servers: list[VllmServer], measured, even
 
 @pytest.mark.parametrize("ending", ["close", "reset"])
 def test_plain_request(router: RouterProcess, servers: list[VllmServer], measured, ending):
-    """No byte of the reply exists yet, so only the upstream's closing can tell vLLM."""
+    """No byte of the response exists yet, so only the upstream's close can notify vLLM."""
     with WireConnection(router.port) as connection:
         connection.send(completion(LONG, stream=False))
         wait_until(lambda: busy(servers) == 1, 5)
@@ -46,19 +46,19 @@ def test_plain_request(router: RouterProcess, servers: list[VllmServer], measure
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
 def test_gone_at_once(router: RouterProcess, servers: list[VllmServer], stream):
-    """The close comes right behind the request: in fastroute it may overtake the connecting."""
+    """The close follows the request immediately: in fastroute it may precede the connection."""
     finished = sum(server.finished() for server in servers)
     for _ in range(20):
         with WireConnection(router.port) as connection:
             connection.send(completion(LONG, stream=stream))
-    # Whether a generation began or not, all is over soon, and none of them ran to its end.
+    # In any case all end soon, and none of them ran to its end.
     wait_until(lambda: router.in_flight() == 0, 1)
     wait_until(lambda: busy(servers) == 0, 1)
     assert sum(server.finished() for server in servers) == finished
 
 
 def test_many_at_once(router: RouterProcess, servers: list[VllmServer], measured):
-    """More streams than the servers have slots: those that run and those that queue all end."""
+    """More streams than the servers have slots: running and waiting ones all end."""
     connections = [WireConnection(router.port) for _ in range(2 * SLOTS + 8)]
     for connection in connections:
         connection.send(completion(LONG))
@@ -72,7 +72,7 @@ def test_many_at_once(router: RouterProcess, servers: list[VllmServer], measured
 
 
 def test_only_the_leaver_is_stopped(router: RouterProcess, servers: list[VllmServer]):
-    """Others on the same server, and later requests, do not notice."""
+    """Other requests on the same server, and later ones, are not affected."""
     with WireConnection(router.port) as stays, WireConnection(router.port) as leaves:
         stays.send(completion(150))
         leaves.send(completion(LONG))

@@ -14,7 +14,7 @@ from tests.real.vllm_server import ENVIRONMENT, MODEL_NAME
 pytestmark = pytest.mark.real
 
 REQUESTS = 64
-# What `vllm bench serve` runs. The command itself asks for a distribution named vllm, and the
+# The code of `vllm bench serve`. The command requires a distribution named vllm, and the
 # CPU build has another name.
 PROGRAM = """
 import argparse

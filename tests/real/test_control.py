@@ -33,9 +33,9 @@ from tests.real.wire import (
 
 pytestmark = pytest.mark.real
 
-# Two scrape intervals with their jitter, and the time that a server with both cores busy takes.
+# Two scrape intervals with their jitter, and the response time of a server on two busy cores.
 TWO_SCRAPES = 2.5
-# A change of servers.toml is seen within a second; the rest is for a busy machine.
+# A change of servers.toml is detected within a second; the rest is for a busy machine.
 RELOAD = 2.0
 RECOVERY = 15.0
 # Far more tokens than any test here waits for.
@@ -44,7 +44,7 @@ LONG = 4000
 
 @pytest.fixture(scope="module", autouse=True)
 def as_they_were(servers: list[VllmServer]) -> Iterator[None]:
-    """Leaves the servers to later tests as they found them."""
+    """Restores the servers for later tests."""
     yield
     for server in servers:
         if model_ids(server.port) != [MODEL_NAME]:
@@ -59,7 +59,7 @@ def start_again(server: VllmServer) -> None:
 
 
 def model_ids(port: int) -> list[str]:
-    """The models a server, or fastroute, lists; none if it does not answer."""
+    """Return the models that a server or fastroute lists; none without a response."""
     try:
         reply = exchange(port, request_bytes("GET", "/v1/models"))
     except OSError:
@@ -69,7 +69,7 @@ def model_ids(port: int) -> list[str]:
 
 @pytest.fixture
 def mortal(servers: list[VllmServer]) -> Iterator[list[VllmServer]]:
-    """The servers, of which a test may end one; if it failed to start it again, that is done."""
+    """The servers, of which a test may stop one; it is restarted if the test failed to."""
     if not all(server.is_ours for server in servers):
         pytest.skip("the servers belong to somebody else")
     yield servers
@@ -80,7 +80,7 @@ def mortal(servers: list[VllmServer]) -> Iterator[list[VllmServer]]:
 
 @pytest.fixture
 def started(spawn_router, servers: list[VllmServer]) -> RouterProcess:
-    """A fastroute that has read the metrics of both servers."""
+    """A router that has scraped both servers."""
     urls = [word for server in servers for word in ("--server", server.url)]
     router: RouterProcess = spawn_router(*urls, "--max-load", str(SLOTS))
     wait_until_known(router, servers)
@@ -97,7 +97,7 @@ def wait_until_known(router: RouterProcess, servers: list[VllmServer]) -> None:
 
 @contextmanager
 def load_from_outside(server: VllmServer, requests: int = 2 * SLOTS) -> Iterator[None]:
-    """Streams that do not go through fastroute: as many run as have slots, the others queue."""
+    """Streams that bypass fastroute: one per slot runs, the others wait."""
     with ExitStack() as stack:
         for _ in range(requests):
             stack.enter_context(WireConnection(server.port)).send(completion(LONG))
@@ -109,7 +109,7 @@ def load_from_outside(server: VllmServer, requests: int = 2 * SLOTS) -> Iterator
 
 
 def ask(router: RouterProcess, payload: dict[str, Any] | None = None) -> int:
-    """One short plain request; returns the status."""
+    """Send one short plain request; return the status."""
     request = {"model": MODEL_NAME, "prompt": "Once upon a time", "max_tokens": 2}
     return exchange(router.port, post("/v1/completions", {**request, **(payload or {})})).status
 
@@ -124,13 +124,13 @@ def ask_at_once(router: RouterProcess, count: int) -> None:
 
 
 def sent(router: RouterProcess, servers: list[VllmServer]) -> list[int]:
-    """Requests, by server, that fastroute has sent so far."""
+    """Return the requests that fastroute has sent so far, by server."""
     return [router.server(server.url)["requests"]["started"] for server in servers]
 
 
 @contextmanager
 def shares(router: RouterProcess, servers: list[VllmServer]) -> Iterator[list[int]]:
-    """Fills the list it yields with what each server was sent in the block."""
+    """Yield a list that is filled with the number of requests to each server in the block."""
     result: list[int] = []
     before = sent(router, servers)
     yield result
@@ -138,7 +138,7 @@ def shares(router: RouterProcess, servers: list[VllmServer]) -> Iterator[list[in
 
 
 def test_load_from_outside_moves_requests(started, servers, measured):
-    """One server gets 32 streams past fastroute: requests go to the other until that is over."""
+    """One server gets 32 streams bypassing fastroute: requests go to the other meanwhile."""
     busy, idle = servers
     with load_from_outside(busy):
         seen = wait_until(lambda: started.server(busy.url)["score"] > 1, TWO_SCRAPES)
@@ -168,7 +168,7 @@ GAUGES = {
 
 @pytest.mark.parametrize("requests", [0, 5, 2 * SLOTS], ids=["idle", "five", "full"])
 def test_numbers_are_those_of_the_server(started, servers, measured, requests):
-    """What /load-stats says lies between what the server said just before and just after."""
+    """Values in /load-stats lie between the server's own just before and just after."""
     server = servers[0]
     with load_from_outside(server, requests):
         before = {name: server.metric(metric) for name, metric in GAUGES.items()}
@@ -186,7 +186,7 @@ def test_numbers_are_those_of_the_server(started, servers, measured, requests):
             time.sleep(0.02)
     for name, value in seen["detailed_metrics"].items():
         if name in GAUGES:
-            # The cache's share is kept in millionths.
+            # The cache's share is stored in millionths.
             assert before[name] - 1e-6 <= value <= after[name] + 1e-6, name
     assert seen["scrape_failures"] == 0
     assert max(ages) < TWO_SCRAPES
@@ -201,7 +201,7 @@ def scraped_since(router: RouterProcess, server: VllmServer, moment: float) -> b
 
 
 def test_only_the_needed_metrics_are_asked_for(spawn_router, servers, measured):
-    """Over one kept connection, and two kilobytes a second in place of sixty."""
+    """Over one kept connection, with two kilobytes per second instead of sixty."""
     with Tap(servers[0].port) as tap:
         router = spawn_router("--server", tap.url)
 
@@ -220,7 +220,7 @@ def test_only_the_needed_metrics_are_asked_for(spawn_router, servers, measured):
 
 
 def test_killed_and_restarted_under_load(spawn_router, mortal, measured):
-    """SIGKILL: only what it was streaming breaks. Back on its port, it is used within 15 s."""
+    """SIGKILL: only its streams are truncated. Restarted on its port, it is used within 15 s."""
     victim, survivor = mortal
     urls = [word for server in mortal for word in ("--server", server.url)]
     router = spawn_router(*urls, "--max-load", str(SLOTS))
@@ -237,7 +237,7 @@ def test_killed_and_restarted_under_load(spawn_router, mortal, measured):
         measured(f"{in_hand} requests in hand when killed; DOWN after {down:.2f} s")
         victim.stop()
         victim.start(MODEL_NAME, "newcomer")
-    # Requests go on, but few: it needs the cores to start.
+    # Requests continue, but few: it needs the cores to start.
     with SteadyLoad(router.port, streams=1, plain=1, tokens=10, pause=0.1) as later:
         recovered_in(router, victim, measured)
         ask_in_turn(router, 20)
@@ -260,12 +260,12 @@ def test_killed_and_restarted_under_load(spawn_router, mortal, measured):
 
 
 def is_excused(failure: Outcome, killed_at: float) -> bool:
-    """Whether it was streaming when its server was killed (or a moment later, by our clocks)."""
+    """Return True if it was streaming when its server was killed (or a moment later)."""
     return failure.stream and failure.head_at is not None and failure.head_at < killed_at + 0.1
 
 
 def recovered_in(router: RouterProcess, server: VllmServer, measured) -> None:
-    """Wait for a server that is starting: until its /health answers, until requests go there."""
+    """Wait for a starting server: until /health responds, and until it gets requests."""
     starting = wait_until(server.answers, 300)
     healthy_at = time.monotonic()
     (before,) = sent(router, [server])
@@ -286,7 +286,7 @@ def recovered_in(router: RouterProcess, server: VllmServer, measured) -> None:
 
 
 def test_terminated_server_drains(spawn_router, mortal, measured):
-    """SIGTERM: its streams end whole, and no client sees the 500 that it gives to new requests."""
+    """SIGTERM: its streams are complete, and no client sees its 500 for new requests."""
     victim = mortal[0]
     urls = [word for server in mortal for word in ("--server", server.url)]
     router = spawn_router(*urls, "--max-load", str(SLOTS))
@@ -322,10 +322,10 @@ def test_terminated_server_drains(spawn_router, mortal, measured):
 
 
 def is_cut_by_vllm(failure: Outcome, signalled_at: float) -> bool:
-    """Whether it is a stream that crossed the signal.
+    """Return True if it is a stream that crossed the signal.
 
-    vLLM may answer one that it gets in the last 10 ms or so with 200 and nothing but [DONE], to
-    direct clients too; no token of it was made, and nobody can tell it from an answer in time.
+    VLLM may respond to a request in the last 10 ms or so with 200 and only [DONE], also to direct
+    clients; no token was generated, and it cannot be distinguished from a regular response.
     """
     is_empty = failure.problem.startswith("0 tokens: [b'data: [DONE]")
     return failure.stream and is_empty and failure.sent_at < signalled_at + 0.1
@@ -336,7 +336,7 @@ def ended_whole(reply: WireReply, tokens: int) -> bool:
 
 
 def test_hung_engine_is_taken_out(spawn_router, mortal, tmp_path: Path, measured):
-    """/health and /metrics of a server go on answering while its engine stands still."""
+    """A server's /health and /metrics still respond while its engine hangs."""
     hung, other = mortal
     config = tmp_path / "servers.toml"
     config.write_text(servers_toml([server.url for server in mortal], stall_timeout=5))
@@ -370,7 +370,7 @@ def test_hung_engine_is_taken_out(spawn_router, mortal, tmp_path: Path, measured
 
 @pytest.mark.parametrize("edit", ["removed", "drained"])
 def test_server_taken_out_by_file(spawn_router, servers, tmp_path: Path, measured, edit):
-    """It gets nothing new and finishes its streams; put back, it is used again."""
+    """It gets no new requests and finishes its streams; without drain, it is used again."""
     leaving, staying = servers
     config = tmp_path / "servers.toml"
     both = servers_toml([leaving.url, staying.url])
@@ -401,7 +401,7 @@ def test_server_taken_out_by_file(spawn_router, servers, tmp_path: Path, measure
 
 
 def used_after(router: RouterProcess, server: VllmServer) -> float:
-    """Seconds until a server gets one of our requests; not longer than a reload may take."""
+    """Return the seconds until a server gets a request; at most the time of a reload."""
     before = server.finished()
 
     def is_used() -> bool:
@@ -415,7 +415,7 @@ def test_server_added_by_file(spawn_router, servers, tmp_path: Path, measured):
     config = tmp_path / "servers.toml"
     config.write_text(servers_toml([first.url]))
     router = spawn_router("--config", str(config))
-    # As editors do: a new file in the place of the old one.
+    # Like editors: replace the file by a new one.
     edited = tmp_path / "servers.toml.new"
     edited.write_text(servers_toml([first.url, added.url]))
     os.replace(edited, config)
@@ -423,7 +423,7 @@ def test_server_added_by_file(spawn_router, servers, tmp_path: Path, measured):
 
 
 def test_unknown_model_and_list_are_as_from_vllm(router, servers):
-    """Both are fastroute's own answers; with one model everywhere nobody can tell from the body."""
+    """Both are fastroute's own responses; with a single model the bodies are identical."""
     unknown = post("/v1/completions", {"model": "absent", "prompt": "Hi"})
     listing = request_bytes("GET", "/v1/models")
     port = next(s.port for s in servers if model_ids(s.port) == model_ids(router.port))
@@ -433,7 +433,7 @@ def test_unknown_model_and_list_are_as_from_vllm(router, servers):
 
 
 def test_alias(spawn_router, servers, tmp_path: Path):
-    """The server is asked for the model the alias stands for; no other byte is changed."""
+    """The server gets the model of the alias; no other byte is changed."""
     body = b'{ "model" : "gpt-4o", "prompt": "The model: gpt-4o", "max_tokens": 2}'
     with Tap(servers[0].port) as tap:
         config = tmp_path / "servers.toml"
@@ -447,7 +447,7 @@ def test_alias(spawn_router, servers, tmp_path: Path):
 
 
 def test_check_config(servers, tmp_path: Path):
-    """It says of each server what it is, and warns of one that is not there."""
+    """It reports each server, and warns about an unreachable one."""
     config = tmp_path / "servers.toml"
     config.write_text(servers_toml([*(server.url for server in servers), "http://127.0.0.1:1"]))
     command = [sys.executable, "-m", "fastroute", "check-config", "--config", str(config)]

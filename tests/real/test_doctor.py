@@ -1,4 +1,4 @@
-"""`fastroute doctor` and `fastroute route` of real vLLM."""
+"""`fastroute doctor` and `fastroute route` with real vLLM."""
 
 import json
 import subprocess
@@ -33,7 +33,7 @@ def config_fixture(servers: list[VllmServer], tmp_path: Path) -> Path:
 
 
 def test_all_is_well(config: Path, servers: list[VllmServer], measured):
-    """Its transcript stands in docs/doctor.md."""
+    """Its output is shown in docs/doctor.md."""
     done = command("doctor", "--config", str(config), "--strict")
     for line in (done.stderr + done.stdout).splitlines():
         measured(line)
@@ -61,7 +61,7 @@ def test_what_was_measured(config: Path, measured):
 
 
 def test_too_long_a_pool_and_too_many_at_once(servers: list[VllmServer], tmp_path: Path):
-    """Both are seen on a server that has more to do than it can."""
+    """Both are detected on an overloaded server."""
     config = tmp_path / "servers.toml"
     entry = f"{servers[0].url}, max_concurrent_requests = 64"
     config.write_text(
@@ -95,7 +95,7 @@ def test_route_of_the_servers_themselves(config: Path, servers: list[VllmServer]
 
 
 def test_route_of_the_router(router: RouterProcess, servers: list[VllmServer]):
-    """Whom it names gets the next request."""
+    """The server it names gets the next request."""
     with WireConnection(router.port) as first:
         first.send(completion(4000))
         wait_until(lambda: sum(server.running() for server in servers) == 1, 10)

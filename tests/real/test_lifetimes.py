@@ -1,4 +1,4 @@
-"""Connections and processes that end: idle servers, a drained router, a killed server."""
+"""Ends of connections and processes: idle servers, a drained router, a killed server."""
 
 import json
 import signal
@@ -42,17 +42,17 @@ def config_file(folder: Path, urls: list[str], **settings: float) -> str:
 
 
 def answers_after_gaps(routers: list[RouterProcess]) -> list[list[int]]:
-    """Each gap with a fastroute of its own: in one pool the requests would keep each other warm."""
+    """Each gap has a separate router: with one pool requests would share connections."""
     with ThreadPoolExecutor(len(GAPS)) as pool:
         return list(pool.map(statuses_with_gaps, [router.port for router in routers], GAPS))
 
 
 @pytest.mark.parametrize("pool_idle_timeout", [4, 30], ids=["default", "too-long-on-purpose"])
 def test_keep_alive(spawn_router, servers, tmp_path: Path, measured, pool_idle_timeout):
-    """A client's connection outlives the server's, and no request is lost on the border.
+    """A client's connection outlives the server's, and no request is lost at the limit.
 
-    With the default, fastroute lets go of an idle connection in time. With too long a limit it
-    sees nearly all of the server's closings in time; the next test is about the others.
+    With the default, fastroute closes an idle connection in time. With a longer limit it detects
+    nearly all of the server's closes in time; the next test is about the others.
     """
     urls = [server.url for server in servers]
     settings = config_file(tmp_path, urls, pool_idle_timeout=pool_idle_timeout)
@@ -63,7 +63,7 @@ def test_keep_alive(spawn_router, servers, tmp_path: Path, measured, pool_idle_t
 
 
 def test_keep_alive_over_a_slow_network(spawn_router, servers, tmp_path: Path, measured):
-    """The server's closing is still on its way when the next request is sent on the connection.
+    """The server's close is still in flight when the next request is sent on the connection.
 
     A latency of 0.1 s makes sure that this happens; the request was not served, and must be tried
     again on a fresh connection.
@@ -79,7 +79,7 @@ def test_keep_alive_over_a_slow_network(spawn_router, servers, tmp_path: Path, m
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_drain(spawn_router, servers: list[VllmServer], measured, sent):
-    """A stream in flight goes on to its end; idle connections and new ones do not."""
+    """A stream in flight continues to its end; idle and new connections are closed."""
     router: RouterProcess = spawn_router(*server_arguments(servers))
     with (
         WireConnection(router.port) as idle,
@@ -122,7 +122,7 @@ def server_arguments(servers: list[VllmServer]) -> list[str]:
 
 
 def test_server_killed_under_load(spawn_router, servers: list[VllmServer], measured):
-    """Its streams end broken, never with a clean end; the other's go on; new requests succeed."""
+    """Its streams are truncated, without a clean end; others continue; new requests succeed."""
     if not all(server.is_ours for server in servers):
         pytest.skip("the servers belong to somebody else")
     router: RouterProcess = spawn_router(*server_arguments(servers))
@@ -142,7 +142,7 @@ def test_server_killed_under_load(spawn_router, servers: list[VllmServer], measu
         with ThreadPoolExecutor(len(streams)) as pool:
             whole = list(pool.map(ends_whole, streams, replies))
         answers = [connection.read_reply() for connection in plain]
-        # A plain request, of which no byte had come, may be tried elsewhere or fail with a 502.
+        # A plain request without a response byte may be retried elsewhere or fail with a 502.
         moved = router.retries()
         failed = [answer for answer in answers if answer.status != 200]
         later = [one_answer(router.port) for _ in range(20)]
@@ -160,7 +160,7 @@ def test_server_killed_under_load(spawn_router, servers: list[VllmServer], measu
         victim.stop()
         victim.start()
         victim.wait_until_healthy()
-    # It is used again once it is back, and while that takes its time no request fails.
+    # It is used again after its restart, and no request fails meanwhile.
     before = victim.finished()
     deadline = time.monotonic() + 60
     while victim.finished() == before:
@@ -169,11 +169,11 @@ def test_server_killed_under_load(spawn_router, servers: list[VllmServer], measu
 
 
 def ends_whole(connection: WireConnection, reply: WireReply) -> bool:
-    """Whether a stream ends as it should; it must end broken otherwise, with nothing made up."""
+    """Return True if a stream is complete; otherwise it must be truncated, without added data."""
     try:
         connection.read_chunks(reply)
     except BrokenReply:
-        # Raised for want of the last chunk; nothing may look like an end before that either.
+        # Raised because the last chunk is missing; nothing before may look like an end either.
         assert DONE not in reply.chunks
         return False
     assert reply.chunks[-1] == DONE

@@ -1,4 +1,4 @@
-"""The official client gets through fastroute what it gets from vLLM itself."""
+"""The official client gets the same through fastroute as directly from vLLM."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from tests.real.vllm_server import MODEL_NAME, VllmServer
 
 pytestmark = pytest.mark.real
 
-# Ids are drawn by the server, and times are times.
+# Ids are random, and times change.
 DRAWN = re.compile(r"(chatcmpl-tool|chatcmpl|cmpl|resp|msg|call|fc)[-_][0-9a-f-]{8,}")
 TIMES = {"created", "created_at", "completed_at"}
 
@@ -79,7 +79,7 @@ def method_of(client: openai.OpenAI, name: str) -> Callable[..., Any]:
 
 
 def stable(value: Any) -> Any:
-    """The same document with ids and times blotted out."""
+    """Return the document without ids and times."""
     if isinstance(value, dict):
         return {k: "*" if k in TIMES else stable(v) for k, v in value.items()}
     if isinstance(value, list):
@@ -88,10 +88,10 @@ def stable(value: Any) -> Any:
 
 
 def folded(events: list[dict[str, Any]]) -> dict[str, Any]:
-    """A stream as one document: pieces of text joined, every other value in a list.
+    """Return a stream as one document: texts joined, every other value in a list.
 
     How many tokens share an event depends on how far the engine is ahead of its HTTP side, so
-    two streams of the same answer may be cut differently; what they add up to may not differ.
+    two streams of the same response may be split differently; only their sum is the same.
     """
     result: dict[str, Any] = {}
     for event in events:
@@ -104,7 +104,7 @@ PIECES = ("delta.content", "function.arguments", "text", "delta")
 
 def _fold(value: Any, path: str, result: dict[str, Any]) -> None:
     if isinstance(value, dict):
-        # The parts of an answer that come interleaved are told apart by their index.
+        # Interleaved parts of a response are distinguished by their index.
         path = f"{path}[{value['index']}]" if "index" in value else path
         for key, item in value.items():
             _fold(item, f"{path}.{key}", result)
@@ -135,7 +135,7 @@ def test_stream_is_the_same(direct, through, name, arguments):
 
 
 def test_tools_and_json_are_what_was_asked_for(through):
-    """Guards the two comparisons above: equal must not mean equally broken."""
+    """Ensures that the two comparisons above do not compare equal errors."""
     called = through.chat.completions.create(**CHAT | TOOLS).choices[0]
     assert called.finish_reason == "tool_calls"
     assert called.message.tool_calls[0].function.name == "weather"
@@ -175,7 +175,7 @@ def test_models_are_listed(through):
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_64_streams_at_once(spawn_router, servers: list[VllmServer], measured, workers):
-    """All end well, and neither server is left out; 16 slots each, so half of them queue."""
+    """All succeed, and both servers are used; 16 slots each, so that half of them wait."""
     urls = [word for server in servers for word in ("--server", server.url)]
     router: RouterProcess = spawn_router(*urls, "--max-load", "16", "--workers", workers)
     before = [server.finished() for server in servers]

@@ -1,4 +1,4 @@
-"""`fastroute top` of a fastroute in front of real vLLM servers."""
+"""`fastroute top` of a router in front of real vLLM servers."""
 
 import json
 import subprocess

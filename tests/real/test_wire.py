@@ -1,4 +1,4 @@
-"""What goes over the wire through fastroute, byte for byte, held against what vLLM sent."""
+"""Bytes forwarded by fastroute, compared with the bytes that vLLM sent."""
 
 import statistics
 import time
@@ -59,7 +59,7 @@ REQUESTS = [
 
 
 def without_own_fields(reply: WireReply) -> list[tuple[bytes, bytes]]:
-    """The fields less the one fastroute adds, which must be on event streams and nowhere else."""
+    """Return the headers without fastroute's own, which must be only on event streams."""
     own = [f for f in reply.fields if f[0].lower() == b"x-accel-buffering"]
     is_event_stream = (reply.value(b"content-type") or b"").startswith(b"text/event-stream")
     assert [value for _, value in own] == ([b"no"] if is_event_stream else [])
@@ -68,7 +68,7 @@ def without_own_fields(reply: WireReply) -> list[tuple[bytes, bytes]]:
 
 @pytest.mark.parametrize("request_", REQUESTS)
 def test_reply_equals_the_direct_one(router: RouterProcess, servers: list[VllmServer], request_):
-    """Same status line, fields in the same order and spelling, and body in the same chunks."""
+    """Same status line, headers in the same order and spelling, and body in the same chunks."""
     # On a busy machine the engine gets ahead of its HTTP side now and then, and tokens share an
     # event, in either answer: two that differ are asked for again.
     for _ in range(5):
@@ -84,7 +84,7 @@ def test_reply_equals_the_direct_one(router: RouterProcess, servers: list[VllmSe
 
 @pytest.mark.parametrize("request_", REQUESTS)
 def test_bytes_are_those_the_server_sent(spawn_router, servers: list[VllmServer], request_):
-    """One exchange, seen on both sides of fastroute: nothing to blot out."""
+    """One exchange, seen on both sides of fastroute: all bytes are compared."""
     with Tap(servers[0].port) as tap:
         router = spawn_router("--server", tap.url, "--max-load", "16")
         with WireConnection(router.port) as connection:
@@ -143,7 +143,7 @@ def test_chunked_request_body(router: RouterProcess, servers: list[VllmServer]):
 
 
 def test_expect_100_continue(router: RouterProcess):
-    """The body is sent only after the 100, as curl does with a large one."""
+    """The body is sent only after the 100, as in curl with a large one."""
     body = b'{"model": "tiny", "prompt": "Hello", "max_tokens": 3}'
     request = request_bytes("POST", "/v1/completions", body, ("Expect: 100-continue",))
     with WireConnection(router.port) as connection:
@@ -188,7 +188,7 @@ def test_http_1_0_client_gets_a_stream_without_chunks(router: RouterProcess):
 
 
 def test_events_leave_as_they_arrive(spawn_router, servers: list[VllmServer], measured):
-    """Each event is one chunk and is passed on when it comes, not gathered, not at the end."""
+    """Each event is one chunk and is forwarded on arrival, neither merged nor at the end."""
     with Tap(servers[0].port) as tap:
         router = spawn_router("--server", tap.url)
         reply = exchange(router.port, completion(100))
@@ -219,7 +219,7 @@ def test_events_leave_as_they_arrive(spawn_router, servers: list[VllmServer], me
 
 
 def test_head_of_a_stream_does_not_wait_for_the_first_event(router: RouterProcess, measured):
-    """vLLM sends its head first; a long prompt shows whether fastroute holds it back."""
+    """The headers come first; a long prompt shows that fastroute does not buffer them."""
     with WireConnection(router.port) as connection:
         connection.send(completion(2, prompt="x" * 8000))
         start = time.monotonic()
@@ -243,7 +243,7 @@ def test_redirect_does_not_name_the_server(router: RouterProcess):
 
 
 def test_connection_close_is_kept(router: RouterProcess, servers: list[VllmServer]):
-    """A client that asks for it gets its reply marked so, and then the end."""
+    """A client that requests it gets its response with that header, and then the close."""
     request = post("/v1/completions", COMPLETION | STREAM, ID, "Connection: close")
     with WireConnection(router.port) as connection:
         connection.send(request)

@@ -1,4 +1,4 @@
-"""One real vLLM server on a port of this machine: start, look at, kill, stop.
+"""One real vLLM server on a local port: start, inspect, kill, stop.
 
 Usage: python -m tests.real.vllm_server PORT...   starts servers and keeps them until Ctrl-C
 """
@@ -22,17 +22,17 @@ STOP_TIMEOUT = 20.0
 ARGUMENTS = (
     f"--enforce-eager --max-model-len 8192 --max-num-seqs {SLOTS} --seed 0 "
     "--enable-auto-tool-choice --tool-call-parser hermes "
-    # After SIGTERM it finishes what it has for so many seconds, and takes nothing new.
+    # Seconds after SIGTERM in which it finishes its requests, and rejects new ones.
     "--shutdown-timeout 20"
 ).split()
 ENVIRONMENT = {
     "VLLM_TARGET_DEVICE": "cpu",
     # Gigabytes for the KV cache, a whole number.
     "VLLM_CPU_KVCACHE_SPACE": "1",
-    # Left to itself every server binds its threads to the same first core.
+    # By default every server binds its threads to the same first core.
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "OMP_NUM_THREADS": "1",
-    # Else the first request with logprobs compiles a function: 15 s, and it needs a C++ compiler.
+    # Otherwise the first request with logprobs compiles a function: 15 s, with a C++ compiler.
     "TORCH_COMPILE_DISABLE": "1",
     "VLLM_NO_USAGE_STATS": "1",
     "HF_HUB_OFFLINE": "1",
@@ -41,7 +41,7 @@ ENVIRONMENT = {
 
 
 class VllmServer:
-    """A vLLM server of ours, or one that somebody else started (`is_ours` False)."""
+    """A vLLM server started here, or one that was already running (`is_ours` False)."""
 
     def __init__(self, port: int, *, is_ours: bool = True) -> None:
         self.port = port
@@ -54,7 +54,7 @@ class VllmServer:
         """Spawn the server; `wait_until_healthy` must follow.
 
         Args:
-            model_names: What its one model is called; MODEL_NAME if none is given.
+            model_names: Names of its only model; MODEL_NAME by default.
         """
         assert self.is_ours, "somebody else's server"
         assert self._process is None, "started twice"
@@ -74,10 +74,10 @@ class VllmServer:
             )
 
     def wait_until_healthy(self) -> None:
-        """Return when /health answers 200.
+        """Wait until /health returns 200.
 
         Raises:
-            RuntimeError: the process ended, or START_TIMEOUT passed.
+            RuntimeError: The process exited, or START_TIMEOUT has passed.
         """
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline:
@@ -91,14 +91,14 @@ class VllmServer:
         raise RuntimeError(f"{self.url} did not become healthy\n{tail}")
 
     def answers(self) -> bool:
-        """Whether /health answers 200 now."""
+        """Return True if /health returns 200 now."""
         try:
             return self.get("/health")[0] == 200
         except OSError:
             return False
 
     def get(self, path: str) -> tuple[int, bytes]:
-        """Status and body of a GET on a connection of its own."""
+        """Return status and body of a GET on a separate connection."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
             connection.request("GET", path)
@@ -108,7 +108,7 @@ class VllmServer:
             connection.close()
 
     def metric(self, name: str) -> float:
-        """The sum of all samples of one metric; 0 if there is none yet."""
+        """Return the sum of all samples of one metric; 0 if there are none yet."""
         # The mounted form of the endpoint (with the slash) can be asked for a single name:
         # half a kilobyte instead of sixty, so that polling it does not disturb the server.
         _, text = self.get(f"/metrics/?name[]={name}")
@@ -116,34 +116,34 @@ class VllmServer:
         return sum(float(line.rsplit(" ", 1)[1]) for line in samples)
 
     def running(self) -> int:
-        """Requests the engine works on."""
+        """Return the number of running requests."""
         return int(self.metric("vllm:num_requests_running"))
 
     def waiting(self) -> int:
-        """Requests queued in the engine."""
+        """Return the number of waiting requests."""
         return int(self.metric("vllm:num_requests_waiting"))
 
     def finished(self) -> int:
-        """Requests that came to their end, since the start."""
+        """Return the number of completed requests since the start."""
         return int(self.metric("vllm:request_success_total"))
 
     def kill(self) -> None:
-        """SIGKILL to the API server alone, as an out-of-memory kill would; `stop` must follow."""
+        """Send SIGKILL to the API server only, like an out-of-memory kill; `stop` must follow."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
 
     def terminate(self) -> None:
-        """SIGTERM, as from whoever looks after the server; `stop` must follow."""
+        """Send SIGTERM, like a service manager; `stop` must follow."""
         assert self._process is not None
         self._process.terminate()
 
     def has_ended(self) -> bool:
-        """Whether its API server is gone."""
+        """Return True if its API server has exited."""
         return self._process is None or self._process.poll() is not None
 
     def engine_pid(self) -> int:
-        """The process of its engine, a child of the API server's."""
+        """Return its engine's process, a child of the API server."""
         assert self._process is not None
         for children in Path(f"/proc/{self._process.pid}/task").glob("*/children"):
             for pid in children.read_text().split():
@@ -152,7 +152,7 @@ class VllmServer:
         raise AssertionError(f"{self.url} has no engine")
 
     def stop(self) -> None:
-        """End the server and all it started."""
+        """Stop the server and all its processes."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -168,7 +168,7 @@ class VllmServer:
 
 
 def free_port() -> int:
-    """A port nobody listens on now."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,14 +1,14 @@
-"""Waiting for a condition with a deadline, instead of sleeping and hoping."""
+"""Waiting for a condition with a deadline, instead of fixed sleeps."""
 
 import time
 from collections.abc import Callable
 
 
 def wait_until(condition: Callable[[], bool], timeout: float) -> float:
-    """Poll every 10 ms until the condition holds; returns the seconds that took.
+    """Poll every 10 ms until the condition is true; return the elapsed seconds.
 
     Raises:
-        AssertionError: it did not hold within `timeout` seconds.
+        AssertionError: It was not true within `timeout` seconds.
     """
     start = time.monotonic()
     while not condition():

@@ -1,4 +1,4 @@
-"""A client that talks HTTP/1.1 by hand, and keeps every byte and when it came."""
+"""A raw HTTP/1.1 client that records every byte and its arrival."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 TIMEOUT = 60.0
-# What differs between two answers to the same request: ids the server draws, and the time.
+# Differences between two responses to the same request: random ids, and the time.
 VOLATILE = re.compile(
     rb'"created(?:_at)?":\d+(?:\.\d+)?|"completed_at":\d+(?:\.\d+)?|'
     rb'"(?:[a-z]+_)?id":"(?:chatcmpl|cmpl|resp|msg|modelperm|modelcmpl|rs|call|fc)[-_][^"]*"'
@@ -17,7 +17,7 @@ VOLATILE = re.compile(
 
 
 class BrokenReply(Exception):
-    """The connection ended before the reply did; `raw` holds what came."""
+    """The connection ended before the response; `raw` contains the received bytes."""
 
     def __init__(self, raw: bytes) -> None:
         super().__init__(f"ended after {len(raw)} bytes: {raw[-80:]!r}")
@@ -26,11 +26,11 @@ class BrokenReply(Exception):
 
 @dataclass(slots=True)
 class WireReply:
-    """One reply as it was on the wire."""
+    """One response as received."""
 
     head: bytes
     body: bytearray = field(default_factory=bytearray)
-    # With chunked coding: each chunk's data, and when its last byte was here.
+    # With chunked coding: each chunk's data, and the arrival of its last byte.
     chunks: list[bytes] = field(default_factory=list)
     chunk_times: list[float] = field(default_factory=list)
 
@@ -44,23 +44,23 @@ class WireReply:
 
     @property
     def fields(self) -> list[tuple[bytes, bytes]]:
-        """Names and values, in order, spelt as they came."""
+        """Return names and values, in order, with the original spelling."""
         lines = self.head.split(b"\r\n")[1:-2]
         return [
             (name, value.strip()) for name, _, value in (line.partition(b":") for line in lines)
         ]
 
     def value(self, name: bytes) -> bytes | None:
-        """The value of the first field of that name (lower case)."""
+        """Return the value of the first header with this name (lower case)."""
         return next((v for n, v in self.fields if n.lower() == name), None)
 
     @property
     def content(self) -> bytes:
-        """The body without its framing."""
+        """Return the body without its framing."""
         return b"".join(self.chunks) if self.chunks else bytes(self.body)
 
     def stable(self) -> tuple[bytes, list[tuple[bytes, bytes]], list[bytes]]:
-        """Status line, fields and body without what differs between two equal answers."""
+        """Return status line, headers and body without the parts that always differ."""
         fields = [(n, b"*" if n.lower() == b"date" else v) for n, v in self.fields]
         parts = self.chunks or [bytes(self.body)]
         return self.status_line, fields, [VOLATILE.sub(b"*", part) for part in parts]
@@ -84,19 +84,19 @@ class WireConnection:
         self.socket.sendall(data)
 
     def close(self) -> None:
-        """Close as a client does that goes away (FIN)."""
+        """Close like a client that disconnects (FIN)."""
         self.socket.close()
 
     def reset(self) -> None:
-        """Close as a client does that died (RST)."""
+        """Close like a client that crashed (RST)."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
 
     def read_reply(self, *, until_chunks: int | None = None, has_body: bool = True) -> WireReply:
-        """Read one reply, or its head and so many chunks.
+        """Read one response, or its headers and a number of chunks.
 
         Raises:
-            BrokenReply: the connection ended, or was reset, before that.
+            BrokenReply: The connection ended, or was reset, before that.
         """
         reply = WireReply(self._take_through(b"\r\n\r\n", b""))
         if not has_body or reply.status < 200 or reply.status in (204, 304):
@@ -110,10 +110,10 @@ class WireConnection:
         return reply
 
     def read_chunks(self, reply: WireReply, until_chunks: int | None = None) -> None:
-        """Go on reading a reply of which the head, and perhaps some chunks, were read.
+        """Continue reading a response whose headers, and perhaps some chunks, were read.
 
         Raises:
-            BrokenReply: the connection ended, or was reset, before the last chunk.
+            BrokenReply: The connection ended, or was reset, before the last chunk.
         """
         while until_chunks is None or len(reply.chunks) < until_chunks:
             size_line = self._take_through(b"\r\n", reply.head + reply.body)
@@ -157,7 +157,7 @@ class WireConnection:
 def request_bytes(
     method: str, path: str, body: bytes | None = None, fields: tuple[str, ...] = ()
 ) -> bytes:
-    """A request as an ordinary client would write it."""
+    """Return a request in the form of an ordinary client."""
     lines = [f"{method} {path} HTTP/1.1", "Host: model.example", "Accept: */*", *fields]
     if body is not None:
         if not any(line.lower().startswith("content-type:") for line in fields):
@@ -167,25 +167,25 @@ def request_bytes(
 
 
 def post(path: str, payload: dict[str, Any], *fields: str) -> bytes:
-    """A POST of a JSON object."""
+    """Return a POST request with a JSON object."""
     return request_bytes("POST", path, json.dumps(payload).encode(), fields)
 
 
 def completion(tokens: int, *, stream: bool = True, prompt: str = "Once upon a time") -> bytes:
-    """A POST to /v1/completions that runs for exactly so many tokens."""
+    """Return a POST to /v1/completions that runs for exactly this number of tokens."""
     payload = {"model": "tiny", "prompt": prompt, "max_tokens": tokens, "temperature": 0}
     return post("/v1/completions", {**payload, "stream": stream})
 
 
 def stream_text(chunks: list[bytes]) -> str:
-    """The text a /v1/completions stream carried."""
+    """Return the text of a /v1/completions stream."""
     events = [chunk.removeprefix(b"data: ").strip() for chunk in chunks]
     documents = [json.loads(event) for event in events if event != b"[DONE]"]
     return "".join(c["text"] for document in documents for c in document["choices"])
 
 
 def exchange(port: int, request: bytes, *, has_body: bool = True) -> WireReply:
-    """One request and its reply on a connection of its own."""
+    """Send one request on a separate connection and return its response."""
     with WireConnection(port) as connection:
         connection.send(request)
         return connection.read_reply(has_body=has_body)
