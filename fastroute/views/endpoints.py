@@ -37,13 +37,13 @@ METRICS = b"/metrics"
 
 ENDPOINTS = (
     Endpoint(b"/", service, "service, version and these endpoints"),
-    Endpoint(b"/dashboard", dashboard, "the servers at a glance, live, for a browser"),
+    Endpoint(b"/dashboard", dashboard, "live view of the servers, for a browser"),
     Endpoint(b"/health", health, "200 while any server is usable, else 503; each server's checks"),
     Endpoint(b"/livez", live, "200 while the process answers"),
     Endpoint(b"/readyz", ready, "200 while a server is usable and fastroute is not draining"),
-    Endpoint(b"/load-stats", load_stats, "what each server has in hand, and what was counted"),
+    Endpoint(b"/load-stats", load_stats, "load and counters of each server"),
     Endpoint(b"/server-models", server_models, "which server has which model"),
-    Endpoint(METRICS, None, "all numbers, for Prometheus"),
+    Endpoint(METRICS, None, "all metrics, for Prometheus"),
 )
 
 VIEWS: Mapping[bytes, Callable[[View], Reply]] = {

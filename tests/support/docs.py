@@ -27,7 +27,7 @@ def _part(name: str) -> str:
 
 def _endpoints() -> str:
     lines = [f"| `{endpoint.path.decode()}` | {endpoint.about} |" for endpoint in ENDPOINTS]
-    return "\n".join(("", "| path | answer |", "| --- | --- |", *lines, "", ""))
+    return "\n".join(("", "| path | response |", "| --- | --- |", *lines, "", ""))
 
 
 def _metrics() -> str:
