@@ -87,6 +87,7 @@ docs: $(DEV_INSTALLED)  ## Render anew what the docs take from the code
 	$(BIN)/python -m tests.support.monitor_page
 	$(BIN)/python -m tests.support.configuration_page
 	$(BIN)/python -m tests.support.contributing_page
+	$(BIN)/python -m tests.support.lifecycle_page
 
 bench: $(DEV_INSTALLED)  ## Measure beside nginx, HAProxy, vllm-router and smg; renew the README's table
 	$(BIN)/python -m benchmarks --publish

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from fastroute.config import Config, ServerConfig, parse_config, setting_docs
+from fastroute.rules.outcome import Outcome
 from fastroute.rules.policy import POLICIES
-from tests.support import contributing_page
+from tests.support import contributing_page, lifecycle_page
 from tests.support.command import RunningCommand, running
 from tests.support.configuration_page import EXAMPLE, PAGE, with_policies, with_tables
 from tests.support.programs import require
@@ -226,6 +227,17 @@ def test_the_example_of_a_configuration_is_up_to_date():
     example = EXAMPLE.read_text(encoding="utf-8")
     assert example == with_policies(example)
     assert all(f"#   {name} " in example for name in POLICIES)
+
+
+def test_the_table_of_endings_is_up_to_date():
+    """Run `make docs` to render it again."""
+    page = PAGES["docs/lifecycle.md"]
+    assert page == lifecycle_page.with_endings(page)
+
+
+@pytest.mark.parametrize("outcome", [outcome.value for outcome in Outcome])
+def test_the_access_log_explains_each_outcome(outcome):
+    assert re.search(rf"^\|.*`{outcome}`.*\|", PAGES["docs/logs.md"], re.MULTILINE)
 
 
 def test_the_tree_of_packages_is_up_to_date():
