@@ -11,10 +11,9 @@ Its life has three parts, each begun by a signal or by the start:
 """
 
 import asyncio
-import contextlib
 import logging
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 import msgspec
 
@@ -27,12 +26,12 @@ from fastroute.control.fleet.server_list import Roster
 from fastroute.control.loops import RESTART_DELAY, Coalesced, keep_on
 from fastroute.control.metrics import MetricsRenderer, Numbers
 from fastroute.control.workers.launch import Launch
-from fastroute.control.workers.process import Reports, WorkerProcess, exit_text
+from fastroute.control.workers.pool import WorkerPool
+from fastroute.control.workers.process import Reports
 from fastroute.errors import ConfigError
 from fastroute.ipc.logs import rotate_log
 from fastroute.ipc.messages import (
     Configure,
-    Drain,
     Losses,
     Message,
     MetricsReply,
@@ -42,27 +41,11 @@ from fastroute.ipc.messages import (
 from fastroute.net.resolver import Resolver
 from fastroute.recording.recording import Recording
 
-SHORT_LIFE = 5.0
-"""Seconds. A worker that dies younger is taken to be broken rather than unlucky."""
-
-MAX_RESPAWN_DELAY = 5.0
-"""Seconds."""
-
-START_TIMEOUT = 30.0
-"""Seconds in which a worker must be ready; it takes well under one."""
-
-FAILED_STARTS = 3
-"""After so many, with no worker ever ready, the program is broken and says so."""
-
 DRAIN_GRACE = 1.0
 """Seconds beyond `drain_timeout` that workers have to end by themselves."""
 
 HANG_UP_GRACE = 0.5
 """Seconds that workers have to cut their answers when a second signal came."""
-
-HUNG_AFTER = 10.0
-"""Seconds after which a worker that has not looked at its deadlines is taken to hang. It does so
-every half second; the longest that honest work has kept it from it is far below one."""
 
 TICK = 0.25
 """Seconds between looks at what time alone changes, such as the end of a cool-down."""
@@ -80,18 +63,8 @@ HEALTH_GAP = 1.0
 log = logging.getLogger("supervisor")
 
 
-def respawn_delay(short_lives: int) -> float:
-    """Return how many seconds to wait before a dead worker is replaced.
-
-    Args:
-        short_lives: How many of its predecessors in a row died young. After the first there is
-            no wait; then 0.1 s, doubling.
-    """
-    return 0.0 if short_lives <= 1 else min(MAX_RESPAWN_DELAY, 0.1 * 2 ** min(short_lives - 2, 10))
-
-
 class Supervisor:
-    """The workers of one `fastroute run`, one for each listening socket.
+    """The control plane of one `fastroute run`.
 
     Attributes:
         stopping: Set when nobody new is accepted any more.
@@ -119,27 +92,20 @@ class Supervisor:
         """
         self._source = source
         self._launch = launch
-        self._sockets = launch.sockets
         self._table = launch.table
         self._recording = recording
         self._told_losses = Losses()
         self._told_unrouted = Unrouted()
-        self._announce = announce
-        self._beats = [
-            self._table.worker_cells(index).process.beat_ns for index in range(self._table.workers)
-        ]
-        self._heard: dict[int, tuple[int, int]] = {}
+        self._pool = WorkerPool(launch, self._first_messages, announce)
         self._fleet = Fleet(self._table, expand(source.config, {}).config)
         self._roster = Roster(self._fleet, source.config, resolver)
         self._recent = Recent(self._table)
         self._metrics = MetricsRenderer(self._numbers, render_metrics)
         self._reports = Reports(
-            self._worker_ready, self._fleet.observe, recording.take, self._metrics.ask
+            self._pool.note_ready, self._fleet.observe, recording.take, self._metrics.ask
         )
         self._background: list[asyncio.Task[None]] = []
-        self._workers: dict[int, WorkerProcess] = {}
-        self._were_ready: set[int] = set()
-        self.stopping = asyncio.Event()
+        self.stopping = self._pool.stopping
         self._exit_code = 0
 
     async def run(self) -> int:
@@ -162,18 +128,18 @@ class Supervisor:
         )
         try:
             async with asyncio.TaskGroup() as keepers:
-                for index in range(len(self._sockets.clients)):
-                    keepers.create_task(self._keep_worker(index))
+                for index in range(len(self._launch.sockets.clients)):
+                    keepers.create_task(self._pool.keep(index, self._reports))
                 self._watch_everything(configure.request)
         finally:
             for coalesced in (configure, tell_reasons, tell_health):
                 coalesced.cancel()
             self._stop_watching()
             self._metrics.close()
-            self._kill_workers()
+            self._pool.kill()
             self._recording.close()
             self._launch.close()
-        return self._exit_code
+        return 1 if self._pool.gave_up else self._exit_code
 
     # What goes on in the background.
 
@@ -208,22 +174,11 @@ class Supervisor:
         while True:
             self._fleet.tick()
             self._recent.tick()
-            self._end_hung_workers()
+            self._pool.end_hung(TICK)
             self._tell_losses()
             self._tell_unrouted()
             rotate_log(self._launch.logs)
             await asyncio.sleep(TICK)
-
-    def _end_hung_workers(self) -> None:
-        for index, worker in self._workers.items():
-            beat = self._beats[index][0]
-            heard, ticks = self._heard.get(index, (0, 0))
-            # Own ticks are counted, not time: after a pause of the whole machine all look silent.
-            ticks = ticks + 1 if beat == heard and worker.was_ready else 0
-            self._heard[index] = (beat, ticks)
-            if ticks * TICK > HUNG_AFTER:
-                log.error("%s hangs: nothing was heard of it for %g s", worker.name, HUNG_AFTER)
-                worker.kill()
 
     def _apply(self, config: Config) -> Config:
         """Put a new configuration in force, as far as that is possible without a restart.
@@ -260,96 +215,41 @@ class Supervisor:
     def _configure(self) -> Configure:
         return self._fleet.configure(self._source.state, self._roster.names)
 
+    def _first_messages(self) -> Iterable[Message]:
+        """Return what a worker must know to begin."""
+        yield self._configure()
+        yield self._fleet.reasons()
+        yield self._fleet.health()
+        yield self._told_losses
+        yield self._told_unrouted
+
     def _configure_workers(self) -> None:
-        self._tell(self._configure())
+        self._pool.send(self._configure())
 
     def _tell_reasons(self) -> None:
-        self._tell(self._fleet.reasons())
+        self._pool.send(self._fleet.reasons())
 
     def _tell_health(self) -> None:
-        self._tell(self._fleet.health())
+        self._pool.send(self._fleet.health())
 
     def _tell_losses(self) -> None:
         losses = self._recording.losses()
         if losses != self._told_losses:
             self._told_losses = losses
-            self._tell(losses)
+            self._pool.send(losses)
 
     def _tell_unrouted(self) -> None:
         unrouted = self._recent.unrouted
         if unrouted != self._told_unrouted:
             self._told_unrouted = unrouted
-            self._tell(unrouted)
-
-    def _tell(self, message: Message) -> None:
-        for worker in self._workers.values():
-            worker.send(message)
-
-    # The workers' lives.
-
-    async def _keep_worker(self, index: int) -> None:
-        """Have a worker run in this place until the supervisor stops."""
-        loop = asyncio.get_running_loop()
-        starts = short_lives = 0
-        while not self.stopping.is_set():
-            born = loop.time()
-            starts += 1
-            await self._run_worker(index)
-            if starts >= FAILED_STARTS and not self._were_ready:
-                self._give_up()
-                return
-            short_lives = short_lives + 1 if loop.time() - born < SHORT_LIFE else 0
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(respawn_delay(short_lives)):
-                    await self.stopping.wait()
-
-    async def _run_worker(self, index: int) -> None:
-        """Run one worker from its start to its end."""
-        try:
-            started = self._launch.take(index)
-        except OSError as error:
-            log.error("worker %d cannot be started: %s", index, error.strerror)
-            return
-        worker = await WorkerProcess.attend(index, started, self._reports)
-        self._workers[index] = worker
-        worker.send(self._configure())
-        worker.send(self._fleet.reasons())
-        worker.send(self._fleet.health())
-        worker.send(self._told_losses)
-        worker.send(self._told_unrouted)
-        if self.stopping.is_set():
-            # The signal came while the process was being made.
-            worker.kill()
-        overdue = asyncio.get_running_loop().call_later(START_TIMEOUT, self._start_overdue, worker)
-        code = await worker.wait()
-        overdue.cancel()
-        del self._workers[index]
-        lost = sum(self._table.in_flight_columns[index])
-        self._table.clear_in_flight(index)
-        if code != 0 or not self.stopping.is_set():
-            how = exit_text(code)
-            log.error("%s died: %s; requests in flight: %d", worker.name, how, lost)
-
-    def _worker_ready(self, worker: WorkerProcess) -> None:
-        log.info("%s accepts clients", worker.name)
-        everybody = len(self._sockets.clients)
-        missing_before = everybody - len(self._were_ready)
-        self._were_ready.add(worker.index)
-        if missing_before and len(self._were_ready) == everybody and not self.stopping.is_set():
-            self._announce()
-
-    def _start_overdue(self, worker: WorkerProcess) -> None:
-        if not worker.was_ready:
-            log.error("%s is not ready after %g s", worker.name, START_TIMEOUT)
-            worker.kill()
+            self._pool.send(unrouted)
 
     def _signal_received(self, signum: signal.Signals) -> None:
         if self.stopping.is_set():
             log.warning("%s again: ending at once", signum.name)
             self._exit_code = 128 + signum
-            for worker in self._workers.values():
-                worker.hang_up()
-            asyncio.get_running_loop().call_later(HANG_UP_GRACE, self._kill_workers)
+            self._pool.hang_up()
+            asyncio.get_running_loop().call_later(HANG_UP_GRACE, self._pool.kill)
             return
         timeout = self._fleet.config.drain_timeout
         in_flight = sum(self._table.in_flight_totals())
@@ -357,20 +257,5 @@ class Supervisor:
             "%s: draining; requests in flight: %d, time for them: %g s; again to end at once",
             *(signum.name, in_flight, timeout),
         )
-        self.stopping.set()
-        self._sockets.close()
-        for worker in self._workers.values():
-            worker.send(Drain())
-        asyncio.get_running_loop().call_later(timeout + DRAIN_GRACE, self._kill_workers)
-
-    def _give_up(self) -> None:
-        if self.stopping.is_set():
-            return
-        log.critical("no worker could be started %d times over; giving up", FAILED_STARTS)
-        self._exit_code = 1
-        self.stopping.set()
-        self._kill_workers()
-
-    def _kill_workers(self) -> None:
-        for worker in self._workers.values():
-            worker.kill()
+        self._pool.drain()
+        asyncio.get_running_loop().call_later(timeout + DRAIN_GRACE, self._pool.kill)

@@ -8,7 +8,6 @@ import time
 
 import pytest
 
-from fastroute.control.supervisor import respawn_delay
 from tests.support.command import RunningCommand, is_alive, running, wait_until
 from tests.support.standins import standin_process
 
@@ -37,14 +36,6 @@ def is_refused(port: int) -> bool:
 def livez(client: socket.socket) -> bytes:
     client.sendall(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")
     return client.recv(4096).split(b"\r\n")[0]
-
-
-@pytest.mark.parametrize(
-    ("short_lives", "seconds"),
-    [(0, 0), (1, 0), (2, 0.1), (3, 0.2), (4, 0.4), (7, 3.2), (8, 5), (5000, 5)],
-)
-def test_respawn_delay(short_lives, seconds):
-    assert respawn_delay(short_lives) == pytest.approx(seconds)
 
 
 class TestRunning:
