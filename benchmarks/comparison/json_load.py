@@ -236,7 +236,7 @@ class PacedLoad(JsonLoad):
         for moment in (*open_since, *self.waiting):
             self.latencies.append(now - moment)
             if now - moment > 1.0:
-                self.failed("no answer within a second of the end")
+                self.failed("no response within a second of the end")
 
     def latency_figures(self) -> dict[str, float]:
         if not self.latencies:

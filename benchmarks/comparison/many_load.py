@@ -104,7 +104,7 @@ class ManyLoad:
             async with asyncio.timeout(_SECONDS_TO_BEGIN):
                 await stream.begun.wait()
         except TimeoutError:
-            self.errors[f"no answer within {_SECONDS_TO_BEGIN:g} s"] += 1
+            self.errors[f"no response within {_SECONDS_TO_BEGIN:g} s"] += 1
 
     async def open_up_to(self, connections: int) -> None:
         ports = self.spec.ports

@@ -110,7 +110,7 @@ class ServerClient:
             async with asyncio.timeout(within):
                 return await self._exchange(request)
         except TimeoutError:
-            raise ClientError(f"no answer within {within:g} s", timed_out=True) from None
+            raise ClientError(f"no response within {within:g} s", timed_out=True) from None
         finally:
             if self._connection is not None and not self._connection.is_idle:
                 # The response was given up, or the server wants the connection closed.

@@ -40,6 +40,6 @@ class HealthCheck(NamedTuple):
         """Return why a response is not a good one, and what to set if it should be."""
         wanted = "2xx" if not self.statuses else " or ".join(map(str, self.statuses))
         return (
-            f"{path} answered {status}, not {wanted}; where that is right for this server, set "
+            f"{path} returned {status}, not {wanted}; if that is correct for this server, set "
             "health_path or health_statuses"
         )

@@ -127,7 +127,7 @@ def test_no_router():
     [
         pytest.param(
             ["--url", GONE, "--server", GONE],
-            "--url excludes --config and --server: the router knows its servers",
+            "--url excludes --config and --server: the router has its servers",
             id="both",
         ),
         pytest.param(["--url", "http://a/b"], "must be http://host:port", id="url"),

@@ -285,7 +285,7 @@ async def test_no_whole_reply_in_time(begin):
 
     async with scripted(handler) as server:
         with client_of(server.url) as client:
-            with pytest.raises(ClientError, match=r"^no answer within 0\.05 s$") as failed:
+            with pytest.raises(ClientError, match=r"^no response within 0\.05 s$") as failed:
                 await client.get("/", 0.05)
             assert failed.value.timed_out
             # Closed immediately: vLLM aborts requests of disconnected clients.
@@ -334,7 +334,7 @@ async def test_a_look_up_that_hangs_is_not_waited_for():
     names = Names()
     names.hang()
     with client_of("http://vllm:9", resolver=names.resolver) as client:
-        with pytest.raises(ClientError, match=r"^no answer within 0.05 s$"):
+        with pytest.raises(ClientError, match=r"^no response within 0.05 s$"):
             await client.get("/", 0.05)
     names.go_on()
 

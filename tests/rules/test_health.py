@@ -386,9 +386,9 @@ def test_a_restarted_server_does_not_wait(history):
 
 def test_a_reason_stands_while_the_cause_is_the_same():
     health = at_start(FAILED, FAILED)
-    health.observe(FAILED, START, Facts(detail="no answer within 10 s"))
+    health.observe(FAILED, START, Facts(detail="no response within 10 s"))
     health.observe(FAILED, LATER, Facts(detail="connection refused"))
-    assert health.reason == "3 health checks in a row failed: no answer within 10 s"
+    assert health.reason == "3 health checks in a row failed: no response within 10 s"
 
 
 def test_down_by_probes_then_found_asleep_waits_for_its_metrics():

@@ -40,5 +40,5 @@ def test_path_after(check, path, status, expected):
 )
 def test_the_complaint_names_the_settings(statuses, wanted):
     complaint = HealthCheck("/ping", statuses).complaint("/ping", 403)
-    assert complaint.startswith(f"/ping answered 403, not {wanted}; ")
+    assert complaint.startswith(f"/ping returned 403, not {wanted}; ")
     assert "health_path or health_statuses" in complaint

@@ -17,7 +17,7 @@ from fastroute.rules.server_state import ServerState
 
 GOOD = Probe(True, False, 0.01, "", "/health")
 REFUSED = Probe(False, False, 0.0, "cannot connect: Connection refused", "/health")
-SLOW = Probe(False, True, 10.0, "no answer within 10 s", "/health")
+SLOW = Probe(False, True, 10.0, "no response within 10 s", "/health")
 STATE = ConfigState()
 
 
@@ -508,11 +508,11 @@ class TestLoad:
         fleet = make()
         server = fleet.server()
         for _ in range(3):
-            server.scrape_failed("no answer within 2 s")
+            server.scrape_failed("no response within 2 s")
         fleet.scrape()
         assert fleet.column("scrape_failures") == 3
         assert log() == [
-            "server http://a: its metrics cannot be read: no answer within 2 s",
+            "server http://a: its metrics cannot be read: no response within 2 s",
             "server http://a: its metrics are read again",
         ]
 

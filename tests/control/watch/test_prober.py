@@ -72,7 +72,7 @@ async def test_unhealthy():
     async with standin(healthy=False) as server:
         seen = await probe(server.url)
     assert (seen.ok, seen.slow) == (False, False)
-    assert seen.reason.startswith("/health answered 503, not 2xx; ")
+    assert seen.reason.startswith("/health returned 503, not 2xx; ")
     assert "health_path or health_statuses" in seen.reason
 
 
@@ -157,7 +157,7 @@ async def test_a_server_that_accepts_and_closes_at_once_fails_its_checks():
 async def test_no_answer_in_time_is_slow():
     async with scripted(hang) as server:
         seen = await probe(server.url, 0.05)
-    assert (seen.ok, seen.slow, seen.reason) == (False, True, "no answer within 0.05 s")
+    assert (seen.ok, seen.slow, seen.reason) == (False, True, "no response within 0.05 s")
     assert seen.response_time >= 0.045
 
 

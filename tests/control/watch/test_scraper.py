@@ -263,7 +263,7 @@ async def test_a_hung_or_slow_server_delays_no_other():
     async with scripted(handler) as script, standin() as server:
         async with scraping(script.url, hung), scraping(server.url, well):
             await until(lambda: len(hung.failures) >= 2, 10)
-    assert set(hung.failures) == {"no answer within 0.3 s"}
+    assert set(hung.failures) == {"no response within 0.3 s"}
     # 30 are due; only 2 if it waited for the other server.
     assert len(well.reports) >= 10
     # One at a time: a slow server gets no further request meanwhile.
