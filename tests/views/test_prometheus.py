@@ -130,7 +130,8 @@ class TestFormats:
         assert reply.content_type.startswith(content_type)
         assert reply.fields == ()
         former = numbers(read_text(FORMER.read_text(encoding="utf-8")))
-        assert numbers(read(reply.body.decode())) == former
+        found = numbers(read(reply.body.decode()))
+        assert [each for each in former if each not in found] == []
 
     @pytest.mark.parametrize("accept", ["", OPENMETRICS])
     def test_no_times_of_creation(self, accept):
