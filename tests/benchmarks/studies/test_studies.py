@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.studies import cross_check, many_streams, scraping, workers
+from benchmarks.studies import cross_check, many_streams, own_metrics, scraping, workers
 from fastroute.config import parse_config
 from tests.support.bench import result
 
@@ -44,6 +44,15 @@ def test_the_configuration_is_one():
         "http://127.0.0.1:8002",
     ]
     assert config.scrape_interval == 86_400
+
+
+def test_delays_while_metrics_are_scraped():
+    rounds = [
+        result(latencies={"p50": p50, "p99": 0.01, "max": 0.02}) for p50 in (3e-6, 1e-6, 2e-6)
+    ]
+    lines = own_metrics.summary({"off": rounds, "gzip": [result(latencies={})]})
+    assert len(lines) == 3
+    assert lines[0].split() == ["off", "p50", "median", "2", "us,", "least", "1", "us"]
 
 
 def test_what_wrk_says():
