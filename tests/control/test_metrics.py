@@ -1,10 +1,11 @@
 import asyncio
+import os
 import threading
 
 import pytest
 
 from fastroute.config import Config
-from fastroute.control.metrics import RENDER_GAP, MetricsRenderer, Numbers
+from fastroute.control.metrics import NICENESS, RENDER_GAP, MetricsRenderer, Numbers
 from fastroute.ipc.messages import Configure, Losses, MetricsReply, MetricsRequest
 from fastroute.ipc.score_table import TableSnapshot
 from tests.support.standins import until
@@ -31,12 +32,14 @@ class Renderings:
         self.go_on = threading.Event()
         self.go_on.set()
         self.threads: set[int] = set()
+        self.niceness = 0
         self.renderer = MetricsRenderer(lambda: NUMBERS, self._render)
 
     def _render(self, numbers: Numbers, request: MetricsRequest) -> MetricsReply:
         assert numbers is NUMBERS
         self.go_on.wait(5)
         self.threads.add(threading.get_ident())
+        self.niceness = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
         self.rendered.append(request.accept)
         if request.accept == "bad":
             raise ValueError("as wanted")
@@ -65,6 +68,8 @@ async def test_not_in_the_loops_thread(made):
     made.ask("text")
     assert await made.answered(1) == [b"1"]
     assert threading.get_ident() not in made.threads
+    assert made.niceness >= NICENESS
+    assert os.getpriority(os.PRIO_PROCESS, 0) < NICENESS, "the loop keeps its priority"
 
 
 async def test_each_gets_its_own_id(made):
