@@ -62,13 +62,7 @@ def run_router(  # noqa: PLR0913  it is called in one place, the command line
             render_metrics=metrics_reply,
             announce=tell,
         )
-        if show is None:
-            return await supervisor.run()
-
-        from fastroute.demo.show import with_show
-
-        play = partial(show.play, url)
-        return await with_show(supervisor.run(), ready, supervisor.stopping, play)
+        return await _run(supervisor, ready, show, url)
 
     if not with_screen:
         return uvloop.run(supervise())
@@ -81,6 +75,17 @@ def run_router(  # noqa: PLR0913  it is called in one place, the command line
         caption = str if show is None else show.caption
         # uvloop would leave the terminal in non-blocking mode, also for the shell.
         return asyncio.run(with_monitor(supervise(), ready, own, stderr, caption))
+
+
+async def _run(supervisor: Supervisor, ready: asyncio.Event, show: "Show | None", url: str) -> int:
+    """Run the supervisor, and the scenario if there is one."""
+    if show is None:
+        return await supervisor.run()
+
+    from fastroute.demo.show import with_show
+
+    play = partial(show.play, url)
+    return await with_show(supervisor.run(), ready, supervisor.stopping, play)
 
 
 def metrics_reply(numbers: Numbers, request: MetricsRequest) -> MetricsReply:
