@@ -35,7 +35,7 @@ demo: $(INSTALLED)  ## Show the router in front of three stand-in servers
 # Most tests wait most of the time, so there are more side by side than there are cores. What judges
 # time or memory comes afterwards, one test after another; a plain `pytest` runs all of them so.
 JOBS ?= 4
-test: $(DEV_INSTALLED)  ## Run all tests but those of the next four, JOBS (4) side by side
+test: $(DEV_INSTALLED)  ## Run all tests except those of the next four, JOBS (4) in parallel
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not alone"
 	$(BIN)/python -m pytest -m alone
 
@@ -46,7 +46,7 @@ COMPILED_TESTS := tests/test_compiled.py tests/e2e tests/proxy tests/rules tests
 	$(addprefix --ignore=tests/e2e/test_,$(addsuffix .py,$(BESIDE_THE_DATA_PLANE)))
 PYTEST_COMPILED := cd $(COMPILED) && FASTROUTE_COMPILED=1 PYTHONPATH=$$PWD \
 	$(CURDIR)/$(BIN)/python -m pytest $(COMPILED_TESTS)
-test-compiled: $(DEV_INSTALLED)  ## Test the data plane as wheels have it: compiled
+test-compiled: $(DEV_INSTALLED)  ## Compile the hot path in a copy and test the data plane on it
 	@echo "compiling the hot path in $(COMPILED)"
 	@rm -rf $(COMPILED) && mkdir -p $(COMPILED)
 	@git ls-files -co --exclude-standard -z | xargs -0 cp --parents -t $(COMPILED)
@@ -54,7 +54,7 @@ test-compiled: $(DEV_INSTALLED)  ## Test the data plane as wheels have it: compi
 	$(PYTEST_COMPILED) -n $(JOBS) --dist worksteal -m "not alone"
 	$(PYTEST_COMPILED) -m alone
 
-test-packages: $(DEV_INSTALLED)  ## Compile, install and run a wheel with each Python that is found
+test-packages: $(DEV_INSTALLED)  ## Compile, install and run a wheel with each installed Python
 	$(BIN)/python -m pytest tests/packages -m packages -o faulthandler_timeout=900
 
 test-real: $(DEV_INSTALLED)  ## Install vLLM for the CPU, run two servers, test through fastroute
@@ -69,7 +69,7 @@ wheel: $(DEV_INSTALLED)  ## Build a wheel in dist/; FASTROUTE_PURE=1 leaves the 
 
 check: lint types  ## Lint, import contracts, types
 
-style: $(DEV_INSTALLED)  ## Format the code and mend what can be mended
+style: $(DEV_INSTALLED)  ## Format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -82,23 +82,23 @@ lint: $(DEV_INSTALLED)
 types: $(DEV_INSTALLED)
 	$(BIN)/mypy
 
-docs: $(DEV_INSTALLED)  ## Render anew what the docs take from the code
+docs: $(DEV_INSTALLED)  ## Render the generated parts of the documentation
 	$(BIN)/python -m tests.support.docs
 	$(BIN)/python -m tests.support.monitor_page
 	$(BIN)/python -m tests.support.configuration_page
 	$(BIN)/python -m tests.support.contributing_page
 	$(BIN)/python -m tests.support.lifecycle_page
 
-bench: $(DEV_INSTALLED)  ## Measure beside nginx, HAProxy, vllm-router and smg; renew the README's table
+bench: $(DEV_INSTALLED)  ## Measure next to nginx, HAProxy, vllm-router and smg; renew the README's table
 	$(BIN)/python -m benchmarks --publish
 
-bench-quick: $(DEV_INSTALLED)  ## The same in under 3 minutes, into .bench/results only
+bench-quick: $(DEV_INSTALLED)  ## A short version in under 3 minutes, into .bench/results only
 	$(BIN)/python -m benchmarks --quick
 
-bench-micro: $(DEV_INSTALLED)  ## Time the pieces; fail if one is 20 % slower than the baseline
+bench-micro: $(DEV_INSTALLED)  ## Time parts of the hot path; fail if one is 20 % slower than the baseline
 	$(BIN)/python -m benchmarks.micro
 
-bench-micro-save: $(DEV_INSTALLED)  ## Time the pieces and keep that as the baseline
+bench-micro-save: $(DEV_INSTALLED)  ## Time parts of the hot path and save that as the baseline
 	$(BIN)/python -m benchmarks.micro --save
 
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
@@ -108,7 +108,7 @@ NEEDS := $(BIN)/python -c 'import sys, tomllib; p = tomllib.load(open("pyproject
 	p["build-system"]["requires"]; \
 	print(*{"run": run, "dev": run + dev, "build": build}[sys.argv[1]], sep="\n")'
 
-lock: $(DEV_INSTALLED)  ## Renew the locks of tests and image from pyproject.toml
+lock: $(DEV_INSTALLED)  ## Renew the lock files of tests and image from pyproject.toml
 	$(NEEDS) dev | $(COMPILE) --output-file requirements-dev.lock -
 	$(NEEDS) run | $(COMPILE) --constraint requirements-dev.lock \
 	  --output-file deploy/image/requirements.lock -
