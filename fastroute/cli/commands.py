@@ -6,13 +6,11 @@ runs, so that `--help` and usage errors respond quickly.
 
 import math
 import os
-import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-import msgspec
 import typer
+from msgspec import structs
 
-from fastroute import __version__
 from fastroute.cli.completion import Commands
 from fastroute.cli.doctor import doctor
 from fastroute.cli.logging_options import (
@@ -24,25 +22,22 @@ from fastroute.cli.logging_options import (
     LogLevelOption,
     LogMaxBytesOption,
     fills_stdout,
+    log_options,
     overrides,
 )
 from fastroute.cli.options import (
     DEFAULT_MAX_LOAD,
     ConfigOption,
     ServerOption,
-    counted,
     servers_from,
     servers_from_file,
 )
 from fastroute.cli.route import route
+from fastroute.cli.serve import Place, has_screen, serve
 from fastroute.cli.version import VersionOption, version_line
-from fastroute.config import Config
-from fastroute.control.config_file import FixedConfig, WatchedConfig
+from fastroute.control.config_file import FixedConfig
 from fastroute.errors import ConfigError
-from fastroute.ipc.logs import LogFormat, LogLevel, LogOptions, configure_logging
-
-if TYPE_CHECKING:
-    from fastroute.demo.show import Show
+from fastroute.ipc.logs import LogFormat, LogLevel, LogOptions
 
 MAX_WORKERS = 256
 MAX_DEMO_SERVERS = 24
@@ -63,17 +58,20 @@ PortOption = Annotated[
     int,
     typer.Option(min=0, max=65535, metavar="PORT", help="TCP port to listen on; 0 for a free one."),
 ]
+MaxLoadOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Capacity: number of requests each --server runs concurrently.",
+        show_default=str(DEFAULT_MAX_LOAD),
+    ),
+]
+WorkersOption = Annotated[
+    str,
+    typer.Option(metavar="N|auto", help="Number of worker processes; auto: one per CPU core."),
+]
 ConsoleOption = Annotated[
     bool, typer.Option("--console", help="Show the log instead of the monitor on a terminal.")
 ]
-
-
-class Place(msgspec.Struct, frozen=True):
-    """Address to listen on, and number of workers."""
-
-    host: str
-    port: int
-    workers: int
 
 
 def main() -> None:
@@ -112,17 +110,8 @@ def run(  # noqa: PLR0913  the options are the interface
     host: HostOption = "0.0.0.0",
     port: PortOption = 8888,
     server: ServerOption = None,
-    max_load: Annotated[
-        int | None,
-        typer.Option(
-            help="Capacity: number of requests each --server runs concurrently.",
-            show_default=str(DEFAULT_MAX_LOAD),
-        ),
-    ] = None,
-    workers: Annotated[
-        str,
-        typer.Option(metavar="N|auto", help="Number of worker processes; auto: one per CPU core."),
-    ] = "1",
+    max_load: MaxLoadOption = None,
+    workers: WorkersOption = "1",
     console: ConsoleOption = False,
     log_level: LogLevelOption = LogLevel.INFO,
     log_format: LogFormatOption = LogFormat.TEXT,
@@ -166,16 +155,10 @@ def run(  # noqa: PLR0913  the options are the interface
     override = overrides(access_log=access_log, access_log_file=access_log_file)
     source = servers_from(config, server, max_load, override)
     place = Place(host=host, port=port, workers=_worker_count(workers))
-    with_screen = not fills_stdout(source.config) and _has_screen(console)
-    logs = LogOptions(
-        level=log_level,
-        form=log_format,
-        file=None if log_file is None else str(log_file),
-        max_bytes=log_max_bytes,
-        backups=log_backups,
-        also_stderr=with_screen,
-    )
-    raise typer.Exit(_serve(source, place, logs, with_screen=with_screen))
+    with_screen = not fills_stdout(source.config) and has_screen(console)
+    logs = log_options(log_level, log_format, log_file, log_max_bytes, log_backups)
+    logs = structs.replace(logs, also_stderr=with_screen)
+    raise typer.Exit(serve(source, place, logs, with_screen=with_screen))
 
 
 @app.command()
@@ -294,9 +277,9 @@ def demo(  # noqa: PLR0913  the options are the interface
         source = FixedConfig(demo_config(running), "fastroute demo")
         place = Place(host=host, port=port, workers=1)
         show = Show(running, Plan(with_traffic=traffic, outage_every=outage_every))
-        with_screen = _has_screen(console)
+        with_screen = has_screen(console)
         logs = LogOptions(level=log_level, also_stderr=with_screen)
-        raise typer.Exit(_serve(source, place, logs, show, with_screen=with_screen))
+        raise typer.Exit(serve(source, place, logs, show, with_screen=with_screen))
 
 
 def _worker_count(text: str) -> int:
@@ -305,85 +288,3 @@ def _worker_count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_WORKERS):
         raise ConfigError(f"--workers {text}: must be auto or a number from 1 to {MAX_WORKERS}")
     return int(text)
-
-
-def _has_screen(console: bool) -> bool:
-    from fastroute.monitor.terminal import has_terminal
-
-    return not console and has_terminal()
-
-
-def _serve(
-    source: WatchedConfig | FixedConfig,
-    place: Place,
-    logs: LogOptions,
-    show: "Show | None" = None,
-    *,
-    with_screen: bool,
-) -> int:
-    """Run the supervisor until a signal ends it.
-
-    Args:
-        source: Servers and settings, and the source of changes to them.
-        place: Address to listen on.
-        logs: Log options of the supervisor and workers.
-        show: Scenario to run at the same time, if any.
-        with_screen: True to show the monitor.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        ConfigError: The address cannot be listened on, a log cannot be written, or this is not
-            Linux.
-    """
-    if sys.platform != "linux":
-        raise ConfigError("fastroute needs Linux (memfd_create, pidfd_open)")
-
-    from fastroute.control.workers.descriptors import raise_descriptor_limit
-    from fastroute.control.workers.launch import Launch, Sockets, create_table
-    from fastroute.control.workers.listeners import address_text, open_listeners
-    from fastroute.recording.recording import Recording
-
-    config = source.config
-    sockets = Sockets(open_listeners(place.host, place.port, place.workers))
-    if config.admin_port:
-        (sockets.admin,) = open_listeners(place.host, config.admin_port, 1, "see admin_port")
-    url = "http://" + address_text(*sockets.clients[0].getsockname()[:2])
-
-    def announce() -> None:
-        counts = f"{_servers(config)}, {counted(place.workers, 'worker')}"
-        typer.echo(f"fastroute {__version__} listening on {url}, {counts}")
-        if show is not None:
-            typer.echo(show.invitation(url))
-
-    _start_logging(logs)
-    recording = Recording(has_screen=with_screen)
-    recording.apply(config)
-    raise_descriptor_limit(config.max_connections)
-    launch = Launch(sockets, create_table(config, place.workers), logs)
-    if not with_screen:  # otherwise their output belongs to the monitor, which does not exist yet
-        launch.start_ahead()
-
-    from fastroute.cli.run_router import run_router  # takes as long as the start of the workers
-
-    return run_router(
-        source, launch, recording, announce, url=url, show=show, with_screen=with_screen
-    )
-
-
-def _start_logging(logs: LogOptions) -> None:
-    try:
-        configure_logging(logs)
-    except OSError as error:
-        raise ConfigError(f"--log-file {logs.file}: cannot be written: {error.strerror}") from None
-
-
-def _servers(config: Config) -> str:
-    """Return the number of servers by URL and of DNS names that are resolved to servers."""
-    names = sum(server.address.follows_dns for server in config.servers)
-    servers = len(config.servers) - names
-    counts = [counted(servers, "server")] if servers or not names else []
-    if names:
-        counts.append(counted(names, "DNS name"))
-    return ", ".join(counts)

@@ -8,7 +8,7 @@ import typer
 
 from fastroute.cli.options import Override
 from fastroute.config import AccessLogForm, Config, check_options
-from fastroute.ipc.logs import LogFormat, LogLevel
+from fastroute.ipc.logs import LogFormat, LogLevel, LogOptions
 
 LogLevelOption = Annotated[
     LogLevel, typer.Option(case_sensitive=False, help="Minimum level of log lines.")
@@ -41,6 +41,19 @@ AccessLogFileOption = Annotated[
         show_default="as in the file",
     ),
 ]
+
+
+def log_options(
+    level: LogLevel, form: LogFormat, file: Path | None, max_bytes: int, backups: int
+) -> LogOptions:
+    """Return the log options that the command line names."""
+    return LogOptions(
+        level=level,
+        form=form,
+        file=None if file is None else str(file),
+        max_bytes=max_bytes,
+        backups=backups,
+    )
 
 
 def overrides(**options: str | None) -> Override:

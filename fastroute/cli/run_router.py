@@ -4,9 +4,10 @@ Separate from the command line, which imports these modules while its workers st
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import TYPE_CHECKING
+from socket import socket
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
@@ -66,13 +67,20 @@ def run_router(  # noqa: PLR0913  it is called in one place, the command line
 
     if not with_screen:
         return uvloop.run(supervise())
+    own = launch.sockets.admin or launch.sockets.clients[0]
+    return _run_with_monitor(supervise, ready, own, str if show is None else show.caption)
 
+
+def _run_with_monitor(
+    supervise: Callable[[], Coroutine[Any, Any, int]],
+    ready: asyncio.Event,
+    own: socket,
+    caption: Callable[[], str],
+) -> int:
     from fastroute.monitor.own import with_monitor
     from fastroute.monitor.stderr_lines import StderrLines
 
-    own = launch.sockets.admin or launch.sockets.clients[0]
     with StderrLines() as stderr:
-        caption = str if show is None else show.caption
         # uvloop would leave the terminal in non-blocking mode, also for the shell.
         return asyncio.run(with_monitor(supervise(), ready, own, stderr, caption))
 
