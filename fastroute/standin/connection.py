@@ -295,9 +295,8 @@ class Connection(asyncio.Protocol):
         """Close after `keep_alive` seconds without a byte; the timer is re-armed lazily."""
         self._idle_since = self._loop.time()
         if self._idle_timer is None:
-            self._idle_timer = self._loop.call_later(
-                self._app.settings.keep_alive, self._idle_timer_fired
-            )
+            keep_alive = self._app.settings.keep_alive
+            self._idle_timer = self._loop.call_later(keep_alive, self._idle_timer_fired)
 
     def _idle_timer_fired(self) -> None:
         self._idle_timer = None
