@@ -106,7 +106,7 @@ def _string_end(text: bytes, start: int) -> int:
 
 
 def _is_key(text: bytes, start: int, stop: int, key: bytes) -> bool:
-    """Whether the string between the two is a key, as a colon behind it says, and this one."""
+    """Return True if the string between the two is this key: a colon follows, and it is equal."""
     colon: int = _next(text, stop)
     if colon >= len(text) or text[colon] != _COLON:
         return False
