@@ -96,7 +96,7 @@ class TestMistakes:
         [
             pytest.param(
                 [],
-                "no servers: there is no servers.toml here; give --config FILE or --server URL",
+                "no servers: servers.toml does not exist here; give --config FILE or --server URL",
                 id="nothing",
             ),
             pytest.param(
