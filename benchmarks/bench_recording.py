@@ -25,10 +25,9 @@ each_wish = pytest.mark.parametrize("settings", WANTED.values(), ids=WANTED.keys
 
 
 def wishing(worker: InMemoryWorker, settings: dict) -> None:
-    """Apply settings; messages to the supervisor are encoded, as for sending."""
+    """Apply settings."""
     before: Configure = worker.state.configured
     config = type(before.config)(servers=before.config.servers, **settings)
-    worker.state.report = encode
     worker.state.configure(
         Configure(config=config, servers=before.servers, model_slots=before.model_slots)
     )
@@ -64,12 +63,11 @@ def test_relay_of_one_event(benchmark, make_worker, settings):
 
 def a_record(worker: InMemoryWorker, settings: dict) -> RequestRecord:
     """Return the record of one request."""
-    told: list[Records] = []
     wishing(worker, settings)
-    worker.state.report = told.append
     worker.ask(JSON_REQUEST).data_received(upstream.JSON_REPLY)
     worker.state.recorder.flush()
-    return told[0].records[0]
+    assert isinstance(worker.link.last, Records)
+    return worker.link.last.records[0]
 
 
 @pytest.mark.parametrize("form", [json_line, text_line], ids=["json", "text"])

@@ -8,10 +8,11 @@ import asyncio
 
 from benchmarks.comparison import traffic
 from fastroute.config import config_from_urls
-from fastroute.ipc.messages import Configure, RoutedServer
+from fastroute.ipc.messages import Configure, Message, RoutedServer, encode
 from fastroute.ipc.score_table import ScoreTable
 from fastroute.proxy.client import ClientConnection, Listener
 from fastroute.proxy.context import WorkerContext
+from fastroute.proxy.supervisor_link import SupervisorLink
 from fastroute.proxy.upstream import UpstreamConnection
 from fastroute.rules.server_state import ServerState
 
@@ -53,13 +54,26 @@ class RecordingTransport(asyncio.Transport):
     close = abort
 
 
+class EncodingLink(SupervisorLink):
+    """Encodes messages, as on their way to the supervisor, and keeps the last one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last: Message | None = None
+
+    def report(self, message: Message) -> None:
+        encode(message)
+        self.last = message
+
+
 class InMemoryWorker:
     """One worker, one client, and an idle connection to each server."""
 
     def __init__(self, servers: int) -> None:
         self.loop = asyncio.new_event_loop()
         self.table = ScoreTable.create(max(_ROWS, 2 * servers), 1)
-        self.state = WorkerContext(self.loop, self.table, self.table.worker_cells(0))
+        self.link = EncodingLink()
+        self.state = WorkerContext(self.loop, self.table, self.table.worker_cells(0), self.link)
         urls = [f"http://127.0.0.1:{9000 + number}" for number in range(servers)]
         routed = [
             RoutedServer(
@@ -79,7 +93,7 @@ class InMemoryWorker:
         )
         self.upstreams: dict[RecordingTransport, UpstreamConnection] = {}
         for server in self.state.router.servers:
-            upstream = UpstreamConnection(server, self.state.config.max_header_bytes)
+            upstream = UpstreamConnection(server, self.state.settings.config.max_header_bytes)
             self.upstreams[RecordingTransport(upstream)] = upstream
             server.give_back(upstream, self.state.stamp)
         self.client = ClientConnection(self.state, Listener({}))

@@ -21,6 +21,7 @@ from fastroute.ipc.worker_spec import WorkerSpec
 from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.metrics_relay import MetricsRelay
 from fastroute.proxy.own_replies import Listener, LocalEndpoint, LocalReply, OwnReply
+from fastroute.proxy.supervisor_link import SupervisorLink
 from fastroute.proxy.worker import Worker
 from fastroute.views.endpoints import METRICS, VIEWS
 from fastroute.views.view import Reply, View, view_of
@@ -58,7 +59,7 @@ async def serve(
     cells = table.worker_cells(index)
     cells.process.pid[0] = os.getpid()
     cells.process.draining[0] = 0
-    state = WorkerContext(loop, table, cells)
+    state = WorkerContext(loop, table, cells, SupervisorLink())
     metrics = MetricsRelay(state)
     worker = Worker(state, listeners(state, metrics, listening, admin), metrics)
     # A service manager may signal all processes: a worker drains then, too. Other signals are
@@ -109,5 +110,5 @@ def current_view(state: WorkerContext) -> View:
         health=state.health.servers,
         reasons=state.reasons.reasons,
         unrouted_per_second=state.unrouted.per_second,
-        draining=state.draining,
+        draining=state.clients.draining,
     )

@@ -150,7 +150,7 @@ class Attempt(ReplySink):
         """Fail if the server has been silent for too long."""
         if self.upstream is None:
             return  # connecting has a timeout of its own
-        timeout = self._context.config.request_timeout
+        timeout = self._context.settings.config.request_timeout
         if now - self.heard_at >= timeout:
             self.drop()
             self._fail(f"silent for {timeout:g} s", silent=True)
@@ -182,7 +182,7 @@ class Attempt(ReplySink):
         self.heard_at = context.stamp
         self.first_byte = upstream.first_byte_at - self.started_at
         reply = self.reply = Reply()
-        rendered = reply.begin(head, raw, server.authority, sink.request, context.draining)
+        rendered = reply.begin(head, raw, server.authority, sink.request, context.clients.draining)
         if first_body:
             context.ledger.events[server.row] += 1
             if reply.unwrapper is not None:
@@ -223,7 +223,7 @@ class Attempt(ReplySink):
     # Within
 
     async def _connect(self) -> None:
-        timeout = self._context.config.connect_timeout
+        timeout = self._context.settings.config.connect_timeout
         try:
             async with asyncio.timeout(timeout):
                 upstream = await self.server.connect()

@@ -73,7 +73,7 @@ class ClientConnection(Client):
         self._forwards = listener.forwards
         self._reader = RequestReader(worker.known_requests)
         self._write_paused = False
-        self._deadline = worker.stamp + worker.config.client_idle_timeout
+        self._deadline = worker.stamp + worker.settings.config.client_idle_timeout
         self._unsent = 0
         self._is_uncounted = False
         self.address = b""
@@ -97,18 +97,17 @@ class ClientConnection(Client):
         # An IPv6 socket shows IPv4 clients in a form that no list of addresses has.
         self.address = peer[0].removeprefix("::ffff:").encode() if peer else b"unknown"
         worker.clients.add(self)
-        worker.cells.process.client_connections[0] += 1
         if not self._listener.forwards:
             # The admin port stays open to those who want to know what is wrong.
             self._do_not_count()
-        elif len(worker.clients) - worker.uncounted > worker.config.max_connections:
+        elif worker.clients.exceed(worker.settings.config.max_connections):
             # Not counted while it lingers: a storm of them would keep everybody out.
             self._do_not_count()
             self._refuse(BadRequest(503, "too many connections; try again shortly"))
 
     def _do_not_count(self) -> None:
         self._is_uncounted = True
-        self._worker.uncounted += 1
+        self._worker.clients.exempt()
 
     def data_received(self, data: bytes) -> None:
         """Read requests and answer what can be answered."""
@@ -117,11 +116,11 @@ class ClientConnection(Client):
         if before is REFUSED:
             return
         if self._exchange is None and not self._write_paused:
-            match = reader.known_request(data, self._worker.config)
+            match = reader.known_request(data, self._worker.settings.config)
             if match is not None:
                 self._serve(match.head, data[match.body_start :])
                 return
-        reader.feed(data, self._worker.config)
+        reader.feed(data, self._worker.settings.config)
         if reader.state is not before or before is BODY:
             self._set_deadline()
         if self._exchange is None:
@@ -142,11 +141,7 @@ class ClientConnection(Client):
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.cancel()
-        worker.clients.discard(self)
-        worker.uncounted -= self._is_uncounted
-        if worker.draining:
-            worker.client_left()
-        worker.cells.process.client_connections[0] -= 1
+        worker.clients.remove(self, exempt=self._is_uncounted)
 
     def pause_writing(self) -> None:
         """Stop the server's side: the client does not keep up."""
@@ -221,7 +216,7 @@ class ClientConnection(Client):
         except UnknownModel as unknown:
             worker.ledger.own(Outcome.UNKNOWN_MODEL)
             trace = None
-            if worker.follows:
+            if worker.settings.traces:
                 trace = RequestTrace(worker, self.address, head, body, unknown.model)
             reply = unknown_model(unknown.model, unknown.known)
             reason = ENDINGS[Outcome.UNKNOWN_MODEL].message
@@ -264,7 +259,7 @@ class ClientConnection(Client):
     def exchange_done(self, keep_alive: bool) -> None:
         """Go on with the next request, or close."""
         self._exchange = None
-        if keep_alive and not self._worker.draining:
+        if keep_alive and not self._worker.clients.draining:
             self._set_deadline()
             self._advance()
         else:
@@ -302,7 +297,7 @@ class ClientConnection(Client):
         """Answer the request in progress; all but the reply is for its record."""
         head = self._head_in_hand
         assert head is not None, "an answer to no request"
-        keep_alive = head.keep_alive and not self._worker.draining
+        keep_alive = head.keep_alive and not self._worker.clients.draining
         connection = None if keep_alive else b"close"
         if keep_alive and head.http_1_0:
             connection = b"keep-alive"
@@ -347,16 +342,16 @@ class ClientConnection(Client):
         reading = self._reader.state
         if self._write_paused or (reading is REFUSED and self._exchange is None):
             self._unsent = self._transport.get_write_buffer_size()
-            wait = self._worker.config.client_idle_timeout if self._unsent else LINGER_S
+            wait = self._worker.settings.config.client_idle_timeout if self._unsent else LINGER_S
         elif self._exchange is not None:
             self._deadline = _NEVER
             return
         elif reading is BETWEEN:
-            wait = self._worker.client_idle_timeout
+            wait = self._worker.settings.client_idle_timeout
         elif reading is HEAD:
-            wait = self._worker.config.client_header_timeout
+            wait = self._worker.settings.config.client_header_timeout
         else:
-            wait = self._worker.config.client_body_timeout
+            wait = self._worker.settings.config.client_body_timeout
         self._deadline = self._worker.stamp + wait
 
     def _time_out(self) -> None:

@@ -106,8 +106,8 @@ class Exchange(AttemptSink):
         self._client = client
         self._body = body
         self._group = group
-        self._request_id = head.request_id or context.new_request_id()
-        self._retries_left = context.max_retries
+        self._request_id = head.request_id or context.request_ids.new()
+        self._retries_left = context.settings.max_retries
         self._tried: list[Server] = []
         self._started_at = 0.0
         self._attempt: Attempt | None = None
@@ -115,7 +115,7 @@ class Exchange(AttemptSink):
         self.paused = False
         self.write = client.write
         self.trace: RequestTrace | None = None
-        if context.follows:
+        if context.settings.traces:
             self.trace = RequestTrace(context, client.address, head, body, group.name)
             self.write = self.trace.follow(self._request_id, client.write)
 
@@ -218,7 +218,7 @@ class Exchange(AttemptSink):
         attempt = self._attempt
         assert attempt is not None, "a failure of no attempt"
         if ENDINGS[outcome].by is Side.SERVER:
-            follows = may_retry(outcome, 0, self._context.retry_on)
+            follows = may_retry(outcome, 0, self._context.settings.retry_on)
             log.warning(
                 "server %s failed while %s: %s; %s %s, request %s: %s",
                 attempt.server.url,
@@ -255,7 +255,9 @@ class Exchange(AttemptSink):
         status = reply.head.status
         if status == UNCLEAR:
             return True  # only its whole body says if the server is shutting down
-        return self._retries_left > 0 and may_retry(reply.outcome, status, self._context.retry_on)
+        return self._retries_left > 0 and may_retry(
+            reply.outcome, status, self._context.settings.retry_on
+        )
 
     def _pass_on(self, reply: Reply, head: bytes, body: bytes, events: int) -> None:
         """Write the start; from now on the response passes as it comes, and nothing is retried."""
@@ -280,7 +282,7 @@ class Exchange(AttemptSink):
         assert attempt is not None, "a retry of no attempt"
         reply, server = attempt.reply, attempt.server
         status = 0 if reply is None else reply.head.status
-        if not may_retry(outcome, status, context.retry_on):
+        if not may_retry(outcome, status, context.settings.retry_on):
             return False
         ending = ENDINGS[outcome]
         other: Server | None = server
@@ -324,7 +326,7 @@ class Exchange(AttemptSink):
             detail, retry_after = f"{attempt.phase().value}: {reason}", 0.0
         else:
             detail, retry_after = ending.message.format(reply.head.status), reply.head.retry_after
-        self._context.observe(attempt.server, ending.evidence, detail, retry_after)
+        self._context.observer.observe(attempt.server, ending.evidence, detail, retry_after)
 
     def _end(self, outcome: Outcome, reason: str = "") -> None:
         """End the request: count it, record it, and tell the client; once.
@@ -338,7 +340,7 @@ class Exchange(AttemptSink):
             self._fail(outcome, reason, None)
             return
         context, server, reply = self._context, attempt.server, attempt.reply
-        if outcome is not ANSWERED or context.failing or server.state is TRIAL:
+        if outcome is not ANSWERED or context.observer.failing or server.state is TRIAL:
             self._observe(attempt, outcome, reason)
         if reply is None or not (outcome is ANSWERED or ENDINGS[outcome].is_response):
             attempt.drop()

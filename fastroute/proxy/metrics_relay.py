@@ -65,7 +65,7 @@ class LateMetrics(LateReply):
             b", ".join(head.values(name)).decode("latin-1")
             for name in (b"accept", b"accept-encoding")
         )
-        self._worker.report(
+        self._worker.link.report(
             MetricsRequest(id=self._id, accept=accept, accept_encoding=accept_encoding)
         )
 

@@ -4,11 +4,9 @@ The worker itself writes no file and asks no collector, so neither a full disk n
 can hold up a token. What the supervisor cannot take in time is dropped and counted.
 """
 
-from collections.abc import Callable
-from typing import Protocol
-
-from fastroute.ipc.messages import Message, Records
+from fastroute.ipc.messages import Records
 from fastroute.ipc.request_record import RequestRecord
+from fastroute.proxy.supervisor_link import SupervisorLink
 
 BATCH = 64
 """Records in a message. Encoding as many takes 40 us, and sending them one system call."""
@@ -17,31 +15,19 @@ MAX_BACKLOG_BYTES = 4 << 20
 """Some 20,000 records, that may wait on their way to the supervisor."""
 
 
-class SupervisorLink(Protocol):
-    """The way to the supervisor."""
-
-    @property
-    def report(self) -> Callable[[Message], None]:
-        """Sends a message."""
-
-    @property
-    def backlog(self) -> Callable[[], int]:
-        """Returns how many bytes wait to be sent."""
-
-
 class Recorder:
     """The ended requests of one worker that the supervisor was not told of yet."""
 
-    __slots__ = ("_lost", "_records", "_way")
+    __slots__ = ("_link", "_lost", "_records")
 
-    def __init__(self, way: SupervisorLink, lost: memoryview) -> None:
+    def __init__(self, link: SupervisorLink, lost: memoryview) -> None:
         """Begin with none.
 
         Args:
-            way: Leads to the supervisor.
+            link: Leads to the supervisor.
             lost: The cell that counts what was dropped.
         """
-        self._way = way
+        self._link = link
         self._lost = lost
         self._records: list[RequestRecord] = []
 
@@ -56,7 +42,7 @@ class Recorder:
         records, self._records = self._records, []
         if not records:
             return
-        if self._way.backlog() > MAX_BACKLOG_BYTES:
+        if self._link.backlog() > MAX_BACKLOG_BYTES:
             self._lost[0] += len(records)
         else:
-            self._way.report(Records(records))
+            self._link.report(Records(records))

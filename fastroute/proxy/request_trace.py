@@ -81,7 +81,7 @@ class RequestTrace:
             body: The request's; it is not kept.
             model: The model it asks for, or None where that is still to be found out.
         """
-        config = worker.config
+        config = worker.settings.config
         self._worker = worker
         self._client = client
         self._head = head

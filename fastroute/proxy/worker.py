@@ -22,13 +22,13 @@ from fastroute.ipc.messages import (
     Ready,
     StateReasons,
     Unrouted,
-    encode,
 )
 from fastroute.net.connecting import limit_silence
 from fastroute.proxy.client import ClientConnection
 from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.metrics_relay import MetricsRelay
 from fastroute.proxy.own_replies import Listener
+from fastroute.proxy.supervisor_link import SupervisorLink
 
 log = logging.getLogger(__name__)
 
@@ -46,17 +46,17 @@ LAST_MESSAGES_S = 1.0
 class Channel(asyncio.Protocol):
     """The worker's end of the channel to the supervisor."""
 
-    __slots__ = ("_closed", "_reader", "_transport", "_worker")
+    __slots__ = ("_closed", "_link", "_reader", "_worker")
 
-    def __init__(self, worker: "Worker") -> None:
+    def __init__(self, worker: "Worker", link: SupervisorLink) -> None:
         self._closed = asyncio.Event()
-        self._transport: asyncio.Transport | None = None
+        self._link = link
         self._worker = worker
         self._reader = MessageReader()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take note of the transport."""
-        self._transport = transport  # type: ignore[assignment]  # a socket pair is two-way
+        """Give the transport to the link."""
+        self._link.attach(cast(asyncio.WriteTransport, transport))  # a socket pair is two-way
 
     def data_received(self, data: bytes) -> None:
         """Take messages."""
@@ -65,24 +65,15 @@ class Channel(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End at once: without a supervisor nobody would watch this process."""
-        self._transport = None
+        self._link.attach(None)
         self._closed.set()
         self._worker.stop()
-
-    def send(self, message: Message) -> None:
-        """Send a message, if the channel is there yet."""
-        if self._transport is not None:
-            self._transport.write(encode(message))
 
     async def closed(self, seconds: float) -> None:
         """Wait until the supervisor has closed it, for at most so long."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._closed.wait()
-
-    def backlog(self) -> int:
-        """Return how many bytes wait to be sent."""
-        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
 
 class Worker:
@@ -105,10 +96,10 @@ class Worker:
         self._metrics = metrics
         self._listening = listening
         self._stopped = asyncio.Event()
-        self._channel = Channel(self)
+        self._channel = Channel(self, state.link)
         self._servers: list[asyncio.AbstractServer] = []
         self._starting: asyncio.Task[None] | None = None
-        self._serving_late: asyncio.Task[None] | None = None
+        self._draining: asyncio.Task[None] | None = None
         self._sweeping: asyncio.TimerHandle | None = None
 
     async def run(self, channel: socket.socket) -> None:
@@ -119,12 +110,11 @@ class Worker:
         """
         state = self._state
         await state.loop.create_connection(lambda: self._channel, sock=channel)
-        state.report = self._channel.send
-        state.backlog = self._channel.backlog
-        state.client_left = self._stop_if_drained
         self.keep_time()
         await self._stopped.wait()
         self.stop_keeping_time()
+        if self._draining is not None:
+            self._draining.cancel()
         for server in self._servers:
             server.close()
         self._cut_clients()
@@ -133,7 +123,7 @@ class Worker:
         # What they were told last must still leave this process.
         await asyncio.sleep(LAST_WORDS_S if state.clients else 0)
         # Where a process ends with what it was sent unread, what it said last may be lost as well.
-        self._channel.send(Drained())
+        self._state.link.report(Drained())
         await self._channel.closed(LAST_MESSAGES_S)
 
     def take(self, message: Message) -> None:
@@ -169,19 +159,17 @@ class Worker:
     def drain(self) -> None:
         """Accept no more, close what is idle, and stop when the last answer is finished."""
         state = self._state
-        if state.draining:
+        if state.clients.draining:
             return
-        state.draining = True
+        state.clients.draining = True
         state.cells.process.draining[0] = 1
         late = self._accept_waiting()
         for server in self._servers:
             server.close()
-        for client in list(state.clients):
+        for client in state.clients:
             client.drain()
-        state.loop.call_later(state.config.drain_timeout, self.stop)
-        if late:
-            self._serving_late = state.loop.create_task(self._serve_late(late))
-        self._stop_if_drained()
+        state.loop.call_later(state.settings.config.drain_timeout, self.stop)
+        self._draining = state.loop.create_task(self._finish(late))
 
     def _accept_waiting(self) -> list[tuple[socket.socket, Listener]]:
         """Accept clients who wait already; to close the listening socket would reset them."""
@@ -192,6 +180,13 @@ class Worker:
                     waiting.append((sock.accept()[0], listener))  # noqa: PERF401  until the error
         return waiting
 
+    async def _finish(self, late: Sequence[tuple[socket.socket, Listener]]) -> None:
+        """Stop when the last client is gone, those included who were accepted last."""
+        if late:
+            await self._serve_late(late)
+        await self._state.clients.all_gone()
+        self.stop()
+
     async def _serve_late(self, late: Sequence[tuple[socket.socket, Listener]]) -> None:
         """Serve clients who were accepted last; their requests are here, or on their way."""
         state = self._state
@@ -199,17 +194,15 @@ class Worker:
             with contextlib.suppress(OSError):
                 await state.loop.connect_accepted_socket(_connection_maker(state, listener), sock)
         await asyncio.sleep(LATE_S)
-        self._serving_late = None
-        for client in list(state.clients):
+        for client in state.clients:
             client.drain()
-        self._stop_if_drained()
 
     def stop(self) -> None:
         """Stop at once; answers in flight are cut."""
         self._stopped.set()
 
     def _cut_clients(self) -> None:
-        cut = sum([client.cut() for client in list(self._state.clients)])
+        cut = sum([client.cut() for client in self._state.clients])
         if cut:
             log.warning("answers that were cut: %d", cut)
 
@@ -220,7 +213,7 @@ class Worker:
         state.stamp = now + SWEEP_S
         state.cells.process.beat_ns[0] = monotonic_ns()
         self._sweeping = state.loop.call_later(SWEEP_S, self.keep_time)
-        for client in list(state.clients):
+        for client in state.clients:
             client.sweep(now)
         for server in state.router.servers:
             server.expire_idle(now)
@@ -235,7 +228,7 @@ class Worker:
 
     async def _accept(self) -> None:
         loop, state = self._state.loop, self._state
-        if state.draining:
+        if state.clients.draining:
             return
         for sock, listener in self._listening:
             made = _connection_maker(state, listener)
@@ -244,14 +237,7 @@ class Worker:
         # What exists now lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
-        self._channel.send(Ready())
-
-    def _stop_if_drained(self) -> None:
-        state = self._state
-        if self._serving_late or self._stopped.is_set():
-            return
-        if state.draining and not state.clients:
-            self._stopped.set()
+        self._state.link.report(Ready())
 
 
 def _connection_maker(state: WorkerContext, listener: Listener) -> Callable[[], asyncio.Protocol]:

@@ -16,6 +16,7 @@ from fastroute.ipc.score_table import ScoreTable
 from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.metrics_relay import MetricsRelay
 from fastroute.proxy.own_replies import LateReply
+from fastroute.proxy.supervisor_link import SupervisorLink
 from fastroute.views.endpoints import METRICS, VIEWS
 
 MERGED = b'{"object":"list","data":[]}'
@@ -24,7 +25,7 @@ MERGED = b'{"object":"list","data":[]}'
 @pytest.fixture
 async def state():
     table = ScoreTable.create(rows=2, workers=1)
-    yield WorkerContext(asyncio.get_running_loop(), table, table.worker_cells(0))
+    yield WorkerContext(asyncio.get_running_loop(), table, table.worker_cells(0), SupervisorLink())
     table.close()
 
 
@@ -74,7 +75,7 @@ async def test_current_view(state):
             config=Config(servers=(), aliases={"a": "b"}), servers=(server,), model_slots=("b",)
         )
     )
-    state.draining = True
+    state.clients.draining = True
     view = current_view(state)
     assert (view.servers, view.model_slots, view.aliases) == ((server,), ("b",), {"a": "b"})
     assert view.draining

@@ -26,6 +26,7 @@ from fastroute.ipc.messages import (
 from fastroute.ipc.score_table import ScoreTable
 from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.metrics_relay import MetricsRelay
+from fastroute.proxy.supervisor_link import SupervisorLink
 from fastroute.proxy.worker import Worker
 from fastroute.views.endpoints import ENDPOINTS
 from tests.support.counts import counts
@@ -61,7 +62,7 @@ async def two_ports(url: str, *, models_json: bytes | None = None) -> AsyncItera
     """Run a worker, wired by run_worker with an admin port."""
     loop = asyncio.get_running_loop()
     table = ScoreTable.create(rows=4, workers=1)
-    state = WorkerContext(loop, table, table.worker_cells(0))
+    state = WorkerContext(loop, table, table.worker_cells(0), SupervisorLink())
     main, admin = (socket.create_server(("127.0.0.1", 0)) for _ in range(2))
     ports = Ports(state, main.getsockname()[1], admin.getsockname()[1])
     ours, theirs = socket.socketpair()

@@ -65,4 +65,4 @@ async def test_switched_in_flight(start_router):
         assert why(await ask(router.port, CHAT))["reason"] == "only usable server"
         router.configure(explain=False)
         assert why(await ask(router.port, CHAT)) == {}
-        await until(lambda: not router.state.follows)
+        await until(lambda: not router.state.settings.traces)

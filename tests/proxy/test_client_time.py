@@ -246,7 +246,7 @@ class TestDrain:
     def test_a_request_on_its_way_is_served(self, router, sent):
         client, upstream = router.client(), router.pool.ready()
         client.feed(sent)
-        router.state.draining = True
+        router.state.clients.draining = True
         client.protocol.drain()
         client.feed((GET if sent == GET[:5] else POST)[len(sent) :])
         upstream.feed(OK)
@@ -257,7 +257,7 @@ class TestDrain:
         client, upstream = router.client(), router.pool.ready()
         client.feed(GET + GET)
         upstream.feed(OK[:-1])
-        router.state.draining = True
+        router.state.clients.draining = True
         client.protocol.drain()
         assert client.end is End.OPEN
         upstream.feed(OK[-1:])

@@ -35,8 +35,7 @@ async def two():
     """Two servers; the first is the one to be chosen, as the other has more to do."""
     with started(servers=2) as router:
         router.table.servers.foreign_milli[1] = 1000
-        router.observed = []
-        router.state.report = router.observed.append
+        router.observed = router.link.observed
         yield router
 
 

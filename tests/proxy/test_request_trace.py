@@ -6,7 +6,6 @@ import re
 
 import pytest
 
-from fastroute.ipc.messages import Records
 from fastroute.proxy.reply import MAX_HELD_BYTES
 from fastroute.rules.server_state import ServerState
 from fastroute.rules.trace_context import read_traceparent
@@ -33,17 +32,11 @@ def recorded(servers: int = 1, **settings):
     """A data plane on the running loop, and what is told of its requests."""
     settings.setdefault("access_log", "json")
     with memory_router(asyncio.get_running_loop(), servers=servers, **settings) as router:
-        records = []
-
-        def report(message):
-            if isinstance(message, Records):
-                records.extend(message.records)
 
         def told() -> list:
             router.state.recorder.flush()
-            return records
+            return router.link.records
 
-        router.state.report = report
         router.told = told
         yield router
 

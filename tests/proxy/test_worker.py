@@ -26,6 +26,7 @@ from fastroute.ipc.score_table import ScoreTable
 from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.metrics_relay import MetricsRelay
 from fastroute.proxy.own_replies import Listener, OwnReply
+from fastroute.proxy.supervisor_link import SupervisorLink
 from fastroute.proxy.worker import SWEEP_S, Worker
 from fastroute.rules.health_event import Event
 from tests.support.judge import judge_replies
@@ -80,7 +81,7 @@ class Supervised:
             for row, url in enumerate(urls)
         )
         self.say(Configure(config=Config(servers=(), **settings), servers=servers))
-        await until(lambda: self.told and self.state.config.servers == ())
+        await until(lambda: self.told and self.state.settings.config.servers == ())
         assert isinstance(self.told[0], Ready)
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -102,7 +103,9 @@ class Supervised:
 async def worker():
     table = ScoreTable.create(rows=2, workers=1)
     put_server(table, 0)
-    state = WorkerContext(asyncio.get_running_loop(), table, table.worker_cells(0))
+    state = WorkerContext(
+        asyncio.get_running_loop(), table, table.worker_cells(0), SupervisorLink()
+    )
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.setblocking(False)
         metrics = MetricsRelay(state)
@@ -137,7 +140,7 @@ async def test_ready_with_the_first_configuration(worker):
     assert await reader.readuntil(b"{}")
     writer.close()
     worker.say(Configure(config=Config(servers=(), request_timeout=9.0), servers=()))
-    await until(lambda: worker.state.config.request_timeout == 9.0)
+    await until(lambda: worker.state.settings.config.request_timeout == 9.0)
     assert worker.told == [Ready()], "it says so once"
 
 
@@ -200,7 +203,7 @@ class TestMetrics:
     async def test_a_drain_waits_for_the_reply(self, worker):
         reader, writer, _ = await self.ask(worker)
         worker.say(Drain())
-        await until(lambda: worker.state.draining)
+        await until(lambda: worker.state.clients.draining)
         assert not worker.done.done()
         worker.say(MetricsReply(id=1, status=200, body=b"a 1\n", content_type="text/x"))
         [answer] = judge_replies(await gone(reader), [b"GET"], closed=True)
@@ -253,7 +256,7 @@ class TestDrain:
             await asked.wait()
             worker.say(Drain())
             worker.say(Drain())
-            await until(lambda: worker.state.draining)
+            await until(lambda: worker.state.clients.draining)
             await until(lambda: not worker.worker._servers[0].is_serving())
             with pytest.raises(ConnectionRefusedError):
                 await worker.connect()

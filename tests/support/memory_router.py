@@ -16,6 +16,7 @@ from fastroute.proxy.server import Server
 from fastroute.proxy.upstream import UpstreamConnection
 from tests.support.counts import ENDINGS, counts
 from tests.support.judge import judge_replies
+from tests.support.kept_messages import KeptMessages
 from tests.support.memory_transport import End, MemoryTransport
 from tests.support.score_table import put_server
 from tests.support.standins import until
@@ -53,7 +54,7 @@ class MemoryPool(Server):
 
     def __init__(self, server: RoutedServer, state: WorkerContext) -> None:
         router = state.router
-        super().__init__(server, state.config, router._tls, router._resolver)
+        super().__init__(server, state.settings.config, router._tls, router._resolver)
         self._loop = state.loop
         self.upstreams: list[MemoryTransport] = []
         self.failures: deque[OSError | None] = deque()
@@ -99,7 +100,8 @@ class MemoryRouter:
         self.loop = loop
         self.table = ScoreTable.create(rows=max(servers, 1), workers=1)
         self.local: dict = {}
-        self.state = WorkerContext(loop, self.table, self.table.worker_cells(0))
+        self.link = KeptMessages()
+        self.state = WorkerContext(loop, self.table, self.table.worker_cells(0), self.link)
         self.routed = tuple(
             RoutedServer(
                 row=row, generation=1, url=f"http://server-{row}:8000", max_concurrent_requests=8
@@ -130,7 +132,7 @@ class MemoryRouter:
         """Advance the time of a loop that does not run, and let the worker check deadlines."""
         self.loop.now += seconds
         self.state.stamp = self.loop.time()
-        for client in list(self.state.clients):
+        for client in self.state.clients:
             client.sweep(self.state.stamp)
 
     async def asked(self, server: int = 0, count: int = 1) -> MemoryTransport:
@@ -152,7 +154,7 @@ class MemoryRouter:
 
     def close(self) -> None:
         """Close all connections, and check the counters."""
-        for client in list(self.state.clients):
+        for client in self.state.clients:
             client._transport.abort()
             client._transport.settle()
         self.check_settled()

@@ -12,7 +12,7 @@ from fastroute.cli.run_router import metrics_reply
 from fastroute.cli.run_worker import models_endpoint, own_endpoints
 from fastroute.config import Config
 from fastroute.control.metrics import Numbers
-from fastroute.ipc.messages import Configure, Message, MetricsRequest, Records, RoutedServer
+from fastroute.ipc.messages import Configure, Message, MetricsRequest, RoutedServer
 from fastroute.ipc.request_record import RequestRecord
 from fastroute.ipc.score_table import ScoreTable
 from fastroute.ipc.table_layout import MODEL_COUNTERS
@@ -23,6 +23,7 @@ from fastroute.proxy.own_replies import Listener
 from fastroute.proxy.worker import Worker
 from fastroute.rules.server_state import ServerState
 from tests.support.counts import ENDINGS, counts
+from tests.support.kept_messages import KeptMessages
 from tests.support.score_table import put_server
 from tests.support.standins import until
 
@@ -41,28 +42,24 @@ class Router:
     """
 
     def __init__(
-        self, state: WorkerContext, metrics: MetricsRelay, table: ScoreTable, port: int
+        self, state: WorkerContext, metrics: MetricsRelay, link: "RouterLink", port: int
     ) -> None:
         self.state = state
         self.metrics = metrics
-        self.table = table
+        self.table = state.table
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
-        self.observed: list[Message] = []
+        self.observed = link.observed
         self.metrics_requests: list[MetricsRequest] = []
         self.renders_metrics = True
-        self._records: list[RequestRecord] = []
-        state.report = self._take
+        self._link = link
+        link.router = self
 
-    def _take(self, message: Message) -> None:
-        if isinstance(message, Records):
-            self._records += message.records
-        elif isinstance(message, MetricsRequest):
-            self.metrics_requests.append(message)
-            if self.renders_metrics:
-                self.state.loop.call_soon(self.render_metrics, message)
-        else:
-            self.observed.append(message)
+    def take_metrics_request(self, request: MetricsRequest) -> None:
+        """Note a request for /metrics, and answer it if they are rendered."""
+        self.metrics_requests.append(request)
+        if self.renders_metrics:
+            self.state.loop.call_soon(self.render_metrics, request)
 
     def render_metrics(self, request: MetricsRequest) -> None:
         """Answer a request for /metrics, as the supervisor does."""
@@ -73,7 +70,7 @@ class Router:
         """Records of ended requests, oldest first."""
         if self.state.recorder is not None:
             self.state.recorder.flush()
-        return self._records
+        return self._link.records
 
     def configure(
         self,
@@ -143,6 +140,20 @@ class Router:
         return int(head.split()[1]), json.loads(body)
 
 
+class RouterLink(KeptMessages):
+    """The link of a router, which answers requests for /metrics itself."""
+
+    __slots__ = ("router",)
+
+    router: Router
+
+    def report(self, message: Message) -> None:
+        if isinstance(message, MetricsRequest):
+            self.router.take_metrics_request(message)
+        else:
+            super().report(message)
+
+
 @contextlib.asynccontextmanager
 async def running_router(
     urls: Sequence[str], *, capacity: int, workers: int, settings: dict
@@ -150,7 +161,8 @@ async def running_router(
     """Run the data plane; check at the end that all gauges are 0."""
     loop = asyncio.get_running_loop()
     table = ScoreTable.create(rows=max(8, len(urls)), workers=workers)
-    state = WorkerContext(loop, table, table.worker_cells(0))
+    link = RouterLink()
+    state = WorkerContext(loop, table, table.worker_cells(0), link)
     servers = []
     for row, url in enumerate(urls):
         table.servers.capacity[row] = capacity
@@ -164,11 +176,11 @@ async def running_router(
     server = await loop.create_server(lambda: ClientConnection(state, listener), "127.0.0.1", 0)
     worker = Worker(state, [], metrics)
     worker.keep_time()
-    router = Router(state, metrics, table, server.sockets[0].getsockname()[1])
+    router = Router(state, metrics, link, server.sockets[0].getsockname()[1])
     try:
         yield router
         await until(lambda: not any(table.in_flight_totals()))
-        for client in list(state.clients):
+        for client in state.clients:
             client._transport.abort()
         await until(lambda: not state.clients)
         assert not any(table.in_flight_totals())
@@ -186,7 +198,7 @@ async def running_router(
     finally:
         worker.stop_keeping_time()
         server.close()
-        for client in list(state.clients):
+        for client in state.clients:
             client._transport.abort()
         for pool in state.router.servers:
             pool.close_idle()
