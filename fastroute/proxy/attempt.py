@@ -17,13 +17,15 @@ from fastroute.proxy.server import Server
 from fastroute.proxy.upstream import ReplySink, UpstreamConnection
 from fastroute.rules.framing import ReplyEnd
 from fastroute.rules.message import ReplyHead, RequestHead
-from fastroute.rules.outcome import Outcome, Phase, outcome_of_failure
+from fastroute.rules.outcome import ENDINGS, Next, Outcome, Phase, outcome_of_failure
+from fastroute.rules.retry import may_retry
 
 log = logging.getLogger(__name__)
 
 # Through their classes each costs 60 ns on Python 3.11.
 REUSABLE: Final = ReplyEnd.REUSABLE
 SPENT: Final = ReplyEnd.SPENT
+GIVE_UP: Final = Next.GIVE_UP
 # Ours, not the server's: descriptors, ports and memory.
 OUR_LIMITS: Final = frozenset(
     (errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM)
@@ -36,13 +38,15 @@ class AttemptSink:
     Attributes:
         paused: True while the client does not keep up.
         request: Head of the client's request.
+        request_id: Its id.
         write: Sends bytes of a response to the client.
     """
 
-    __slots__ = ("paused", "request", "write")
+    __slots__ = ("paused", "request", "request_id", "write")
 
     paused: bool
     request: RequestHead
+    request_id: bytes
     write: Callable[[bytes], None]
 
     def send_request(self, attempt: "Attempt", upstream: UpstreamConnection) -> None:
@@ -145,6 +149,28 @@ class Attempt(ReplySink):
             self._connecting = None
         if self.upstream is not None:
             self.upstream.cancel()
+
+    def pause(self) -> None:
+        """Stop reading from the server."""
+        if self.upstream is not None:
+            self.upstream.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Go on reading from the server."""
+        if self.upstream is not None:
+            self.heard_at = self._context.stamp
+            self.upstream.transport.resume_reading()
+
+    def observe(self, outcome: Outcome, reason: str) -> None:
+        """Report what an outcome says about the server."""
+        ending, reply = ENDINGS[outcome], self.reply
+        if ending.evidence is None:
+            return
+        if not ending.is_response or reply is None:
+            detail, retry_after = f"{self.phase().value}: {reason}", 0.0
+        else:
+            detail, retry_after = ending.message.format(reply.head.status), reply.head.retry_after
+        self._context.observer.observe(self.server, ending.evidence, detail, retry_after)
 
     def sweep(self, now: float) -> None:
         """Fail if the server has been silent for too long."""
@@ -255,4 +281,15 @@ class Attempt(ReplySink):
         outcome = outcome_of_failure(
             self.phase(), reused=reused, silent=silent, begun=self.is_passed_on()
         )
-        self._sink.end_attempt(outcome, reason)
+        sink, follow = self._sink, ENDINGS[outcome].follow
+        log.warning(
+            "server %s failed while %s: %s; %s %s, request %s: %s",
+            self.server.url,
+            self.phase().value,
+            reason,
+            sink.request.method.decode("latin-1"),
+            sink.request.path.decode("latin-1"),  # a query may hold a key
+            sink.request_id.decode("latin-1"),
+            (follow if may_retry(outcome, 0, self._context.settings.retry_on) else GIVE_UP).value,
+        )
+        sink.end_attempt(outcome, reason)

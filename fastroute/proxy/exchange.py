@@ -33,7 +33,7 @@ from fastroute.proxy.upstream import UpstreamConnection
 from fastroute.rules.framing import Body
 from fastroute.rules.message import RequestHead
 from fastroute.rules.outcome import ENDINGS, Next, Outcome, Phase, Side
-from fastroute.rules.retry import UNCLEAR, is_shutting_down, may_retry
+from fastroute.rules.retry import is_shutting_down, may_retry
 from fastroute.rules.server_state import ServerState
 
 log = logging.getLogger(__name__)
@@ -81,18 +81,8 @@ class Exchange(AttemptSink):
         trace: Its trace, or None if nobody wants one.
     """
 
-    __slots__ = (
-        "_attempt",
-        "_body",
-        "_client",
-        "_context",
-        "_group",
-        "_request_id",
-        "_retries_left",
-        "_started_at",
-        "_tried",
-        "trace",
-    )
+    __slots__ = ("_attempt", "_body", "_client", "_context", "_group", "_retries_left",
+                 "_started_at", "_tried", "trace")  # fmt: skip
 
     def __init__(
         self,
@@ -106,7 +96,7 @@ class Exchange(AttemptSink):
         self._client = client
         self._body = body
         self._group = group
-        self._request_id = head.request_id or context.request_ids.new()
+        self.request_id = head.request_id or context.request_ids.new()
         self._retries_left = context.settings.max_retries
         self._tried: list[Server] = []
         self._started_at = 0.0
@@ -117,10 +107,10 @@ class Exchange(AttemptSink):
         self.trace: RequestTrace | None = None
         if context.settings.traces:
             self.trace = RequestTrace(context, client.address, head, body, group.name)
-            self.write = self.trace.follow(self._request_id, client.write)
+            self.write = self.trace.follow(self.request_id, client.write)
 
     def __repr__(self) -> str:
-        return f"<Exchange {self._request_id!r} {self._attempt!r}>"
+        return f"<Exchange {self.request_id!r} {self._attempt!r}>"
 
     def start(self) -> None:
         """Choose a server and send the request; the client is told the outcome."""
@@ -138,15 +128,14 @@ class Exchange(AttemptSink):
     def pause_reply(self) -> None:
         """Stop reading from the server: the client does not keep up."""
         self.paused = True
-        if self._attempt is not None and self._attempt.upstream is not None:
-            self._attempt.upstream.transport.pause_reading()
+        if self._attempt is not None:
+            self._attempt.pause()
 
     def resume_reply(self) -> None:
         """Go on reading from the server."""
         self.paused = False
-        if self._attempt is not None and self._attempt.upstream is not None:
-            self._attempt.heard_at = self._context.stamp
-            self._attempt.upstream.transport.resume_reading()
+        if self._attempt is not None:
+            self._attempt.resume()
 
     def cancel(self) -> None:
         """Stop at once, in whatever phase: the client is gone and vLLM need not generate on."""
@@ -174,14 +163,9 @@ class Exchange(AttemptSink):
 
     def send_request(self, attempt: Attempt, upstream: UpstreamConnection) -> None:
         """Send the request, as this server is to get it."""
-        server, body = attempt.server, self._body
-        head = self.request.render(
-            server.authority,
-            server.authorization,
-            self._client.address,
-            self._request_id,
-            len(body),
-        )
+        server, body, client = attempt.server, self._body, self._client.address
+        authority, key, request_id = server.authority, server.authorization, self.request_id
+        head = self.request.render(authority, key, client, request_id, len(body))
         if self.trace is not None:
             head = self.trace.outgoing(head)
         self._context.ledger.send(server.row, len(head) + len(body), upstream.reused)
@@ -191,7 +175,8 @@ class Exchange(AttemptSink):
 
     def begin_response(self, reply: Reply, head: bytes, body: bytes) -> None:
         """Write what came with the head, in one system call; but hold what may be tried again."""
-        if reply.outcome is ANSWERED or not self._may_hold(reply):
+        retry_on = self._context.settings.retry_on
+        if reply.outcome is ANSWERED or not reply.may_lead_on(self._retries_left, retry_on):
             self._pass_on(reply, head, body, 1 if body else 0)
         elif not (reply.hold(head) and (not body or reply.hold(body))):
             self.release_response(reply)
@@ -214,21 +199,7 @@ class Exchange(AttemptSink):
         self._end(outcome)
 
     def end_attempt(self, outcome: Outcome, reason: str) -> None:
-        """Log a failure, then do what its retry rule says."""
-        attempt = self._attempt
-        assert attempt is not None, "a failure of no attempt"
-        if ENDINGS[outcome].by is Side.SERVER:
-            follows = may_retry(outcome, 0, self._context.settings.retry_on)
-            log.warning(
-                "server %s failed while %s: %s; %s %s, request %s: %s",
-                attempt.server.url,
-                attempt.phase().value,
-                reason,
-                self.request.method.decode("latin-1"),
-                self.request.path.decode("latin-1"),  # a query may hold a key
-                self._request_id.decode("latin-1"),
-                (ENDINGS[outcome].follow if follows else Next.GIVE_UP).value,
-            )
+        """Do what the retry rule of a failure says."""
         if not self._retry(outcome, reason):
             self._end(outcome, reason)
 
@@ -250,15 +221,6 @@ class Exchange(AttemptSink):
         else:
             self.send_request(attempt, upstream)
 
-    def _may_hold(self, reply: Reply) -> bool:
-        """Return True if the end of a response may be that it is tried elsewhere."""
-        status = reply.head.status
-        if status == UNCLEAR:
-            return True  # only its whole body says if the server is shutting down
-        return self._retries_left > 0 and may_retry(
-            reply.outcome, status, self._context.settings.retry_on
-        )
-
     def _pass_on(self, reply: Reply, head: bytes, body: bytes, events: int) -> None:
         """Write the start; from now on the response passes as it comes, and nothing is retried."""
         attempt = self._attempt
@@ -266,7 +228,7 @@ class Exchange(AttemptSink):
         self._body = b""  # a long stream must not hold its request
         if attempt.server.state is TRIAL and reply.outcome is ANSWERED:
             # It answers: others need not wait until this stream ends.
-            self._observe(attempt, ANSWERED, "")
+            attempt.observe(ANSWERED, "")
         # Counted only now: a refusal that is tried elsewhere is no answer.
         self._context.ledger.first_byte(attempt.server.row, attempt.first_byte)
         if self.trace is not None:
@@ -294,7 +256,7 @@ class Exchange(AttemptSink):
             return False
         if self.trace is not None:
             self.trace.failed(ending.retry_message.format(status))
-        self._observe(attempt, outcome, reason)
+        attempt.observe(outcome, reason)
         context.ledger.retry(outcome, server.row, status, other.row)
         self._ask(other)
         return True
@@ -317,17 +279,6 @@ class Exchange(AttemptSink):
             return self.trace.choose(self._group, self._tried)
         return self._context.router.choose(self._group, self._tried)
 
-    def _observe(self, attempt: Attempt, outcome: Outcome, reason: str) -> None:
-        """Report what an outcome says about the server."""
-        ending, reply = ENDINGS[outcome], attempt.reply
-        if ending.evidence is None:
-            return
-        if not ending.is_response or reply is None:
-            detail, retry_after = f"{attempt.phase().value}: {reason}", 0.0
-        else:
-            detail, retry_after = ending.message.format(reply.head.status), reply.head.retry_after
-        self._context.observer.observe(attempt.server, ending.evidence, detail, retry_after)
-
     def _end(self, outcome: Outcome, reason: str = "") -> None:
         """End the request: count it, record it, and tell the client; once.
 
@@ -341,7 +292,7 @@ class Exchange(AttemptSink):
             return
         context, server, reply = self._context, attempt.server, attempt.reply
         if outcome is not ANSWERED or context.observer.failing or server.state is TRIAL:
-            self._observe(attempt, outcome, reason)
+            attempt.observe(outcome, reason)
         if reply is None or not (outcome is ANSWERED or ENDINGS[outcome].is_response):
             attempt.drop()
             bytes_out = 0 if reply is None else reply.bytes_out
