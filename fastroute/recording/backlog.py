@@ -1,4 +1,4 @@
-"""Records that wait for the thread that tells of them: bounded, and what has no room is counted."""
+"""A bounded queue of records for the thread that writes them; it counts the records it drops."""
 
 import threading
 from collections import deque
@@ -8,17 +8,18 @@ from fastroute.ipc.request_record import RequestRecord
 
 
 class Backlog:
-    """A queue from the supervisor's loop to one thread. Putting something in never waits.
+    """A queue from the supervisor's loop to one thread. `put` never waits.
 
     Attributes:
-        lost: How many records there was no room for, or the thread gave up.
+        lost: Number of records that were dropped because the queue was full, or that the thread
+            gave up.
     """
 
     def __init__(self, limit: int) -> None:
-        """Begin empty.
+        """Start with an empty queue.
 
         Args:
-            limit: How many records may wait.
+            limit: Maximum number of records in the queue.
         """
         self.lost = 0
         self._limit = limit
@@ -31,7 +32,7 @@ class Backlog:
         return len(self._waiting)
 
     def put(self, records: Iterable[RequestRecord]) -> None:
-        """Add records, as far as there is room."""
+        """Add records; count those beyond the limit as lost."""
         with self._changed:
             for record in records:
                 if len(self._waiting) < self._limit:
@@ -41,13 +42,13 @@ class Backlog:
             self._changed.notify()
 
     def take(self, most: int) -> list[RequestRecord]:
-        """Wait for records and take some out.
+        """Wait for records and remove some from the queue.
 
         Args:
-            most: How many to take.
+            most: Maximum number of records to return.
 
         Returns:
-            One or more, oldest first; none when the backlog has ended or `wake` was called.
+            One or more records, oldest first; none after `end` or `wake`.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._ended or self._woken)
@@ -55,29 +56,29 @@ class Backlog:
             return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
 
     def give_up(self, records: int) -> None:
-        """Count records that were taken out and could not be told of."""
+        """Count records as lost that were taken and could not be written."""
         with self._changed:
             self.lost += records
 
     def wake(self) -> None:
-        """Have a waiting `take` return."""
+        """Make a waiting `take` or `pause` return."""
         with self._changed:
             self._woken = True
             self._changed.notify()
 
     def pause(self, seconds: float) -> None:
-        """Wait before another try; shorter where `wake` or `end` is called."""
+        """Wait before the next attempt; return early after `wake` or `end`."""
         with self._changed:
             self._changed.wait_for(lambda: self._ended or self._woken, seconds)
             self._woken = False
 
     def end(self) -> None:
-        """Say that nothing more will be put in."""
+        """Declare that no more records will be added."""
         with self._changed:
             self._ended = True
             self._changed.notify()
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing more will be put in."""
+        """True after `end`."""
         return self._ended

@@ -1,6 +1,7 @@
-"""The access log's lines: a record of an ended request as text, or as JSON.
+"""Lines of the access log: a record of an ended request as text or as JSON.
 
-Both have the same names. Nothing a client sent can break a line or look like another field.
+Both formats have the same names. Nothing that a client sent can break a line or look like another
+field.
 """
 
 import json
@@ -12,7 +13,7 @@ import msgspec
 from fastroute.ipc.request_record import RequestRecord
 
 _ENCODE = msgspec.json.Encoder().encode
-# What may stand in a text line as it is. All else is quoted, in JSON's way.
+# A text with one of these characters is quoted like a JSON string.
 _QUOTED = frozenset(' "=\\\x7f') | {chr(code) for code in range(32)}
 
 
@@ -40,7 +41,7 @@ class _Line(msgspec.Struct, kw_only=True):
 
 
 def json_line(record: RequestRecord) -> bytes:
-    """Write a record as one JSON object, line end included; what is not known is null."""
+    """Format a record as one JSON object, line end included; unknown values are null."""
     line = _Line(
         time=_utc(record.started_at),
         id=record.id,
@@ -65,7 +66,7 @@ def json_line(record: RequestRecord) -> bytes:
 
 
 def text_line(record: RequestRecord) -> bytes:
-    """Write a record for people and grep, line end included; what is not known is a dash."""
+    """Format a record as text for people and grep, line end included; unknown values are `-`."""
     first_byte = "-" if record.first_byte is None else f"{record.first_byte:.6f}"
     line = (
         f"{_utc(record.started_at)} {_word(record.client)} {_word(record.method)} "
@@ -81,7 +82,7 @@ def text_line(record: RequestRecord) -> bytes:
 
 
 FORMS: dict[str, Callable[[RequestRecord], bytes]] = {"text": text_line, "json": json_line}
-"""By the value of `access_log`."""
+"""Formatting functions by the value of `access_log`."""
 
 
 def _utc(unix: float) -> str:

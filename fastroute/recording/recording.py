@@ -1,4 +1,4 @@
-"""What the supervisor does with the workers' records: the access log and the traces in force."""
+"""Records that workers send to the supervisor, passed to the access log and the span exporter."""
 
 import importlib.util
 import logging
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from fastroute.recording.span_exporter import SpanExporter
 
 CLOSE_S = 2.0
-"""Seconds in which what waits may still be written or sent at the end."""
+"""Seconds at shutdown for writing and sending the records that wait."""
 
 CHANGE_S = 0.5
-"""The same where settings change: meanwhile the supervisor looks after nothing else."""
+"""The same when settings change; shorter, because it blocks the supervisor's loop."""
 
 SWITCH_INTERVAL_S = 0.0005
-"""Seconds after which a thread that makes lines or spans lets the supervisor's loop go on; with
-Python's own 5 ms each read of a server's metrics could wait as long."""
+"""Seconds after which a thread that makes lines or spans gives way to the supervisor's loop; with
+Python's default of 5 ms, each scrape of a server could be delayed as long."""
 
 EXPORTER = "opentelemetry.exporter.otlp.proto.http"
 
@@ -33,13 +33,13 @@ log = logging.getLogger("supervisor")
 
 
 class Recording:
-    """Access log and traces, as the configuration in force has them."""
+    """Access log and spans, as set in the active configuration."""
 
     def __init__(self, *, has_screen: bool = False) -> None:
-        """Begin with neither.
+        """Start with both off.
 
         Args:
-            has_screen: Whether stdout shows the monitor and can take no lines.
+            has_screen: True if the monitor uses stdout, which then cannot take the access log.
         """
         self._has_screen = has_screen
         self._lines: LineWriter | None = None
@@ -49,10 +49,10 @@ class Recording:
         self._lost = Losses()
 
     def apply(self, config: Config) -> None:
-        """Put settings in force.
+        """Apply the settings of a new configuration.
 
         Raises:
-            ConfigError: They cannot be; nothing is changed then.
+            ConfigError: They cannot be applied; the old ones stay active.
         """
         settings = (
             *(config.access_log, config.access_log_file),
@@ -61,7 +61,7 @@ class Recording:
         log_changed = settings != self._log_settings
         if config.otlp_endpoint != self._endpoint:
             check_exporter(config)
-        lines = self._opened(config) if log_changed else None
+        lines = self._open_file(config) if log_changed else None
         if config.otlp_endpoint != self._endpoint:
             self._close_spans(CHANGE_S)
             self._endpoint = config.otlp_endpoint
@@ -78,35 +78,35 @@ class Recording:
             sys.setswitchinterval(SWITCH_INTERVAL_S)
 
     def take(self, records: Iterable[RequestRecord]) -> None:
-        """Tell of requests; never waits."""
+        """Queue records for the access log and as spans; never wait."""
         if self._lines is not None:
             self._lines.put(records)
         if self._spans is not None:
             self._spans.put(records)
 
     def reopen(self) -> None:
-        """Open the access log's file anew by its name."""
+        """Reopen the access log's file by its path."""
         if self._lines is not None:
             self._lines.reopen()
 
     def losses(self) -> Losses:
-        """Return what could not be told of so far."""
+        """Return the numbers of lines and spans that were lost so far."""
         lines = 0 if self._lines is None else self._lines.lost
         spans = 0 if self._spans is None else self._spans.lost
         return Losses(lines=self._lost.lines + lines, spans=self._lost.spans + spans)
 
     def close(self) -> None:
-        """Tell what is still to be told, and end."""
+        """Write and send the records that wait, then stop both."""
         self._close_lines(CLOSE_S)
         self._close_spans(CLOSE_S)
 
-    def _opened(self, config: Config) -> RotatingFile | None:
+    def _open_file(self, config: Config) -> RotatingFile | None:
         path = config.access_log_file
         if config.access_log == "off":
             return None
         if path == STDOUT and self._has_screen:
             raise ConfigError(
-                "the access log cannot go to stdout, where the monitor is: "
+                "the access log cannot go to stdout, which the monitor uses: "
                 "set access_log_file, or start with --console"
             )
         try:
@@ -130,14 +130,14 @@ class Recording:
 
 
 def check_exporter(config: Config) -> None:
-    """Check that what a setting needs is installed.
+    """Check that the OpenTelemetry exporter is installed if `otlp_endpoint` is set.
 
     Raises:
-        ConfigError: It is not.
+        ConfigError: It is not installed.
     """
     if config.otlp_endpoint and not _is_installed(EXPORTER):
         raise ConfigError(
-            "otlp_endpoint needs more than is installed: pip install 'fastroute[otel]'"
+            "otlp_endpoint needs an optional dependency: pip install 'fastroute[otel]'"
         )
 
 

@@ -1,7 +1,7 @@
-"""A file that lines are appended to, put aside when it has grown, and opened anew when it is moved.
+"""A file to which lines are appended; it is rotated by size and reopened after it was moved.
 
-One process writes it, so a line is never torn by another. Writing never waits for a reader of a
-pipe: what cannot be written now raises, and the caller tries again.
+Only one process writes it, so lines are not interleaved. Writing to a pipe never waits for its
+reader: it raises an exception, and the caller retries.
 """
 
 import contextlib
@@ -15,21 +15,21 @@ STDOUT = "-"
 
 
 class RotatingFile:
-    """A file by its path, or stdout.
+    """A file, given by its path, or stdout.
 
-    Rotation renames: FILE becomes FILE.1, FILE.1 becomes FILE.2, and so on.
+    Rotation renames FILE to FILE.1, FILE.1 to FILE.2, and so on.
     """
 
     def __init__(self, path: str, max_bytes: int, backups: int) -> None:
-        """Open it.
+        """Open the file.
 
         Args:
-            path: Of the file, or `STDOUT`.
-            max_bytes: The size from which it is rotated; 0 for never.
-            backups: How many rotated files are kept.
+            path: Path of the file, or `STDOUT`.
+            max_bytes: Size at which the file is rotated; 0 for never.
+            backups: Number of rotated files to keep.
 
         Raises:
-            OSError: It cannot be opened. A pipe that nobody reads yet is no error here.
+            OSError: The file cannot be opened. A pipe without a reader is not an error here.
         """
         self.path = path
         self._max_bytes = max_bytes
@@ -41,16 +41,16 @@ class RotatingFile:
             self._open()
 
     def write(self, data: memoryview) -> int:
-        """Append bytes, as far as they go at once.
+        """Append as many bytes as can be written without waiting.
 
         Args:
-            data: Whole lines, or the rest of one that was begun.
+            data: Complete lines, or the rest of a line whose start was written.
 
         Returns:
-            How many bytes were written.
+            Number of bytes that were written.
 
         Raises:
-            OSError: None could be written; nothing is lost or torn, so try again.
+            OSError: No byte was written; the caller may retry.
         """
         if self._fd is None:
             self._open()
@@ -58,32 +58,32 @@ class RotatingFile:
         try:
             return os.write(self._fd, data)
         except BrokenPipeError:
-            self.close()  # a reader that comes back needs the pipe opened anew
+            self.close()  # for a reader that comes back, the pipe must be reopened
             raise
 
-    def turn(self, length: int, *, anew: bool = False, may_rotate: bool = True) -> bool:
-        """Open it anew where it was moved, and rotate it where it is full.
+    def prepare(self, length: int, *, reopen: bool = False, may_rotate: bool = True) -> bool:
+        """Reopen the file if it was moved, and rotate it if the next lines would be too much.
 
         Args:
-            length: Of what is about to be written.
-            anew: Whether to open it anew in any case.
-            may_rotate: Whether what was written so far ends with a whole line.
+            length: Number of bytes that are written next.
+            reopen: True to reopen it in any case.
+            may_rotate: True if the last line in the file is complete.
 
         Returns:
-            Whether it is another file now, or none yet.
+            True if the next bytes go to another file than the last ones.
 
         Raises:
-            OSError: It cannot be opened anew.
+            OSError: The file cannot be reopened.
         """
         if self.path == STDOUT:
             return False
-        if anew or self._fd is None or (self._is_regular and self._was_moved()):
+        if reopen or self._fd is None or (self._is_regular and self._was_moved()):
             self.close()
             self._open()
             return True
         if not (self._is_regular and may_rotate and self._max_bytes):
             return False
-        # What others wrote or cut off (logrotate's copytruncate) counts as well.
+        # Ask for the size: other programs may have changed it (logrotate's copytruncate).
         size = os.fstat(self._fd).st_size
         if not size or size + length <= self._max_bytes:
             return False
@@ -91,12 +91,12 @@ class RotatingFile:
         return True
 
     def wait_writable(self, seconds: float) -> None:
-        """Wait until a pipe takes more, for at most so long."""
+        """Wait until a pipe accepts more bytes, at most `seconds`."""
         if self._fd is not None:
             select.select([], [self._fd], [], seconds)
 
     def close(self) -> None:
-        """Close it; stdout stays open, it is not ours."""
+        """Close the file; stdout stays open, because others use it too."""
         if self._fd is not None and self.path != STDOUT:
             os.close(self._fd)
         self._fd = None
@@ -110,7 +110,7 @@ class RotatingFile:
             self._fd = os.open(self.path, flags, 0o640)
         except OSError as error:
             if _is_unread_pipe(self.path):
-                raise _Unread(error.errno, "nobody reads the pipe") from None
+                raise _Unread(error.errno, "the pipe has no reader") from None
             raise
         found = os.fstat(self._fd)
         self._is_regular = stat.S_ISREG(found.st_mode)
@@ -130,7 +130,7 @@ class RotatingFile:
 
 
 class _Unread(OSError):
-    """A pipe that has no reader now."""
+    """The pipe has no reader now."""
 
 
 def _is_unread_pipe(path: str) -> bool:

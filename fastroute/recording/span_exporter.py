@@ -1,4 +1,4 @@
-"""Sends spans to a collector from a thread of its own; a dead collector costs only spans."""
+"""Export of spans to a collector in a separate thread; if that fails, spans are dropped."""
 
 import logging
 import threading
@@ -15,61 +15,61 @@ TRACES_PATH = "/v1/traces"
 BACKLOG = 8192
 BATCH = 512
 GATHER_S = 0.5
-"""Seconds in which spans gather before they are sent together."""
+"""Seconds to wait for more spans before they are sent together."""
 TIMEOUT_S = 5.0
-"""Seconds that a collector has for a batch, all of the exporter's own tries taken together."""
+"""Timeout of a batch in seconds, including the exporter's own retries."""
 
 LAST_S = 0.2
-"""Seconds that a try has to end in which is told that it is the last."""
+"""Seconds for the attempt in progress to end after the exporter was shut down."""
 
 log = logging.getLogger("tracing")
 
 
 class SpanExporter:
-    """The spans on their way to one collector."""
+    """Exporter of spans to one collector."""
 
     def __init__(self, endpoint: str, backlog: int = BACKLOG) -> None:
-        """Begin to send.
+        """Start the thread.
 
         Args:
             endpoint: The collector's URL, with or without `/v1/traces`.
-            backlog: How many spans may wait.
+            backlog: Maximum number of spans that wait to be sent.
         """
         self._endpoint = traces_url(endpoint)
         self._exporter = OTLPSpanExporter(endpoint=self._endpoint, timeout=TIMEOUT_S)
-        # It says of each try what we say once.
+        # The library logs every attempt; we log a failure once.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         self._resource = resource()
         self._backlog = Backlog(backlog)
-        self._in_hand = 0
-        self._has_complained = False
+        self._sending = 0
+        self._has_logged_failure = False
         self._thread = threading.Thread(target=self._run, name="spans", daemon=True)
         self._thread.start()
 
     @property
     def lost(self) -> int:
-        """How many spans the collector did not get."""
+        """Number of spans that the collector did not accept."""
         return self._backlog.lost
 
     def put(self, records: Iterable[RequestRecord]) -> None:
-        """Have spans sent soon of those records that have a place in a trace; never waits."""
+        """Queue a span for each record that belongs to a trace; never wait."""
         self._backlog.put(record for record in records if record.span is not None)
 
     def close(self, seconds: float) -> None:
-        """Send what waits, for at most so long; what is left then is lost."""
+        """Send the waiting spans within `seconds`; those that remain are lost."""
         self._backlog.end()
-        # One that takes no spans will take these no more than those before.
-        self._thread.join(0 if self._has_complained else seconds)
+        # A collector that failed before would not accept these spans either.
+        self._thread.join(0 if self._has_logged_failure else seconds)
         if self._thread.is_alive():
-            # Ends its waiting for the next try.
+            # Ends the wait before the library's next attempt.
             self._exporter.shutdown()  # type: ignore[no-untyped-call]
             self._thread.join(LAST_S)
-        in_hand = self._in_hand if self._thread.is_alive() else 0
-        self._backlog.give_up(len(self._backlog) + in_hand)
+        sending = self._sending if self._thread.is_alive() else 0
+        self._backlog.give_up(len(self._backlog) + sending)
 
     def _run(self) -> None:
         while records := self._backlog.take(BATCH):
-            self._in_hand = len(records)
+            self._sending = len(records)
             if self._export(records):
                 self._note_success()
             else:
@@ -83,25 +83,25 @@ class SpanExporter:
         try:
             return self._exporter.export(spans) is SpanExportResult.SUCCESS
         except Exception:
-            # It raises what requests raises for a URL it does not like, and more.
+            # The library documents no exceptions; `requests`, for one, rejects some URLs.
             log.debug("export failed", exc_info=True)
             return False
 
     def _note_failure(self) -> None:
-        if not self._has_complained:
-            self._has_complained = True
-            log.warning("the collector at %s takes no spans; they are dropped", self._endpoint)
+        if not self._has_logged_failure:
+            self._has_logged_failure = True
+            log.warning("the collector at %s accepts no spans; they are dropped", self._endpoint)
 
     def _note_success(self) -> None:
-        if self._has_complained:
-            self._has_complained = False
+        if self._has_logged_failure:
+            self._has_logged_failure = False
             log.info(
-                "the collector at %s takes spans again; dropped so far: %d",
+                "the collector at %s accepts spans again; dropped so far: %d",
                 *(self._endpoint, self._backlog.lost),
             )
 
 
 def traces_url(endpoint: str) -> str:
-    """Return where spans are posted, as OTLP/HTTP has it below a collector's base URL."""
+    """Return the URL for spans, which OTLP/HTTP derives from the collector's base URL."""
     base = endpoint.rstrip("/")
     return base if base.endswith(TRACES_PATH) else base + TRACES_PATH

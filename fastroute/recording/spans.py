@@ -1,4 +1,4 @@
-"""A record of an ended request as a span, named as OpenTelemetry's conventions want it.
+"""A record of an ended request as a span, with the names of OpenTelemetry's conventions.
 
 The gen_ai names are those of semantic conventions 1.37 and later ("Development" there):
 https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans
@@ -17,7 +17,7 @@ from fastroute.server_address import ServerAddress
 
 PROVIDER = "vllm"
 
-# By the end of the path; conventions name these three, vLLM's other paths have no name there.
+# By the end of the path. The conventions name these operations; vLLM's other paths have no name.
 OPERATIONS = {
     "/chat/completions": "chat",
     "/responses": "chat",
@@ -29,7 +29,7 @@ _SCOPE = InstrumentationScope("fastroute", __version__)
 
 
 def resource() -> Resource:
-    """Return what the spans come from; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES count."""
+    """Return the spans' resource; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES are respected."""
     named = Resource.create({"service.version": __version__})
     if str(named.attributes.get("service.name", "")).startswith("unknown_service"):
         named = named.merge(Resource({"service.name": "fastroute"}))
@@ -37,12 +37,12 @@ def resource() -> Resource:
 
 
 def span_of(record: RequestRecord, ids: SpanIds, of: Resource) -> ReadableSpan:
-    """Make the span.
+    """Make the span of a request.
 
     Args:
         record: The request.
-        ids: Its place in a trace.
-        of: What it comes from.
+        ids: Ids of its trace and spans.
+        of: Resource that sends the span.
     """
     error = error_type(record)
     failed = Status(StatusCode.ERROR, record.reason) if error else Status(StatusCode.UNSET)
@@ -62,10 +62,10 @@ def span_of(record: RequestRecord, ids: SpanIds, of: Resource) -> ReadableSpan:
 
 
 def error_type(record: RequestRecord) -> str | None:
-    """Return the class of error a request ended with, or None: it ended well.
+    """Return the error class of a request's ending, or None if the request succeeded.
 
-    One of `cancelled` (the client went away), `broken` (the reply was not whole), or the status
-    from 400 on.
+    The class is `cancelled` (the client disconnected), `broken` (the response was truncated), or
+    the status if it is at least 400.
     """
     ending = ENDINGS[record.outcome]
     if ending.by is not Side.CLIENT and record.status is not None and record.status >= 400:
@@ -74,7 +74,7 @@ def error_type(record: RequestRecord) -> str | None:
 
 
 def operation(path: str) -> str | None:
-    """Return gen_ai.operation.name of a path, or None where there is none."""
+    """Return gen_ai.operation.name of a path, or None if the path has none."""
     return next((name for end, name in OPERATIONS.items() if path.endswith(end)), None)
 
 
@@ -82,7 +82,7 @@ def _name(record: RequestRecord) -> str:
     method, path = record.method or "", record.path or ""
     what = operation(path)
     if what is None:
-        return method  # a path may hold anything, and names of spans are to be few
+        return method  # a path may hold anything, and span names should have low cardinality
     return what if record.model is None else f"{what} {record.model}"
 
 

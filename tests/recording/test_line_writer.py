@@ -96,7 +96,7 @@ def test_a_full_disk(caplog):
         assert writer.lost >= 100 * 100 - 100
     assert writer.lost == 10 + 100 * 100
     first, last = [record.getMessage() for record in caplog.records]
-    assert first.startswith("access log /dev/full: No space left on device; lines wait")
+    assert first.startswith("access log /dev/full: No space left on device; up to 20000 lines wait")
     assert last == "access log /dev/full: lines lost: 10010"
 
 

@@ -94,5 +94,5 @@ def test_what_tracing_needs(recording, monkeypatch, module_name):
     with pytest.raises(ConfigError) as caught:
         recording.apply(config(otlp_endpoint="http://127.0.0.1:9"))
     assert str(caught.value) == (
-        "otlp_endpoint needs more than is installed: pip install 'fastroute[otel]'"
+        "otlp_endpoint needs an optional dependency: pip install 'fastroute[otel]'"
     )

@@ -7,7 +7,7 @@ from fastroute.recording.rotating_file import RotatingFile
 
 
 def write(file: RotatingFile, line: bytes) -> None:
-    file.turn(len(line))
+    file.prepare(len(line))
     assert file.write(memoryview(line)) == len(line)
 
 
@@ -81,7 +81,7 @@ class TestRotation:
     def test_not_within_a_line(self, path):
         file = RotatingFile(str(path), 2, 2)
         write(file, b"half a ")
-        assert file.turn(5, may_rotate=False) is False
+        assert file.prepare(5, may_rotate=False) is False
         file.close()
 
     def test_put_aside_what_is_not_there(self, path):
@@ -95,7 +95,7 @@ class TestOthersRotate:
         file = RotatingFile(str(path), 0, 5)
         write(file, b"a\n")
         path.rename(path.with_suffix(".old"))
-        assert file.turn(2) is True
+        assert file.prepare(2) is True
         write(file, b"b\n")
         path.rename(path.with_suffix(".older"))
         path.touch()
@@ -118,7 +118,7 @@ class TestOthersRotate:
 
     def test_opened_anew_on_demand(self, path):
         file = RotatingFile(str(path), 0, 5)
-        assert file.turn(0, anew=True) is True
+        assert file.prepare(0, reopen=True) is True
         file.close()
 
     def test_its_folder_is_gone_for_a_while(self, tmp_path):
@@ -128,7 +128,7 @@ class TestOthersRotate:
         folder.rename(tmp_path / "old")
         for _ in range(2):
             with pytest.raises(FileNotFoundError):
-                file.turn(2)
+                file.prepare(2)
         folder.mkdir()
         write(file, b"a\n")
         file.close()
@@ -139,7 +139,7 @@ class TestPipe:
     def test_nobody_reads_it_yet(self, path):
         os.mkfifo(path)
         file = RotatingFile(str(path), 0, 5)
-        with pytest.raises(OSError, match="nobody reads the pipe"):
+        with pytest.raises(OSError, match="the pipe has no reader"):
             file.write(memoryview(b"a\n"))
         reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         write(file, b"a\n")

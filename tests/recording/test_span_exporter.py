@@ -53,7 +53,7 @@ def test_a_dead_collector(caplog):
     assert exporter.lost == 15
     [said] = [record for record in caplog.records if record.name == "tracing"]
     assert said.getMessage() == (
-        "the collector at http://127.0.0.1:9/v1/traces takes no spans; they are dropped"
+        "the collector at http://127.0.0.1:9/v1/traces accepts no spans; they are dropped"
     )
 
 
@@ -69,7 +69,7 @@ def test_one_that_refuses_and_then_takes(caplog):
         wait_until(lambda: len(refusing.spans) == 1)
         wait_until(lambda: len(caplog.records) == 2)
         exporter.close(5)
-    assert "takes spans again; dropped so far: 2" in caplog.records[1].getMessage()
+    assert "accepts spans again; dropped so far: 2" in caplog.records[1].getMessage()
 
 
 def test_one_that_hangs():
