@@ -1,4 +1,4 @@
-"""A configuration whose DNS names are replaced by the servers at their addresses."""
+"""Expansion of DNS names in a configuration into the servers at their addresses."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,8 +12,8 @@ class Expansion(msgspec.Struct, frozen=True):
     """A configuration in which each name is replaced by its addresses.
 
     Attributes:
-        config: The same with other servers.
-        left_out: By URL of a name: of each address that is a server already, which one.
+        config: The expanded configuration.
+        left_out: Warnings about addresses that are already servers, by URL of the name.
     """
 
     config: Config
@@ -21,14 +21,14 @@ class Expansion(msgspec.Struct, frozen=True):
 
 
 def expand(config: Config, found: Mapping[ServerAddress, Sequence[str]]) -> Expansion:
-    """Put servers in the places of names.
+    """Replace names by the servers at their addresses.
 
-    A server that is written out keeps its own settings where a name has its address, too; of two
-    names with one address the first has it.
+    An address that has an entry of its own keeps the settings of that entry. An address of two
+    names belongs to the first name.
 
     Args:
-        config: As written.
-        found: The addresses of names; one may be missing.
+        config: The configuration as written.
+        found: Addresses by name; names that were not resolved yet are missing.
     """
     taken = {each.address: each for each in config.servers if not each.address.follows_dns}
     servers: list[ServerConfig] = []
@@ -43,18 +43,17 @@ def expand(config: Config, found: Mapping[ServerAddress, Sequence[str]]) -> Expa
             if first is server:
                 servers.append(server)
             else:
+                other = first.discovered_from
                 by = (
-                    "an entry of its own"
-                    if first.discovered_from is None
-                    else (f"an address of {first.discovered_from}")
+                    "has an entry of its own" if other is None else f"is also an address of {other}"
                 )
-                overlap = f"{server.url} is left out: it is {by}, too"
+                overlap = f"{server.url} is left out: it {by}"
                 left_out[entry.url] = (*left_out.get(entry.url, ()), overlap)
     return Expansion(msgspec.structs.replace(config, servers=tuple(servers)), left_out)
 
 
 def followed(config: Config) -> list[ServerConfig]:
-    """Return the entries that are names to follow."""
+    """Return the entries whose URL has +dns."""
     return [entry for entry in config.servers if entry.address.follows_dns]
 
 

@@ -1,4 +1,4 @@
-"""Reading servers.toml and the command line's settings, and refusing what cannot be used."""
+"""Parsing and validation of servers.toml and of settings on the command line."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -14,14 +14,15 @@ from fastroute.server_address import URL_FORM, ServerAddress
 
 FILE_FORM = 'must be a list such as [ { url = "http://gpu-1:8000", max_concurrent_requests = 8 } ]'
 MAX_SHOWN_VALUE = 80
-"""Characters of a wrong value that an error message repeats."""
+"""Maximum number of characters of a wrong value that an error message quotes."""
 
 
 def load_config(path: Path) -> Config:
     """Read and check a servers.toml.
 
     Raises:
-        ConfigError: It cannot be read or used; the message names file, section, key and remedy.
+        ConfigError: The file cannot be read or is invalid; the message names file, section, key
+            and remedy.
     """
     try:
         data = path.read_bytes()
@@ -33,13 +34,13 @@ def load_config(path: Path) -> Config:
 def parse_config(data: bytes | str, source: str) -> Config:
     """Check the text of a servers.toml; `source` names it in messages.
 
-    Keys that `api_key_env` names are taken from the environment.
+    API keys that `api_key_env` names are read from the environment.
 
     Raises:
-        ConfigError: It cannot be used; the message is one line.
+        ConfigError: The text is invalid; the message is one line.
     """
     text = data if isinstance(data, str) else _decoded(data, source)
-    import tomllib  # Workers have no file to read.
+    import tomllib  # here, because workers do not need it
 
     try:
         document = tomllib.loads(text)
@@ -64,10 +65,10 @@ def _decoded(data: bytes, source: str) -> str:
 
 
 def config_from_urls(urls: Iterable[str], max_concurrent_requests: int) -> Config:
-    """Make the configuration of a command line: servers alike, and default settings.
+    """Make the configuration for `--server`: servers of one capacity, and default settings.
 
     Raises:
-        ConfigError: A URL or the number cannot be used.
+        ConfigError: A URL or the capacity is invalid.
     """
     name = "max_concurrent_requests"
     _converted(
@@ -80,10 +81,13 @@ def config_from_urls(urls: Iterable[str], max_concurrent_requests: int) -> Confi
 
 
 def check_options(options: Mapping[str, Any]) -> None:
-    """Check settings that the command line gives, by their names in the file.
+    """Check settings that were given as options.
+
+    Args:
+        options: Values by the names that the settings have in the file.
 
     Raises:
-        ConfigError: One cannot be used; the message names the option.
+        ConfigError: A value is invalid; the message names the option.
     """
     docs = setting_docs(Config)
     for name, value in options.items():
@@ -106,11 +110,11 @@ def _servers(entries: Any, source: str) -> tuple[ServerConfig, ...]:
     servers = []
     for number, entry in enumerate(entries, 1):
         server = _server(entry, f"{source}: server {number}:")
-        # The servers behind a name are not to be counted twice.
+        # With and without +dns too: the servers of a name must not be counted twice.
         place = msgspec.structs.replace(server.address, follows_dns=False)
         earlier = first_with.setdefault(place, number)
         if earlier != number:
-            raise ConfigError(f"{source}: server {number}: url is that of server {earlier} too")
+            raise ConfigError(f"{source}: server {number}: url is already used by server {earlier}")
         servers.append(server)
     return tuple(servers)
 
@@ -140,11 +144,15 @@ def _key_from_environment(values: Mapping[str, Any], where: str) -> str:
     try:
         return msgspec.convert(key, SecretText)
     except msgspec.ValidationError:
-        raise ConfigError(f"{where}: what the variable holds {KEY_FORM}") from None
+        raise ConfigError(f"{where}: the value of the variable {KEY_FORM}") from None
 
 
 def _checked(table: Mapping[str, Any], struct: type[msgspec.Struct], where: str) -> dict[str, Any]:
-    """Return the values of a table as the struct's fields, or say what is wrong with the first."""
+    """Return the values of a table, converted to the types of the struct's fields.
+
+    Raises:
+        ConfigError: A key is unknown or a value is invalid.
+    """
     docs = setting_docs(struct)
     _refuse_unknown(table, tuple(docs), where, "key")
     return {
@@ -178,7 +186,7 @@ def _refuse_unknown(
 
 
 def _shown(value: Any) -> str:
-    """Write a value the way TOML does, on one line and not too long."""
+    """Format a value like TOML, on one line and shortened."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):

@@ -1,6 +1,6 @@
-"""How a setting is declared: the type of its field holds range, unit, form and description.
+"""Declaration of a setting: the type of its field has its range, unit, form and description.
 
-`setting_docs` finds them there for the error messages, the documentation and the tests.
+`setting_docs` reads them for error messages, documentation and tests.
 """
 
 import re
@@ -15,17 +15,17 @@ DAY = 86_400
 
 
 def limits(unit: str, low: float, high: float) -> Meta:
-    """Declare the smallest and the largest number that a value may be."""
+    """Declare the smallest and the largest allowed number."""
     return Meta(ge=low, le=high, extra={"unit": unit})
 
 
 def form(allowed: str) -> Meta:
-    """Declare the words that say what a value must be, where it is not a number."""
+    """Declare the text that says which values are allowed, for a value that is not a number."""
     return Meta(extra={"allowed": allowed})
 
 
 def choice(words: Iterable[str]) -> Meta:
-    """Declare the words of which a value must be one."""
+    """Declare the allowed words."""
     words = tuple(words)
     pattern = rf"\A({'|'.join(map(re.escape, words))})\Z"
     return Meta(pattern=pattern, extra={"allowed": f"must be one of {listed(words)}"})
@@ -37,7 +37,7 @@ def about(description: str) -> Meta:
 
 
 def listed(words: Iterable[str]) -> str:
-    """Write words for an error message."""
+    """Format a list of words for an error message."""
     return ", ".join(f'"{word}"' for word in words)
 
 
@@ -46,7 +46,7 @@ SecondsOrZero = Annotated[float, limits("seconds", 0, DAY)]
 
 
 class SettingDoc(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be known about one key of servers.toml."""
+    """Description of one key of servers.toml."""
 
     name: str
     type: Any
@@ -54,11 +54,11 @@ class SettingDoc(msgspec.Struct, frozen=True, kw_only=True):
     description: str
     allowed: str
     secret: bool
-    """Whether no message may repeat its value."""
+    """True if no message may quote the value."""
 
 
 def setting_docs(struct: type[msgspec.Struct]) -> dict[str, SettingDoc]:
-    """Return the keys of `Config` (those of section [config]) or of `ServerConfig`, in order."""
+    """Return the settings of `Config` (section [config]) or of `ServerConfig`, in their order."""
     docs = {}
     for name, hint in get_type_hints(struct, include_extras=True).items():
         metas = [argument for argument in get_args(hint) if isinstance(argument, Meta)]

@@ -1,6 +1,6 @@
-"""servers.toml: the servers to route to and every setting, with defaults, ranges and units.
+"""servers.toml: servers and settings, with defaults, ranges, units and descriptions.
 
-Each setting is one field of `Config`; its range, unit and description stand in the field's type.
+Each setting is one field of `Config`; the field's type has its range, unit and description.
 """
 
 import functools
@@ -27,19 +27,19 @@ from fastroute.server_address import URL_FORM, ServerAddress
 
 
 class AccessLogForm(StrEnum):
-    """Form of the access log: off, for people, or for programs."""
+    """Format of the access log: off, for people, or for programs."""
 
     OFF = "off"
     TEXT = "text"
     JSON = "json"
 
 
-# More than 20 a second would cost a server more than it tells.
+# More than 20 scrapes per second would load a server without better decisions.
 ScrapeSeconds = Annotated[float, limits("seconds", 0.05, DAY)]
 RetryReason = Annotated[str, choice(RETRY_REASONS)]
 MODELS_FORM = form('must be a list of names such as [ "llama3.1:8b" ]')
 ModelName = Annotated[str, Meta(min_length=1, max_length=1000)]
-# What a field of a head may hold, and no more.
+# Only characters that are valid in a header.
 SecretText = Annotated[str, Meta(pattern=r"\A[!-~]{1,8192}\Z")]
 KEY_FORM = "must be text of 1 to 8192 printable ASCII characters, without spaces"
 HealthPath = Annotated[str, Meta(pattern=r"\A/[!-~]{0,999}\Z")]
@@ -59,7 +59,7 @@ class ServerConfig(
     url: Annotated[
         str,
         form(URL_FORM),
-        about("URL of the server; with +dns, a name each of whose addresses is a server."),
+        about("URL of the server. With +dns, every address of the DNS name is a server."),
     ]
     max_concurrent_requests: Annotated[
         int,
@@ -105,21 +105,21 @@ class ServerConfig(
         about("Statuses of a successful health check, instead of those in [config]."),
     ] = None
     discovered_from: str | None = None
-    """The URL, with +dns, of the entry it was made from; no key of the file."""
+    """URL, with +dns, of the entry from which it was expanded; not a key of the file."""
 
     @functools.cached_property
     def address(self) -> ServerAddress:
-        """The URL taken apart."""
+        """Parsed URL."""
         return ServerAddress.from_url(self.url)
 
     @functools.cached_property
     def called(self) -> ServerAddress:
-        """What it is called to its face: in the Host field, and to check its certificate."""
+        """Address for the Host header and for verification of the server's certificate."""
         return ServerAddress.from_url(self.discovered_from or self.url)
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All settings: `servers` of section [servers], the rest of section [config]."""
+    """All settings: `servers` from section [servers], the others from section [config]."""
 
     servers: tuple[ServerConfig, ...]
     policy: Annotated[
@@ -333,7 +333,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = 1.0
 
     def health_check_of(self, server: ServerConfig) -> HealthCheck:
-        """Return how a server's health is checked: as its entry says, else as these settings."""
+        """Return the health check of a server: its entry takes precedence over these settings."""
         path = self.health_path if server.health_path is None else server.health_path
         statuses = (
             self.health_statuses if server.health_statuses is None else server.health_statuses

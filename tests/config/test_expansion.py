@@ -60,7 +60,7 @@ class TestExpand:
         assert plain in expansion.config.servers
         assert sorted(urls(expansion.config)) == ["http://10.0.0.1:8000", "http://10.0.0.2:8000"]
         assert expansion.left_out == {
-            A.url: ("http://10.0.0.1:8000 is left out: it is an entry of its own, too",)
+            A.url: ("http://10.0.0.1:8000 is left out: it has an entry of its own",)
         }
 
     def test_of_two_names_with_one_address_the_first_has_it(self):
@@ -70,7 +70,7 @@ class TestExpand:
             ("http://10.0.0.2:8000", A.url),
         ]
         assert expansion.left_out == {
-            A.url: ("http://10.0.0.1:8000 is left out: it is an address of http+dns://b:8000, too",)
+            A.url: ("http://10.0.0.1:8000 is left out: it is also an address of http+dns://b:8000",)
         }
 
     def test_another_port_is_another_server(self):

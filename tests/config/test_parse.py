@@ -250,10 +250,12 @@ class TestParse:
                 id="no-capacity",
             ),
             pytest.param(
-                '{ url = "HTTP://GPU-1:8000/" }', "url is that of server 1 too", id="twice"
+                '{ url = "HTTP://GPU-1:8000/" }', "url is already used by server 1", id="twice"
             ),
             pytest.param(
-                '{ url = "http+dns://gpu-1:8000" }', "url is that of server 1 too", id="name-twice"
+                '{ url = "http+dns://gpu-1:8000" }',
+                "url is already used by server 1",
+                id="name-twice",
             ),
             pytest.param(
                 '{ url = "http+dns://10.0.0.1:8000" }',
@@ -305,7 +307,7 @@ class TestParse:
             ),
             pytest.param(
                 '{ url = "http://a", api_key_env = "FASTROUTE_BAD_KEY" }',
-                'api_key_env = "FASTROUTE_BAD_KEY": what the variable holds must be text of',
+                'api_key_env = "FASTROUTE_BAD_KEY": the value of the variable must be text of',
                 id="bad-variable",
             ),
         ],
@@ -396,7 +398,10 @@ class TestFromUrls:
         [
             pytest.param(["a"], 1, '--server: server 1: url = "a": must be', id="url"),
             pytest.param(
-                ["http://a", "http://a"], 1, "--server: server 2: url is that", id="twice"
+                ["http://a", "http://a"],
+                1,
+                "--server: server 2: url is already used by server 1",
+                id="twice",
             ),
             pytest.param(["http://a"], 0, "--max-load 0: must be a whole number", id="load"),
         ],

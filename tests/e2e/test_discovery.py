@@ -262,7 +262,7 @@ class TestReload:
             write_config(path, name_url(first), entry, **OFTEN)
             with start() as router:
                 wait_until(lambda: set(router.statuses()) == {first.url, second.url})
-                overlap = f"{first.url} is left out: it is an entry of its own, too"
+                overlap = f"{first.url} is left out: it has an entry of its own"
                 assert warning(router) == overlap
                 capacities = {
                     s["url"]: s["max_capacity"] for s in router.get("/load-stats")["servers"]

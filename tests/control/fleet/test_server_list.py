@@ -133,8 +133,8 @@ class TestByDNS:
     async def test_an_address_that_another_entry_has(self, make, log):
         made = make(A, ServerConfig(url=at(SECOND)), B, a=(FIRST, SECOND), b=(FIRST, THIRD))
         await made.until(at(FIRST), at(SECOND), at(THIRD))
-        by_entry = f"{at(SECOND)} is left out: it is an entry of its own, too"
-        by_name = f"{at(FIRST)} is left out: it is an address of {A.url}, too"
+        by_entry = f"{at(SECOND)} is left out: it has an entry of its own"
+        by_name = f"{at(FIRST)} is left out: it is also an address of {A.url}"
         assert made.warnings() == [by_entry, by_name]
         asked = made.names.asked["b"]
         await until(lambda: made.names.asked["b"] >= asked + 2)

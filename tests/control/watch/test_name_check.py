@@ -12,7 +12,7 @@ async def test_what_is_found():
     names = Names(a=("10.0.0.2", "10.0.0.1"), b=Unresolved("why"))
     config, checks = await check_names(Config(servers=(A, PLAIN, B)), names.resolve)
     assert [server.url for server in config.servers] == ["http://10.0.0.1:8000", PLAIN.url]
-    overlap = "http://10.0.0.2:8000 is left out: it is an entry of its own, too"
+    overlap = "http://10.0.0.2:8000 is left out: it has an entry of its own"
     assert checks == [
         NameCheck(url=A.url, addresses=("10.0.0.1", "10.0.0.2"), problems=(overlap,)),
         NameCheck(url=B.url, addresses=(), problems=("it cannot be resolved: why",)),
