@@ -15,7 +15,6 @@ FIRST_WORDS_THAT_NAME_NOTHING = {"What", "Whether", "Who", "How"}
 
 TOO_LONG = {
     "proxy/client.py:ClientConnection",
-    "proxy/exchange.py:Exchange",
     "rules/message.py",
 }
 """Modules, classes and functions that are still too long. The list only shrinks."""
@@ -49,8 +48,6 @@ TESTED_ELSEWHERE = {
 """Modules without a test file of their own name, and where they are tested."""
 
 OLD_DOCSTRINGS = {
-    "config/setting.py",
-    "config/settings.py",
     "control/fleet/context.py",
     "control/fleet/fleet.py",
     "control/fleet/rates.py",
@@ -75,7 +72,6 @@ OLD_DOCSTRINGS = {
     "rules/outcome.py",
     "rules/progress.py",
     "rules/retry.py",
-    "views/view.py",
 }
 """Modules with docstrings that are still to be reworded. The list only shrinks."""
 

@@ -1,4 +1,4 @@
-"""The paths fastroute answers itself, and `/`, which lists them."""
+"""Paths of fastroute's own endpoints, and the view of `/`, which lists them."""
 
 from collections.abc import Callable, Mapping
 
@@ -12,10 +12,11 @@ from fastroute.views.view import Reply, View
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """A view and where it is found.
+    """A path and its view.
 
     Attributes:
-        render: None where the supervisor renders it: `/metrics` takes too long for a worker's loop.
+        render: Renders the view; None for `/metrics`, which would block a worker's loop too long
+            and is rendered by the supervisor.
     """
 
     path: bytes
@@ -24,7 +25,7 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 def service(view: View) -> Reply:
-    """Say what answers here, in which version, and what else may be asked."""
+    """Return name and version of the service, and its endpoints."""
     report = {
         "service": "fastroute",
         "version": view.version,
@@ -49,4 +50,4 @@ ENDPOINTS = (
 VIEWS: Mapping[bytes, Callable[[View], Reply]] = {
     endpoint.path: endpoint.render for endpoint in ENDPOINTS if endpoint.render is not None
 }
-"""Those that a worker renders, by path."""
+"""Views that a worker renders, by path."""

@@ -1,7 +1,7 @@
-"""The JSON of /load-stats: the load of each server, and what has been counted.
+"""The JSON of /load-stats: load and counters of each server.
 
-Its keys are promised (docs/load-stats.schema.json): add to them, rename none. What is not known is
-null; it does not go missing.
+Its keys are a stable interface (docs/load-stats.schema.json): keys may be added, but not renamed or
+removed. An unknown value is null; its key is present.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,14 +32,14 @@ from fastroute.wording import short_names
 
 NO_BUCKETS = (0,) * (len(FIRST_BYTE_BOUNDS) + 1)
 UNKNOWN_METRICS = DetailedMetrics(*(None,) * len(DetailedMetrics.__struct_fields__))
-"""Of a server whose metrics were never read: 0 requests running would be a claim."""
+"""Metrics of a server that was never scraped; 0 would claim that no request is running."""
 
-# It holds nothing between two calls, so it can be shared.
+# It keeps no state between two calls, so it can be shared.
 _ENCODER = msgspec.json.Encoder()
 
 
 def load_stats(view: View) -> Reply:
-    """Report the load of each server, and what fastroute has counted."""
+    """Return load and counters of each server, and their totals."""
     listed = view.listed()
     names = short_names([server.server.url for server in listed])
     servers = [_server(view, server, names) for server in listed]
@@ -48,7 +48,7 @@ def load_stats(view: View) -> Reply:
 
 
 def _with_outliers(servers: Sequence[ServerReport]) -> tuple[ServerReport, ...]:
-    """Mark the servers that are unlike those that do the same work."""
+    """Mark the outliers."""
     texts = {each.url: each.text for each in outliers(servers)}
     return tuple(
         msgspec.structs.replace(server, outlier=text) if (text := texts.get(server.url)) else server
@@ -111,7 +111,7 @@ def _server(view: View, listed: ServerView, names: Mapping[str, str]) -> ServerR
 
 
 def _detailed_metrics(listed: ServerView) -> DetailedMetrics:
-    """Return the numbers of the server's metrics, by the names vLLM gives them."""
+    """Return the server's last scraped metrics under vLLM's names."""
     row = listed.row
     if not listed.is_scraped:
         return UNKNOWN_METRICS
@@ -127,7 +127,7 @@ def _detailed_metrics(listed: ServerView) -> DetailedMetrics:
 
 
 def _recent(rows: Sequence[ServerSnapshot]) -> RecentReport:
-    """Return the last seconds of some servers together; None: not known of any."""
+    """Return the rates and quantiles of several servers together; None where all are unknown."""
     requests = errors = tokens = None
     buckets: Sequence[int] = NO_BUCKETS
     for recent in (row.recent for row in rows):
@@ -147,8 +147,8 @@ def _recent(rows: Sequence[ServerSnapshot]) -> RecentReport:
     )
 
 
-def _rate(a_second: float | None) -> float | None:
-    return None if a_second is None else round(a_second, 3)
+def _rate(per_second: float | None) -> float | None:
+    return None if per_second is None else round(per_second, 3)
 
 
 def _summary(view: View, listed: Sequence[ServerView]) -> Summary:
@@ -206,7 +206,7 @@ def _quantile(q: float, bounds: tuple[float, ...], histogram: Histogram[int]) ->
 
 
 def _rounded(seconds: float | None) -> float | None:
-    """Return it to the microsecond; more digits would be noise."""
+    """Round to microseconds; more digits would be noise."""
     return None if seconds is None else round(seconds, 6)
 
 

@@ -1,10 +1,10 @@
-"""The families of /metrics: every number of the table, over all workers, for Prometheus.
+"""The metrics of /metrics: every number of the score table, summed over all workers.
 
-To add a metric, add a line to one of the tables below. The library writes the text: it takes 55 ms
-for 200 servers (13,800 samples), so the supervisor renders it, where no token waits.
+To add a metric, add a line to one of the tables below. The library takes 55 ms to write the text
+for 200 servers (13,800 samples), so the supervisor renders it, where it delays no stream.
 
-Labels come from the configuration and the servers, never from clients: servers are as many as are
-configured, models at most MODEL_SLOTS, workers as many as there are.
+Labels come from the configuration and the servers, never from clients, so their number is bounded:
+the configured servers, MODEL_SLOTS models, and the workers.
 """
 
 import gzip
@@ -24,37 +24,37 @@ from fastroute.rules.server_state import ServerState
 from fastroute.views.view import Reply, ServerView, View
 
 OTHER_MODELS = "other"
-"""The label of slot 0. A model of this very name is counted with the others."""
+"""Label of slot 0. A model with this name is counted in slot 0, too."""
 
 GZIP_LEVEL = 1
-"""1 MB becomes 53 KB in 2 ms; level 9 takes 70 ms for 44 KB."""
+"""Level 1 compresses 1 MB to 53 KB in 2 ms; level 9 to 44 KB in 70 ms."""
 
 Labels = dict[str, str]
 Read = Callable[[Any], float | None]
-"""Takes a number from a thing; None leaves its sample out."""
+"""Reads a number from an object; None omits the sample."""
 
 
 class Named(msgspec.Struct, frozen=True):
-    """A counter or a gauge, as its name says.
+    """A counter or a gauge, depending on its name.
 
     Attributes:
-        name: With the unit and, for a counter, `_total`.
+        name: Name with the unit and, for a counter, `_total`.
     """
 
     name: str
 
     @property
     def kind(self) -> str:
-        """Kind of metric, in the words of Prometheus."""
+        """Type of the metric, as Prometheus names it."""
         return "counter" if self.name.endswith("_total") else "gauge"
 
 
 class Number(Named, frozen=True):
-    """A family with one sample for each thing of a kind.
+    """A metric family with one sample for each object.
 
     Attributes:
-        read: Takes the number from the thing.
-        about: One line for people.
+        read: Reads the number from the object.
+        about: Help text, one line.
     """
 
     read: Read
@@ -68,10 +68,12 @@ class Number(Named, frozen=True):
 
 
 class Numbers(Named, frozen=True):
-    """A family with several samples for each thing, told apart by one more label.
+    """A metric family with several samples for each object, distinguished by another label.
 
     Attributes:
-        reads: Take the numbers from the thing, by value of the label.
+        label: Name of that label.
+        reads: Functions that read the numbers from the object, by value of the label.
+        about: Help text, one line.
     """
 
     label: str
@@ -87,11 +89,12 @@ class Numbers(Named, frozen=True):
 
 
 class Distribution(msgspec.Struct, frozen=True):
-    """A histogram for each thing of a kind.
+    """A metric family with a histogram for each object.
 
     Attributes:
-        read: Takes the counts from the thing.
-        bounds: Upper bounds, in seconds.
+        read: Reads the histogram from the object.
+        bounds: Upper bounds of the buckets, in seconds.
+        about: Help text, one line.
     """
 
     kind: ClassVar[str] = "histogram"
@@ -119,7 +122,7 @@ def _column(name: str) -> Callable[[ServerView], Any]:
 
 
 def _scraped(column: str) -> Read:
-    """Return a reader that leaves a server out until its metrics were read once."""
+    """Return a reader that omits a server until it was scraped once."""
 
     def read(listed: ServerView) -> float | None:
         number: int = getattr(listed.row, column)
@@ -285,10 +288,10 @@ def _servers(view: View) -> list[tuple[Labels, Any]]:
 
 
 class Group(msgspec.Struct, frozen=True):
-    """Families of the same things.
+    """Metric families of the same objects.
 
     Attributes:
-        things: Returns each thing with its labels.
+        things: Returns each object with its labels.
     """
 
     things: Callable[[View], list[tuple[Labels, Any]]]
@@ -307,13 +310,13 @@ GROUPS = (
 
 
 class ViewCollector(Collector):
-    """A view as the library reads it."""
+    """Adapter through which the library reads a view."""
 
     def __init__(self, view: View) -> None:
-        """Prepare to be read.
+        """Keep the view.
 
         Args:
-            view: Of the table at one moment.
+            view: Snapshot to render.
         """
         self._view = view
 
@@ -330,17 +333,17 @@ class ViewCollector(Collector):
 
 
 def _printable(labels: Labels) -> Labels:
-    """Replace NUL, which ends the text for Prometheus' own parser, wherever it stands."""
+    """Replace NUL, at which Prometheus' parser would stop."""
     return {k: v.replace("\0", "\N{REPLACEMENT CHARACTER}") for k, v in labels.items()}
 
 
 def metrics(view: View, accept: str = "", accept_encoding: str = "") -> Reply:
-    """Write all metrics.
+    """Render all metrics.
 
     Args:
-        view: Of the table at one moment.
-        accept: The request's header: the text format 1.0.0 or OpenMetrics, where it names them.
-        accept_encoding: The request's header: compressed, where it names gzip.
+        view: Snapshot to render.
+        accept: Accept header of the request; it may select text format 1.0.0 or OpenMetrics.
+        accept_encoding: Accept-Encoding header of the request; it may select gzip.
     """
     encode, content_type = _encoder(accept)
     body = encode(ViewCollector(view))
@@ -353,5 +356,5 @@ def metrics(view: View, accept: str = "", accept_encoding: str = "") -> Reply:
 def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
     try:
         return choose_encoder(accept)
-    except TypeError:  # The library compares numbers with a version such as "x".
+    except TypeError:  # The library cannot compare a version such as "x" with numbers.
         return choose_encoder("")

@@ -10,12 +10,12 @@ from fastroute.ipc.messages import ServerHealth
 from fastroute.rules.server_state import ServerState
 from fastroute.views.view import Reply, ServerView, View, names_report, utc
 
-# Shares of usable servers from which the whole counts as healthy, and as degraded.
+# Minimum shares of usable servers for the statuses "healthy" and "degraded".
 HEALTHY_SHARE = 0.8
 DEGRADED_SHARE = 0.5
 
 SETTLING_SECONDS = 2.0
-"""How long after the start /readyz waits for the first word of a server."""
+"""Seconds after the start in which /readyz waits for the first scrape of a server."""
 
 HEALTH_STATUS = {
     ServerState.UP: "healthy",
@@ -27,12 +27,12 @@ HEALTH_STATUS = {
 
 
 def live(view: View) -> Reply:
-    """Say that the process answers; no server is asked, so this is true while all are down."""
+    """Return 200: the process responds, even if all servers are down."""
     return Reply(200, orjson.dumps({"status": "alive", "version": view.version}))
 
 
 def ready(view: View) -> Reply:
-    """Say whether requests should be sent here."""
+    """Return 200 if clients should send requests to this process, else 503."""
     if view.draining:
         return Reply(503, orjson.dumps({"status": "draining"}))
     listed = view.listed()
@@ -40,13 +40,13 @@ def ready(view: View) -> Reply:
         return Reply(503, orjson.dumps({"status": "no usable server"}))
     young = view.now_unix - view.started_at_unix < SETTLING_SECONDS
     if young and not any(server.is_scraped for server in listed):
-        # All servers count as usable until something is known of them.
+        # All servers count as usable until their state is known.
         return Reply(503, orjson.dumps({"status": "starting"}))
     return Reply(200, orjson.dumps({"status": "ready"}))
 
 
 def health(view: View) -> Reply:
-    """Say how many servers are usable and what their checks found; 503 when none is."""
+    """Return the health of all servers; the status is 503 if none is usable."""
     servers = [_server_health(listed, found) for listed, found in view.checked_health()]
     usable = sum(server["healthy"] for server in servers)
     share = usable / len(servers) if servers else 0.0
@@ -90,7 +90,7 @@ def _moment(unix: float | None) -> datetime | None:
 
 
 def server_models(view: View) -> Reply:
-    """Say who has which model, and who of those may be asked."""
+    """Return the models of each server, and the servers of each model."""
     models: dict[str, list[str]] = {}
     servers = []
     for listed, found in view.checked_health():

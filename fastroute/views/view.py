@@ -1,4 +1,4 @@
-"""What every view is rendered from, and the reply it renders."""
+"""The snapshot that all views render, and the response that they return."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,24 +25,27 @@ JSON = "application/json"
 
 
 class Reply(NamedTuple):
-    """An answer of fastroute's own; a plain tuple for those who must not import this package."""
+    """A response of fastroute itself.
+
+    It is a plain tuple, because it is passed to code that does not import this package.
+    """
 
     status: int
     body: bytes
     content_type: str = JSON
     fields: tuple[tuple[bytes, bytes], ...] = ()
-    """More of them."""
+    """Further headers."""
 
 
 class ServerView(msgspec.Struct, frozen=True, eq=False):
-    """A server as the configuration names it, with its row of the table."""
+    """A configured server with its row of the score table."""
 
     server: RoutedServer
     row: ServerSnapshot
     reason: str
-    """Why it is in its state."""
+    """Reason of its state."""
     scrape_age: float | None
-    """Seconds since its metrics were read; None: never."""
+    """Seconds since its last successful scrape; None if there was none."""
 
     @property
     def state(self) -> ServerState:
@@ -54,69 +57,70 @@ class ServerView(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def load(self) -> float:
-        """Requests it has in hand: ours as they are now, others' as last scraped."""
+        """Requests at the server: ours that are in flight, and foreign ones as last scraped."""
         return self.row.in_flight + self.row.foreign_milli / 1000
 
     @property
     def score(self) -> float:
-        """The load for the capacity, as the policy `load` compares it."""
+        """Load divided by capacity, as the policy `load` compares it."""
         return self.load / (self.server.max_concurrent_requests * self.server.weight)
 
     @property
     def is_scraped(self) -> bool:
-        """Whether its metrics were read at least once."""
+        """True if it was scraped at least once."""
         return self.row.scraped_at_ns > 0
 
     @property
     def kv_cache_usage(self) -> float | None:
-        """From 0 to 1, or None where it is not known."""
+        """KV cache in use, from 0 to 1; None if unknown."""
         ppm = self.row.kv_cache_ppm
         return ppm / 1_000_000 if ppm >= 0 and self.is_scraped else None
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """All that there is to show, at one moment."""
+    """Snapshot of everything that views show."""
 
     table: TableSnapshot
     servers: tuple[RoutedServer, ...]
-    """Those of the configuration in force, each URL once."""
+    """Servers of the active configuration, each URL once."""
     health: Mapping[str, ServerHealth]
-    """By URL; one may be missing that was not checked yet."""
+    """Results of health checks by URL; servers without a check yet are missing."""
     reasons: tuple[StateReason, ...] = ()
-    """Why servers are in their states; each comes a moment after the state."""
+    """Reasons of the servers' states; a reason arrives slightly later than its state."""
     config_state: ConfigState
     names: tuple[FollowedName, ...] = ()
-    """Those whose addresses are servers."""
+    """Discovered names, whose addresses are servers."""
     model_slots: tuple[str, ...] = ()
-    """Models counted apart: the first has slot 1."""
+    """Models that are counted separately; the first has slot 1."""
     aliases: Mapping[str, str] = {}
-    """Model names that stand for others."""
+    """Model names by alias."""
     policy: str = "load"
-    """How a server is chosen (Config.policy)."""
+    """Name of the active policy."""
     busy_threshold: float = 0.5
-    """The score from which a server is busy."""
+    """Score from which a server is busy."""
     losses: Losses = Losses()
-    """Records of requests that were lost."""
+    """Numbers of lost lines and spans."""
     unrouted_per_second: float | None = None
-    """Requests that no server could take, over the last seconds; None: not known yet."""
+    """Rate of requests for which no server was usable; None if not known yet."""
     draining: bool = False
-    """Whether this worker accepts no more."""
+    """True while this worker drains."""
     now_ns: int
     """time.monotonic_ns()."""
     now_unix: float
     """time.time()."""
     started_at_unix: float
-    """When fastroute, not this worker, was started."""
+    """Start of fastroute (not of this worker), in Unix seconds."""
     version: str
 
     def listed(self) -> list[ServerView]:
-        """Return the servers of the configuration that have a row of the table.
+        """Return the configured servers that have a row of the table.
 
-        One without was removed or replaced a moment ago and the message of it is on its way: the
-        row is free or another server's, and its numbers are not to be shown under this URL.
+        A server without a row was removed or replaced a moment ago, and the new configuration has
+        not arrived yet: its row is free or belongs to another server, whose numbers must not
+        appear under this URL.
         """
         rows = {row.row: row for row in self.table.servers}
-        # By the moment too: the reason of the state before would mislead.
+        # Compare the time, too: the reason of the previous state would be misleading.
         reasons = {(reason.row, reason.since_ns): reason.text for reason in self.reasons}
         return [
             ServerView(
@@ -130,29 +134,29 @@ class View(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         ]
 
     def removed(self) -> list[ServerSnapshot]:
-        """Return the rows of servers that were removed and still finish their requests."""
+        """Return the rows of removed servers with requests in flight."""
         listed = {(server.row, server.generation) for server in self.servers}
         return [row for row in self.table.servers if (row.row, row.generation) not in listed]
 
     def seconds_since(self, moment_ns: int) -> float | None:
-        """Return the seconds since a time.monotonic_ns(); None for 0, which is never."""
-        # The table is read after the clock, so a moment may lie just ahead of it.
+        """Return the seconds since a time.monotonic_ns(); None for 0, which means never."""
+        # The clock is read before the table, so a timestamp may be slightly in the future.
         return max(0, self.now_ns - moment_ns) / 1e9 if moment_ns > 0 else None
 
     def checked_health(self) -> Iterator[tuple[ServerView, ServerHealth]]:
-        """Yield the listed servers with what their health checks found."""
+        """Yield the listed servers with the results of their health checks."""
         unchecked = ServerHealth()
         for listed in self.listed():
             yield listed, self.health.get(listed.server.url, unchecked)
 
 
 def view_of(table: TableSnapshot, configured: Configure, losses: Losses) -> View:
-    """Return what there is to show now.
+    """Return a view without health checks and reasons, which the caller may add.
 
     Args:
-        table: As it was a moment ago.
+        table: Snapshot of the score table.
         configured: Servers and settings.
-        losses: Records of requests that were lost.
+        losses: Numbers of lost lines and spans.
     """
     return View(
         table=table,
@@ -173,7 +177,7 @@ def view_of(table: TableSnapshot, configured: Configure, losses: Losses) -> View
 
 
 def names_report(names: Iterable[FollowedName]) -> tuple[NameReport, ...]:
-    """Return what JSON says of names whose addresses are servers."""
+    """Return the JSON report of discovered names."""
     return tuple(
         NameReport(
             url=name.url, resolved=name.resolved, addresses=name.addresses, warning=name.warning
@@ -183,6 +187,6 @@ def names_report(names: Iterable[FollowedName]) -> tuple[NameReport, ...]:
 
 
 def utc(unix: float) -> datetime:
-    """Return a Unix time (seconds) as JSON shows it: in UTC, to the millisecond."""
+    """Convert Unix seconds to a UTC time with milliseconds, as shown in JSON."""
     moment = datetime.fromtimestamp(unix, UTC)
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
