@@ -1,4 +1,4 @@
-"""Logging of supervisor and workers: text or JSON lines, on stderr or in a file that is rotated."""
+"""Logging of supervisor and workers: text or JSON lines, to stderr or to a file that is rotated."""
 
 import contextlib
 import logging
@@ -18,7 +18,7 @@ log = logging.getLogger("supervisor")
 
 
 class LogLevel(StrEnum):
-    """Seriousness from which on lines are logged."""
+    """Lowest level that is logged."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -27,7 +27,7 @@ class LogLevel(StrEnum):
 
 
 class LogFormat(StrEnum):
-    """Form of a log line."""
+    """Format of a log line."""
 
     TEXT = "text"
     JSON = "json"
@@ -37,8 +37,8 @@ class LogOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Log settings, common to the supervisor and its workers.
 
     Attributes:
-        level: Less serious lines are dropped.
-        form: Form of a line.
+        level: Lowest level that is logged.
+        form: Format of a line.
         file: Path of a file, or None for stderr.
         max_bytes: Size at which the file is rotated; 0 for never.
         backups: Number of rotated files to keep.

@@ -1,7 +1,7 @@
-"""What supervisor and worker say to each other over a socket pair, and its form in bytes.
+"""Messages between supervisor and worker over a socket pair, and their encoding.
 
-A message is a 4-byte big-endian length and that many bytes of msgpack. No I/O happens here.
-EOF means that the other side is gone.
+A message is a 4-byte big-endian length, followed by that many bytes of msgpack. EOF means that the
+other process has exited. This module does no I/O.
 """
 
 import msgspec
@@ -12,28 +12,28 @@ from fastroute.rules.health_event import Event
 
 LENGTH_BYTES = 4
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-"""Far above any real message; a longer one means that the two sides lost step."""
+"""Limit far above any real message; a longer one means that the stream is corrupt."""
 
 
 class RoutedServer(msgspec.Struct, frozen=True, kw_only=True):
-    """A server as workers are told of it: where it is counted, and what may be asked of it."""
+    """A server as sent to workers: its row of the score table, and its settings."""
 
     row: int
     generation: int
     url: str
     max_concurrent_requests: int
     models: tuple[str, ...] | None = None
-    """None where they are not known (yet): then it may have any."""
+    """Names of its models; None if they are unknown: then it may have any model."""
     api_key: str | None = None
-    """Replaces the client's Authorization."""
+    """Key that replaces the client's in the Authorization header."""
     weight: float = 1.0
-    """Its share of the load beyond what its capacity says."""
+    """Factor for its share of the load, in addition to its capacity."""
     discovered_from: str | None = None
-    """The URL of the name it was found by, which is then what it is called in the Host field."""
+    """URL of the DNS name that has its address; the Host header then has this name."""
 
 
 class ServerHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """What health checks found of a server, for /health."""
+    """Results of a server's health checks, for /health."""
 
     last_check: float | None = None
     """Unix time in seconds."""
@@ -49,116 +49,118 @@ class ServerHealth(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConfigState(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the configuration file."""
+    """State of the configuration file: active version, reloads, failures."""
 
     source: str = ""
-    """The file, or the option the servers came from."""
+    """Path of the file, or the option that gave the servers."""
     loaded_at: float = 0.0
     """Unix time in seconds."""
     sha256: str = ""
     reloads: int = 0
-    """How often a changed file was put in force."""
+    """Number of changed files that became active."""
     failures: int = 0
-    """How often a changed file was refused."""
+    """Number of changed files that were refused."""
     error: str | None = None
-    """Why the file as it is now is not in force, or None."""
+    """Reason why the current file is not active; None if it is."""
 
 
 class FollowedName(msgspec.Struct, frozen=True, kw_only=True):
-    """A name whose addresses are servers, and what DNS says of it."""
+    """A discovered name, whose addresses are servers, and the state of its resolution."""
 
     url: str
     """As configured, with +dns."""
     addresses: tuple[str, ...] = ()
-    """Those in force, IPv6 without brackets."""
+    """Addresses that are servers now, IPv6 without brackets."""
     resolved: bool = False
-    """Whether the last look-up found any."""
+    """True if the last resolution found any address."""
     warning: str | None = None
-    """What is wrong with it, for people, or None."""
+    """Description of a problem, for people, or None."""
 
 
 class Configure(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """To a worker: settings, servers and models in force from now on; sent on every change."""
+    """To a worker: settings, servers and models that are active now; sent on every change."""
 
     config: Config
     servers: tuple[RoutedServer, ...]
     model_slots: tuple[str, ...] = ()
-    """Models counted apart in the score table: the first has slot 1."""
+    """Models that are counted separately in the score table; the first has slot 1."""
     models_json: bytes | None = None
-    """The answer to GET /v1/models, or None where a server is to be asked."""
+    """Body of the response to GET /v1/models; None to forward the request to a server."""
     config_state: ConfigState = ConfigState()
     names: tuple[FollowedName, ...] = ()
-    """Those that are followed, in the order of the configuration."""
+    """Discovered names, in the order of the configuration."""
     started_at: float = 0.0
-    """When fastroute was started, in Unix seconds."""
+    """Start of fastroute, in Unix seconds."""
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """To a worker: results of health checks; sent when there are new ones."""
 
     servers: dict[str, ServerHealth]
-    """By URL."""
+    """Results by URL."""
 
 
 class StateReason(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a server is in its state, for people. The state itself is in the score table."""
+    """Reason of a server's state, for people. The state itself is in the score table."""
 
     row: int
     since_ns: int
-    """When the state began, as the row's `state_since_ns` has it: tells it from other states."""
+    """Start of the state, the row's `state_since_ns`; it identifies the state."""
     text: str
 
 
 class StateReasons(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """To a worker: all reasons there are; sent when a state has changed."""
+    """To a worker: the reasons of all servers; sent when a state has changed."""
 
     reasons: tuple[StateReason, ...] = ()
 
 
 class Losses(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """To a worker, for /metrics: what could not be told of requests; sent when it has changed."""
+    """To a worker, for /metrics: numbers of lost records; sent when they have changed."""
 
     lines: int = 0
-    """Lines of the access log."""
+    """Number of lines missing in the access log."""
     spans: int = 0
+    """Number of spans that the collector did not get."""
 
 
 class Unrouted(msgspec.Struct, frozen=True, tag=True):
-    """To a worker, for /load-stats: requests that no server could take; sent when it changes."""
+    """To a worker, for /load-stats: rate of requests without a usable server; sent on changes."""
 
     per_second: float | None = None
-    """Over the last seconds; None: not known yet."""
+    """Mean over the last seconds; None if not known yet."""
 
 
 class Records(msgspec.Struct, frozen=True, tag=True):
-    """From a worker: requests that have ended, oldest first."""
+    """From a worker: records of ended requests, oldest first."""
 
     records: list[RequestRecord]
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """From a worker: something that matters for a server's health."""
+    """From a worker: an event that matters for the health of a server."""
 
     row: int
     generation: int
     kind: Event
     detail: str = ""
     retry_after: float = 0.0
-    """Seconds the server asked to be left alone; 0 if it named none."""
+    """Seconds of the server's Retry-After header; 0 if it sent none."""
 
 
 class MetricsRequest(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """From a worker: a client asks for /metrics, which the supervisor renders."""
 
     id: int
-    """Given back in the reply; a worker uses each once."""
+    """Id of the request, unique in its worker; the reply repeats it."""
     accept: str = ""
-    """The client's header, as is the next."""
+    """Accept header of the client."""
     accept_encoding: str = ""
+    """Accept-Encoding header of the client."""
 
 
 class MetricsReply(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """To the worker that asked: what its client gets."""
+    """To the worker that sent the request: the response for its client."""
 
     id: int
     status: int
@@ -169,15 +171,15 @@ class MetricsReply(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Drain(msgspec.Struct, frozen=True, tag=True):
-    """To a worker: accept no more, finish what is in flight, then exit with 0."""
+    """To a worker: accept no connections, finish what is in flight, then exit with 0."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
-    """From a worker: the first Configure is in force and clients are accepted."""
+    """From a worker: the first Configure is active, and clients are accepted."""
 
 
 class Drained(msgspec.Struct, frozen=True, tag=True):
-    """From a worker, the last message: the process ends once the channel is closed."""
+    """From a worker, the last message: the process exits once the channel is closed."""
 
 
 Message = (
@@ -185,7 +187,7 @@ Message = (
     | MetricsRequest | MetricsReply | Unrouted
 )  # fmt: skip
 
-# Neither holds anything between two calls, so both can be shared.
+# Neither keeps state between two calls, so both can be shared.
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
@@ -197,7 +199,7 @@ def encode(message: Message) -> bytes:
 
 
 class MessageReader:
-    """Cuts a stream of bytes into messages."""
+    """Splits a stream of bytes into messages."""
 
     __slots__ = ("_buffer",)
 
@@ -205,10 +207,10 @@ class MessageReader:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> list[Message]:
-        """Take bytes as they came and return the messages they complete, oldest first.
+        """Take received bytes and return the messages that they complete, oldest first.
 
         Raises:
-            ValueError: The bytes are no message of ours; the channel is of no more use.
+            ValueError: The bytes are not a valid message; the channel cannot be used any more.
         """
         self._buffer += data
         messages = []

@@ -1,7 +1,8 @@
-"""What there is to tell about one request once it has ended.
+"""The record of an ended request.
 
-A worker makes one only if somebody wants it, and the supervisor writes it: as a line of the access
-log, as a span, or both. It holds sizes, times and names, never a body, a query or a key.
+A worker makes records only if the access log or tracing is on; the supervisor writes them as lines
+of the access log, as spans, or both. A record has sizes, times and names, never a body, a query or
+a key.
 """
 
 import msgspec
@@ -9,16 +10,16 @@ import msgspec
 from fastroute.rules.outcome import ENDINGS, Outcome
 
 MAX_TEXT = 256
-"""Characters of what a client chose (path, model, id) or of a reason that are kept."""
+"""Maximum number of characters of a text from a client (path, model, id) or of a reason."""
 
 
 class SpanIds(msgspec.Struct, frozen=True, array_like=True):
-    """Where a request has its place in a trace; all in lower-case hexadecimal digits.
+    """Ids of a request's trace and spans, all in lower-case hexadecimal digits.
 
     Attributes:
         trace: Id of the trace, 32 digits.
-        span: Of fastroute's own span, 16 digits.
-        parent: Of the client's span, or empty where fastroute began the trace.
+        span: Id of fastroute's span, 16 digits.
+        parent: Id of the client's span, or empty if fastroute started the trace.
     """
 
     trace: str
@@ -27,26 +28,27 @@ class SpanIds(msgspec.Struct, frozen=True, array_like=True):
 
 
 class RequestRecord(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
-    """One request, from its last byte to the last byte of its reply.
+    """One request, from its last byte to the last byte of its response.
 
     Attributes:
-        started_at: Unix time in seconds at which the request had been read whole.
+        started_at: Unix time in seconds at which the request was read completely.
         client: IP address.
-        status: As the client saw it, or None if no reply was begun.
-        outcome: How it ended.
-        id: X-Request-Id as the server saw it, or None.
-        method: None where the request could not be read.
-        path: Without the query, which may hold a key; None where the request could not be read.
-        model: The one that was asked for, an alias resolved; None where none was named.
-        server: URL of the last one tried, or None.
-        bytes_in: Of the request's body, without its chunked coding.
-        bytes_out: Of the reply, head and all, handed to the client's connection.
-        events: Segments of the reply's body as they came from the server.
-        first_byte: Seconds until the first byte of the reply that was passed on, or None.
+        status: Status that the client received, or None if no response was started.
+        outcome: Ending of the request.
+        id: X-Request-Id as sent to the server, or None.
+        method: HTTP method; None if the request could not be parsed.
+        path: Path without the query, which may hold a key; None if the request could not be
+            parsed.
+        model: Requested model, with an alias resolved; None if the request named none.
+        server: URL of the server of the last attempt, or None.
+        bytes_in: Size of the request's body without its chunked coding.
+        bytes_out: Size of the response, headers included, written to the client's connection.
+        events: Number of segments of the response's body, as received from the server.
+        first_byte: Seconds until the first byte of the response was forwarded, or None.
         duration: Seconds until the end.
-        attempts: How often a server was asked.
-        reason: Why it did not go as usual, or None.
-        span: Its place in a trace, or None if nobody wants a span of it.
+        attempts: Number of attempts.
+        reason: Description of a failure or retry, or None.
+        span: Ids of its span, or None if it has no span.
     """
 
     started_at: float
@@ -69,10 +71,10 @@ class RequestRecord(msgspec.Struct, frozen=True, array_like=True, kw_only=True, 
 
     @property
     def ended_by(self) -> str:
-        """Return the side that ended it, as the access log names it."""
+        """Side that ended the request, as the access log names it."""
         return ENDINGS[self.outcome].by.value
 
 
 def shortened(text: str) -> str:
-    """Return what is kept of a text that somebody else chose the length of."""
+    """Return a text of unlimited length, shortened to `MAX_TEXT` characters."""
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 3] + "..."

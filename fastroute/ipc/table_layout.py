@@ -1,12 +1,12 @@
-"""The layout of the score table: which cells there are, and where they lie.
+"""The layout of the score table: its cells and their positions.
 
     header | server columns, recent columns (supervisor) | worker 0: process, models, servers | ...
 
 A column is a run of `rows` cells, one per server, so one counter of all servers is contiguous.
-To add a column, add a field to one of the structs below: the layout follows from them.
+To add a column, add a field to one of the structs below: the layout derives from them.
 
-They are dataclasses because a row as a reader sees it (`score_table.ServerSnapshot`) has the fields
-of two of them; a msgspec struct has one base with fields only.
+They are dataclasses because a row as a reader sees it (`score_table.ServerSnapshot`) inherits the
+fields of two of them; a msgspec struct can inherit fields from one base only.
 """
 
 import zlib
@@ -15,44 +15,44 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Generic, NamedTuple, TypeVar
 
 Cell = TypeVar("Cell")
-"""`memoryview` where a struct says where the cells are, `int` where it holds their values."""
+"""`memoryview` if a struct refers to the cells, `int` if it holds their values."""
 Grid = memoryview
-"""Cells with two indices; a name of its own, since compiled code reads them without Python."""
+"""Cells with two indices; a separate name, because compiled code accesses them without Python."""
 Column = memoryview
-"""Cells with one index, for the same reason."""
+"""Cells with one index; a separate name for the same reason."""
 
 CELL_BYTES = 8
 CACHE_LINE_CELLS = 8
-"""Blocks of different writers start on their own cache line, or cores would fight over it."""
+"""Cells of a cache line. Blocks of different writers share no line, to avoid false sharing."""
 
 MAGIC = int.from_bytes(b"fastrt\0\0", "little")
 HEADER_CELLS = CACHE_LINE_CELLS
 STATES_VERSION = 4
-"""Cell of the header that the supervisor raises after each change of a server's state."""
+"""Cell of the header that the supervisor increments after each change of a server's state."""
 
 
 FIRST_BYTE_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-"""Seconds from the end of a request to the first byte of its reply."""
+"""Seconds from the end of a request to the first byte of its response."""
 DURATION_BOUNDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
-"""Seconds from the end of a request to the end of its reply."""
+"""Seconds from the end of a request to the end of its response."""
 
 
 @dataclass(kw_only=True, eq=False)
 class Histogram(Generic[Cell]):
-    """How often a duration fell into each bucket, as in Prometheus but not cumulative."""
+    """Counts of durations per bucket, as in Prometheus but not cumulative."""
 
     buckets: tuple[Cell, ...]
-    """One for each bound, up to and including it, and one for all above."""
+    """One count for each bound, up to and including it, and one for all durations above."""
     sum_us: Cell
     """Sum of the durations, in microseconds."""
 
 
 class Parts(NamedTuple):
-    """The columns that one field stands for."""
+    """The columns of one field."""
 
     names: tuple[str, ...]
     join: Callable[[Sequence[Any]], Any]
-    """Makes the field's value of its columns."""
+    """Makes the field's value from its columns."""
 
 
 def _buckets(bounds: tuple[float, ...]) -> dict[str, Parts]:
@@ -72,27 +72,27 @@ def _histogram(bounds: tuple[float, ...]) -> dict[str, Parts]:
 
 @dataclass(kw_only=True, eq=False)
 class ServerColumns(Generic[Cell]):
-    """Per server, written by the supervisor."""
+    """Columns per server, written by the supervisor."""
 
     state: Cell
     """A ServerState."""
     generation: Cell
-    """Rises each time the row is given to another server."""
+    """Number that increases each time the row gets another server."""
     capacity: Cell
     """max_concurrent_requests."""
     foreign_milli: Cell
-    """Requests that did not come through us, in thousandths (rules.load.foreign)."""
+    """Requests that did not come through fastroute, in thousandths (rules.load.foreign_load)."""
     running: Cell
-    """As last scraped, as are the next."""
+    """Requests that ran at the last scrape; the following columns are of that scrape, too."""
     waiting: Cell
     kv_cache_ppm: Cell
-    """KV cache in use, in millionths; -1 where it is not known."""
+    """KV cache in use, in millionths; -1 if unknown."""
     generation_tokens: Cell
     prefix_queries: Cell
     prefix_hits: Cell
     preemptions: Cell
     scraped_at_ns: Cell
-    """time.monotonic_ns() of the last good scrape; 0 for never."""
+    """time.monotonic_ns() of the last successful scrape; 0 for never."""
     scrape_failures: Cell
     state_since_ns: Cell
     """time.monotonic_ns() of the last change of state."""
@@ -100,102 +100,103 @@ class ServerColumns(Generic[Cell]):
 
 @dataclass(kw_only=True, eq=False)
 class RecentColumns(Generic[Cell]):
-    """Per server, written by the supervisor: what happened in the last seconds."""
+    """Columns per server about the last seconds, written by the supervisor."""
 
     milliseconds: Cell
-    """In which `started` and `errors` were counted, over all workers; 0: not known (yet)."""
+    """Period in which `started` and `errors` were counted, over all workers; 0 if unknown."""
     started: Cell
     errors: Cell
     tokens_milliseconds: Cell
-    """Between the two scrapes that `tokens` is the difference of; 0: not known (yet)."""
+    """Time between the two scrapes of which `tokens` is the difference; 0 if unknown."""
     tokens: Cell
     first_byte: tuple[Cell, ...] = field(metadata=_buckets(FIRST_BYTE_BOUNDS))
-    """The buckets of a histogram, over a longer time: a quantile needs more than a rate does."""
+    """Buckets of a histogram over a longer period: a quantile needs more samples than a rate."""
 
 
 @dataclass(kw_only=True, eq=False)
 class ProcessCells(Generic[Cell]):
-    """Per worker, written by that worker; as views they are one cell long."""
+    """Cells per worker, written by that worker; each view has one cell."""
 
     pid: Cell
     beat_ns: Cell
-    """time.monotonic_ns() of its last look at its deadlines; one that hangs looks no more."""
+    """Heartbeat: time.monotonic_ns() of its last timer tick."""
     client_connections: Cell
-    """Open now."""
+    """Client connections that are open now."""
     requests_local: Cell
-    """Answered by fastroute itself, as /health is."""
+    """Requests for fastroute's own endpoints, such as /health."""
     requests_refused: Cell
-    """Broken requests and those beyond max_connections, answered with an error of our own."""
+    """Invalid requests and connections beyond max_connections, refused with an error."""
     unrouted_503: Cell
-    """No server was usable."""
+    """Requests answered with 503 because no server was usable."""
     unknown_models: Cell
-    """404 of our own: no server has the model."""
+    """Requests answered with 404 because no server has the model."""
     draining: Cell
-    """1 from the Drain message on."""
+    """1 from the Drain message on, else 0."""
     records_lost: Cell
-    """Ended requests that the supervisor could not be told of: it was too far behind."""
+    """Records that were dropped because the supervisor was too far behind."""
 
 
 @dataclass(kw_only=True, eq=False)
 class OutcomeCounters(Generic[Cell]):
-    """How requests ended."""
+    """Counters of requests by their ending."""
 
     finished_2xx: Cell
     finished_3xx: Cell
     finished_4xx: Cell
     finished_5xx: Cell
     failed: Cell
-    """The server gave no whole reply: connecting failed, EOF, silence."""
+    """Requests without a complete response: connecting failed, EOF, timeout."""
 
 
 @dataclass(kw_only=True, eq=False)
 class ServerCounters(OutcomeCounters[Cell]):
-    """Per worker and server, written by that worker. All but `in_flight` only rise."""
+    """Counters per worker and server, written by that worker. All but `in_flight` only increase."""
 
     in_flight: Cell
     counted_generation: Cell
-    """The generation of the server that the others count; the worker clears them for a new one."""
+    """Generation of the counted server; the worker clears the counters for a new server."""
     started: Cell
     retries_connect: Cell
-    """Attempts at this server that another attempt caused, because connecting failed there."""
+    """Retries at this server after another server could not be connected."""
     retries_reset: Cell
-    """Because the connection ended without a byte of reply."""
+    """Retries after a connection that ended without a byte of the response."""
     retries_busy: Cell
-    """Because of a 429 or 503."""
+    """Retries after a 429 or 503."""
     retries_failed: Cell
-    """Because of a 502 or 504, or of a 500 while it stopped."""
+    """Retries after a 502 or 504, or after a 500 of a server that was stopping."""
     aborts_waiting: Cell
-    """The client went away before the first byte of a reply."""
+    """Requests whose client disconnected before the first byte of the response."""
     aborts_replying: Cell
+    """Requests whose client disconnected later."""
     connections_new: Cell
     connections_reused: Cell
     bytes_in: Cell
-    """To the server."""
+    """Bytes sent to the server."""
     bytes_out: Cell
-    """To the client."""
+    """Bytes sent to clients."""
     events: Cell
-    """Segments of replies that were relayed."""
+    """Segments of responses that were forwarded."""
     first_byte: Histogram[Cell] = field(metadata=_histogram(FIRST_BYTE_BOUNDS))
     duration: Histogram[Cell] = field(metadata=_histogram(DURATION_BOUNDS))
 
 
 @dataclass(kw_only=True, eq=False)
 class ModelCounters(OutcomeCounters[Cell]):
-    """Per worker and model, written by that worker, in `MODEL_SLOTS` cells each."""
+    """Counters per worker and model, written by that worker, `MODEL_SLOTS` cells each."""
 
     aborted: Cell
-    """The client went away."""
+    """Requests whose client disconnected."""
 
 
 MODEL_SLOTS = 64
-"""Models that are counted apart; slot 0 is all others together, and requests that name none."""
+"""Number of model slots; slot 0 counts all other models and requests without a model."""
 
 
 class Block:
     """The columns of one of the structs above.
 
     Attributes:
-        cells: Names of the fields that are one column each.
+        cells: Names of the fields that have one column each.
         columns: Names of all columns, in order: `cells`, then the parts of each histogram.
     """
 
@@ -214,7 +215,7 @@ class Block:
                 self._histograms.append((name, slice(start, len(self.columns)), several.join))
 
     def group(self, columns: Sequence[Any]) -> dict[str, Any]:
-        """Return the values of the struct's fields by name, from those of its columns in order."""
+        """Return the values of the struct's fields by name, given the values of its columns."""
         values = dict(zip(self.cells, columns, strict=False))
         for name, parts, join in self._histograms:
             values[name] = join(columns[parts])
@@ -233,20 +234,20 @@ PROCESS_CELLS = PROCESS.cells
 MODEL_COUNTERS = MODEL.cells
 COUNTERS = COUNTED.cells
 WORKER_COLUMNS = COUNTED.columns
-"""The per-server columns of a worker, in order."""
+"""Per-server columns of a worker, in order."""
 
 
 def _whole_lines(cells: int) -> int:
     return -(-cells // CACHE_LINE_CELLS) * CACHE_LINE_CELLS
 
 
-# Within a worker's cells: those of the process come first, then the models', then the servers'.
+# Order of a worker's cells: process cells, model counters, server counters.
 MODELS_OFFSET = _whole_lines(len(PROCESS.columns))
 COLUMNS_OFFSET = MODELS_OFFSET + _whole_lines(len(MODEL.columns) * MODEL_SLOTS)
 
 _NAMES = [block.columns for block in (SERVER, RECENT, PROCESS, MODEL, COUNTED)]
 CHECKSUM = zlib.crc32(repr((MODEL_SLOTS, _NAMES)).encode())
-"""Differs between two fastroute versions whose tables have other columns."""
+"""Checksum of the layout; it differs between fastroute versions with different columns."""
 
 
 def total_cells(rows: int, workers: int) -> int:
@@ -255,12 +256,12 @@ def total_cells(rows: int, workers: int) -> int:
 
 
 def recent_start(rows: int) -> int:
-    """Return the cell at which the recent columns begin."""
+    """Return the first cell of the recent columns."""
     return HEADER_CELLS + len(SERVER.columns) * rows
 
 
 def worker_start(rows: int, worker: int) -> int:
-    """Return the cell at which those of a worker begin."""
+    """Return the first cell of a worker."""
     supervisor_block = _whole_lines((len(SERVER.columns) + len(RECENT.columns)) * rows)
     worker_block = COLUMNS_OFFSET + _whole_lines(len(COUNTED.columns) * rows)
     return HEADER_CELLS + supervisor_block + worker * worker_block

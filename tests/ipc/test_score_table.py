@@ -109,7 +109,7 @@ class TestAttach:
             pytest.param(
                 lambda data: data[:8] + b"\1" + data[9:], "another version", id="other-columns"
             ),
-            pytest.param(lambda data: data[:-8], "cut off", id="cut"),
+            pytest.param(lambda data: data[:-8], "truncated", id="cut"),
         ],
     )
     def test_refuses_what_is_no_table_of_ours(self, change, message, make_table, tmp_path):
