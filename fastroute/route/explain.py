@@ -1,7 +1,7 @@
-"""Which server a request would get, with the scores of all, and why. Pure: no I/O, no dice.
+"""Prediction of the server that a request would get, with scores and reasons. No I/O.
 
-The choice itself is the router's own code (`rules.policy`). How likely it falls on each server is
-not reckoned anew here either: the policy is asked many times, with numbers that cover all dice.
+The choice is made by the router's own code (`rules.policy`). The probability of each server is
+measured: the policy chooses many times, with random numbers that are replaced by an even grid.
 """
 
 from collections import Counter
@@ -14,28 +14,28 @@ from fastroute.rules.server_state import ServerState
 
 DRAWS = 17_711
 STEP = 10_946
-"""Two Fibonacci numbers that follow each other: pairs (k, STEP * k mod DRAWS) / DRAWS cover the
-unit square more evenly than random ones, so that a share is right to about 1 in 10,000."""
+"""Consecutive Fibonacci numbers: the pairs (k, STEP * k mod DRAWS) / DRAWS cover the unit square
+more evenly than random ones, so that a share is accurate to about 1 in 10,000."""
 
 LEAST_CHANCE = 0.001
-"""Of those that may be chosen at all; less is not told apart."""
+"""Minimum probability shown for a server that may be chosen."""
 
 MILLI = 1000
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a server when a request comes.
+    """Known facts about a server when a request arrives.
 
     Attributes:
-        url: Of the server.
-        state: Decides whether it may be asked.
-        reason: Why it is in that state; may be "".
-        max_concurrent_requests: As configured.
-        weight: As configured.
-        in_flight: Requests of our own that it has.
-        foreign_load: Requests of others that it has, waiting ones weighed.
-        models: That it has, or None where that is not known.
-        note: What else is to be known of these figures, or "".
+        url: URL of the server.
+        state: State of the server.
+        reason: Reason of its state; may be "".
+        max_concurrent_requests: Setting of that name.
+        weight: Setting of that name.
+        in_flight: Number of our requests in flight.
+        foreign_load: Number of other requests at the server; waiting ones are weighted.
+        models: Names of its models, or None if unknown.
+        note: Note about these values, for people, or "".
     """
 
     url: str
@@ -50,7 +50,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings that decide, named as in `Config`."""
+    """Settings that influence the choice, named as in `Config`."""
 
     policy: str
     busy_threshold: float
@@ -58,13 +58,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ranked(msgspec.Struct, frozen=True, kw_only=True):
-    """A server, and how it fares.
+    """A server with its score and its probability.
 
     Attributes:
-        server: What is known of it.
-        score: Compared by the policy; lower is better. Its load for its capacity.
-        chance: From 0 to 1, of being chosen.
-        left_out: Why it cannot be chosen, or "".
+        server: Known facts about it.
+        score: Value that the policy compares; lower is better.
+        chance: Probability that it is chosen, from 0 to 1.
+        left_out: Reason why it cannot be chosen, or "".
     """
 
     server: Known
@@ -74,13 +74,13 @@ class Ranked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer.
+    """The predicted choice.
 
     Attributes:
-        model: As the servers know it, or None if the request names none.
-        settings: What decided.
-        ranked: All servers, in their own order.
-        words: Who is chosen and why, or why nobody is.
+        model: Model name that the server gets, or None if the request names none.
+        settings: Settings that influenced the choice.
+        ranked: All servers, in the order of the configuration.
+        words: Summary: the chosen server and the reason, or the reason why there is none.
     """
 
     model: str | None
@@ -90,17 +90,17 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def likely(self) -> list[Ranked]:
-        """Those that may be chosen, the likeliest first."""
+        """Servers that may be chosen, most likely first."""
         return sorted((each for each in self.ranked if each.chance), key=lambda each: -each.chance)
 
 
 def explain(servers: Sequence[Known], model: str | None, settings: Settings) -> Explanation:
-    """Say which server gets a request that comes now.
+    """Predict which server gets a request that arrives now.
 
     Args:
-        servers: All of them.
-        model: That the request names, an alias maybe; None if it names none.
-        settings: Policy and aliases.
+        servers: All servers.
+        model: Model or alias that the request names; None if it names none.
+        settings: Settings that influence the choice.
     """
     if model is not None:
         model = settings.aliases.get(model, model)
@@ -140,27 +140,27 @@ def explain(servers: Sequence[Known], model: str | None, settings: Settings) -> 
 
 
 def _having(servers: Sequence[Known], model: str | None, settings: Settings) -> list[int]:
-    """Return the rows of the servers that have a model, as the router finds them."""
+    """Return the rows of the servers that have a model, by the router's rules."""
     rows = range(len(servers))
     named = bool(settings.aliases) or any(server.models for server in servers)
     if not model or not named:
         return list(rows)
     having = [row for row in rows if model in (servers[row].models or ())]
-    # Of a model that nobody is known to have, those are asked that may have any.
+    # If no server is known to have the model, those with unknown models may have it.
     return having or [row for row in rows if servers[row].models is None]
 
 
 def _chances(policy: Policy, candidates: Sequence[Candidate], loads: Loads) -> dict[int, float]:
-    """Return by row how often a policy chooses, over evenly spread dice."""
+    """Return the probability of each row, measured with an even grid of numbers."""
     if not candidates:
         return {}
     chosen = Counter(policy.choose(candidates, loads, _dice(draw)).row for draw in range(DRAWS))
-    # Equals are to be equal, though one has a draw more than another.
+    # Rounded, because servers with equal scores may differ by one draw.
     return {row: max(LEAST_CHANCE, round(n / DRAWS, 3)) for row, n in chosen.items()}
 
 
 def _dice(draw: int) -> Rng:
-    """Return two numbers for one choice: no policy draws more."""
+    """Return a source of two numbers for one choice; no policy needs more."""
     numbers = iter(((draw + 0.5) / DRAWS, (STEP * draw % DRAWS + 0.5) / DRAWS))
     return lambda: next(numbers)
 
@@ -170,12 +170,12 @@ def _left_out(server: Known, model: str | None, has_model: bool) -> str:
         return f"does not have {model}, but {', '.join(server.models) or 'none'}"
     reason = f": {server.reason}" if server.reason else ""
     if not has_model and server.state not in (ServerState.DOWN, ServerState.DRAINING):
-        return "its models are not known, and others are known to have it"
+        return "its models are unknown, and other servers are known to have it"
     return {
         ServerState.DOWN: f"down{reason}",
         ServerState.DRAINING: f"draining{reason}",
-        ServerState.COOLING: f"cooling{reason}; asked only when there is no other",
-        ServerState.TRIAL: f"on trial{reason}; it has a request already",
+        ServerState.COOLING: f"cooling{reason}; used only if no other server is usable",
+        ServerState.TRIAL: f"on trial{reason}; it already has a request",
     }.get(server.state, server.state.name.lower())
 
 
@@ -183,12 +183,12 @@ def _words(ranked: Sequence[Ranked], model: str | None, policy: Policy) -> str:
     likely = [each for each in ranked if each.chance]
     usable = [each for each in ranked if not each.left_out]
     if not likely:
-        which = "can be asked now" if model is None else f"that may have {model} can be asked now"
-        return f"no server: none {which}"
+        which = "" if model is None else f" that may have {model}"
+        return f"no server: none{which} is usable now"
     rule = f"{policy.rule} (policy {policy.name})"
     last_resort = _last_resort(usable[0].server.state)
     if len(usable) == 1:
-        return f"{usable[0].server.url}: the only one that can be asked{last_resort}"
+        return f"{usable[0].server.url}: the only server that can take it{last_resort}"
     if len(likely) == 1:
         return f"{likely[0].server.url}: {rule}{last_resort}"
     urls = ", ".join(each.server.url for each in likely)
@@ -197,5 +197,5 @@ def _words(ranked: Sequence[Ranked], model: str | None, policy: Policy) -> str:
 
 def _last_resort(state: ServerState) -> str:
     if state is ServerState.COOLING:
-        return "; all others are out, so those that said they are full are asked"
-    return "; those on trial are asked, as there is no other" if state is ServerState.TRIAL else ""
+        return "; no server is up, so overloaded servers are used as a fallback"
+    return "; no server is up, so a server on trial is used" if state is ServerState.TRIAL else ""

@@ -71,7 +71,7 @@ async def test_the_exit_code_says_whether_there_is_one(model, words):
 async def test_no_server_at_all():
     done = await route("--server", GONE, "--model", "m")
     assert done.returncode == 1
-    assert done.stdout.startswith("no server: none that may have m can be asked now\n")
+    assert done.stdout.startswith("no server: none that may have m is usable now\n")
 
 
 async def test_of_a_router_its_own_requests_are_counted(tmp_path):
@@ -110,7 +110,7 @@ async def test_a_router_knows_why_a_server_is_out(tmp_path):
             )
             done = await route("--url", router.url, "--model", "standin")
     assert done.returncode == 0
-    assert done.stdout.startswith(f"{server.url}: the only one that can be asked\n")
+    assert done.stdout.startswith(f"{server.url}: the only server that can take it\n")
     last = done.stdout.splitlines()[-1]
     assert last.startswith(GONE)
     assert last.endswith("failed: cannot connect: Connection refused")

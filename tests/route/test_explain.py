@@ -58,32 +58,32 @@ def left_out(explanation: Explanation) -> dict[str, str]:
         pytest.param(
             [server("a"), server("b", state=DOWN)],
             {"a": 1},
-            "a: the only one that can be asked",
+            "a: the only server that can take it",
             id="the-only-one",
         ),
         pytest.param(
             [server("a", ("x",)), server("b", ("m", "x"), foreign_load=9)],
             {"b": 1},
-            "b: the only one that can be asked",
+            "b: the only server that can take it",
             id="the-only-one-that-has-it",
         ),
         pytest.param(
             [server("a", state=COOLING), server("b", state=COOLING, in_flight=1)],
             {"a": 1},
-            "a: the lowest score is taken (policy load); all others are out, so those that said "
-            "they are full are asked",
+            "a: the lowest score is taken (policy load); no server is up, so "
+            "overloaded servers are used as a fallback",
             id="all-cooling",
         ),
         pytest.param(
             [server("a", state=TRIAL, in_flight=1), server("b", state=DOWN)],
             {"a": 1},
-            "a: the only one that can be asked; those on trial are asked, as there is no other",
+            "a: the only server that can take it; no server is up, so a server on trial is used",
             id="only-on-trial",
         ),
         pytest.param(
             [server("a", state=DOWN), server("b", state=DRAINING)],
             {},
-            "no server: none that may have m can be asked now",
+            "no server: none that may have m is usable now",
             id="all-out",
         ),
         pytest.param(
@@ -95,7 +95,7 @@ def left_out(explanation: Explanation) -> dict[str, str]:
         pytest.param(
             [server("a", ("x",)), server("b", None)],
             {"b": 1},
-            "b: the only one that can be asked",
+            "b: the only server that can take it",
             id="one-may-have-it",
         ),
         pytest.param(
@@ -127,11 +127,11 @@ def test_why_others_are_left_out():
     assert left_out(explain(servers, "m", DEFAULTS)) == {
         "b": "down: cannot connect: Connection refused",
         "c": "draining",
-        "d": "cooling: answered 503; asked only when there is no other",
-        "e": "on trial; it has a request already",
+        "d": "cooling: answered 503; used only if no other server is usable",
+        "e": "on trial; it already has a request",
         "f": "does not have m, but x, y",
         "g": "does not have m, but none",
-        "h": "its models are not known, and others are known to have it",
+        "h": "its models are unknown, and other servers are known to have it",
         "i": "down: no answer",
     }
 
@@ -140,7 +140,7 @@ def test_a_request_without_a_model_goes_anywhere():
     found = explain([server("a", ("x",)), server("b", None)], None, DEFAULTS)
     assert chances(found) == {"a": 0.5, "b": 0.5}
     assert explain([server("a", state=DOWN)], None, DEFAULTS).words == (
-        "no server: none can be asked now"
+        "no server: none is usable now"
     )
 
 
