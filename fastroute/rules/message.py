@@ -189,8 +189,8 @@ class RequestHead:
             prefix = self._prefixes[key] = self._render_prefix(authority, authorization, client)
         if self.body is _NO_BODY:
             return prefix + request_id + b"\r\n\r\n"
-        length = str(body_length).encode()
-        return b"".join([prefix, request_id, b"\r\nContent-Length: ", length, b"\r\n\r\n"])
+        length = f"\r\nContent-Length: {body_length}\r\n\r\n".encode()
+        return b"".join([prefix, request_id, length])
 
     def _render_prefix(self, authority: bytes, authorization: bytes | None, client: bytes) -> bytes:
         """Write all but the request id's value and what follows it."""
