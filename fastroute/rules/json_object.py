@@ -46,7 +46,7 @@ def string_span(text: bytes, key: bytes, max_steps: int) -> tuple[int, int] | No
     """
     end: int = len(text)
     at: int = _next(text, 0)
-    if text[at : at + 1] != b"{":
+    if at == end or text[at] != _OPENING_OBJECT:
         return None
     span = None
     start: int
@@ -111,7 +111,7 @@ def _is_key(text: bytes, start: int, stop: int, key: bytes) -> bool:
     if colon >= len(text) or text[colon] != _COLON:
         return False
     if byte_search.find_byte(text, _BACKSLASH, start, stop) < 0:
-        return stop - start == len(key) and text[start:stop] == key
+        return stop - start == len(key) and text.startswith(key, start)
     try:
         return bool(msgspec.json.decode(text[start:stop]) == msgspec.json.decode(key))
     except (msgspec.MsgspecError, UnicodeDecodeError):
