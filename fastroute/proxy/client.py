@@ -116,11 +116,11 @@ class ClientConnection(Client):
         if before is REFUSED:
             return
         if self._exchange is None and not self._write_paused:
-            match = reader.known_request(data, self._worker.settings.config)
+            match = reader.known_request(data, self._worker.settings)
             if match is not None:
                 self._serve(match.head, data[match.body_start :])
                 return
-        reader.feed(data, self._worker.settings.config)
+        reader.feed(data, self._worker.settings)
         if reader.state is not before or before is BODY:
             self._set_deadline()
         if self._exchange is None:

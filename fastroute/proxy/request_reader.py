@@ -9,8 +9,8 @@ from collections import deque
 
 import httptools
 
-from fastroute.config import Config
 from fastroute.errors import BadRequest
+from fastroute.proxy.settings import Settings
 from fastroute.rules.framing import content_length
 from fastroute.rules.head_match import HeadMatcher, MatchedHead
 from fastroute.rules.message import RequestHead, without_upgrade
@@ -51,21 +51,21 @@ class Request:
         self.target = b""
         self.fields: list[tuple[bytes, bytes]] = []
 
-    def read_head(self, config: Config, suspect: bool) -> RequestHead:
+    def read_head(self, settings: Settings, suspect: bool) -> RequestHead:
         """Check the head, and the body as far as it is known.
 
         Args:
-            config: Has the limits.
+            settings: Has the limits.
             suspect: Whether the head may be longer than allowed.
 
         Raises:
             BadRequest: The request cannot be served.
         """
-        limit = config.max_body_bytes
+        limit = settings.max_body_bytes
         length = len(self.body)
         if self.head is None:
             if suspect:
-                self._check_head_size(config.max_header_bytes)
+                self._check_head_size(settings.max_header_bytes)
             self.head = RequestHead(self.method, self.target, self.version, self.fields)
             length = max(length, content_length(self.fields))
         if length > limit:
@@ -115,12 +115,12 @@ class RequestReader:
         self._fields = self.request.fields
         self._unproductive = 0  # bytes since the last that completed something or were body
 
-    def known_request(self, data: bytes, config: Config) -> MatchedHead | None:
+    def known_request(self, data: bytes, settings: Settings) -> MatchedHead | None:
         """Return the head of bytes that are one whole request, if it was read before.
 
         Args:
             data: As they came.
-            config: Has the limits.
+            settings: Has the limits.
 
         Returns:
             The RequestHead; all of `data` behind it is the body, and nothing needs to be fed.
@@ -131,25 +131,25 @@ class RequestReader:
         match = self._known.find(data)
         if match is None or len(data) - match.body_start != match.body_length:
             return None
-        if match.body_length > config.max_body_bytes or match.body_start > config.max_header_bytes:
-            return None
-        return match
+        head_is_small = match.body_start <= settings.max_header_bytes
+        body_is_small = match.body_length <= settings.max_body_bytes
+        return match if head_is_small and body_is_small else None
 
-    def feed(self, data: bytes, config: Config) -> None:
+    def feed(self, data: bytes, settings: Settings) -> None:
         """Take bytes; then look at `ready`, `refusal` and `state`.
 
         Args:
             data: As they came.
-            config: Has the limits.
+            settings: Has the limits.
         """
         is_first = self.state is BETWEEN and not self.ready
         self._unproductive += len(data)
-        suspect = self._unproductive > config.max_header_bytes
+        suspect = self._unproductive > settings.max_header_bytes
         try:
             self._parse(data)
         except BadRequest as error:
             self.refusal = error
-        self._read_heads(config, suspect=suspect)
+        self._read_heads(settings, suspect=suspect)
         if is_first and len(self.ready) == 1 and self.state is BETWEEN and self.refusal is None:
             request = self.ready[0]
             head = request.head
@@ -242,15 +242,15 @@ class RequestReader:
         line = b"%b %b HTTP/%b\r\n" % (request.method, request.target, version)
         return b"".join((line, *fields, b"\r\n", rest))
 
-    def _read_heads(self, config: Config, suspect: bool) -> None:
+    def _read_heads(self, settings: Settings, suspect: bool) -> None:
         """Check what has been read, and stop reading where a request is the connection's last."""
-        room = config.max_body_bytes
+        room = settings.max_body_bytes
         for index, request in enumerate(self.ready):
             room -= len(request.body)
             try:
                 if index > MAX_PIPELINED or (index and room < 0):
                     raise BadRequest(429, "too much was sent ahead of the answers")
-                head = request.read_head(config, suspect=suspect)
+                head = request.read_head(settings, suspect=suspect)
             except BadRequest as error:
                 self._stop_reading(error, keep=index)
                 return
@@ -258,18 +258,18 @@ class RequestReader:
                 self._stop_reading(None, keep=index + 1)
                 return
         if self.refusal is None and self.state is not BETWEEN:
-            self._check_unfinished(config, suspect=suspect)
+            self._check_unfinished(settings, suspect=suspect)
         if self.refusal is not None:
             self._stop_reading(self.refusal, keep=len(self.ready))
 
-    def _check_unfinished(self, config: Config, suspect: bool) -> None:
+    def _check_unfinished(self, settings: Settings, suspect: bool) -> None:
         """Refuse early what need not be read to its end."""
         try:
             if self.state is BODY:
-                self.request.read_head(config, suspect=suspect)
-            if self._unproductive > config.max_header_bytes:
+                self.request.read_head(settings, suspect=suspect)
+            if self._unproductive > settings.max_header_bytes:
                 # A head, or the trailers or chunk extensions of a body: none has an end in sight.
-                limit = config.max_header_bytes
+                limit = settings.max_header_bytes
                 raise BadRequest(431, f"the head is longer than {limit} bytes (max_header_bytes)")
         except BadRequest as error:
             self.refusal = error
