@@ -339,6 +339,7 @@ class ClientConnection(Client):
 
     def _set_deadline(self) -> None:
         """Give the client time for what it owes next; while it waits for us it owes nothing."""
+        wait: float
         reading = self._reader.state
         if self._write_paused or (reading is REFUSED and self._exchange is None):
             self._unsent = self._transport.get_write_buffer_size()

@@ -96,16 +96,17 @@ class Exchange(AttemptSink):
         self._client = client
         self._body = body
         self._group = group
-        self.request_id = head.request_id or context.request_ids.new()
-        self._retries_left = context.settings.max_retries
+        self.request = head
+        # Read from these attributes: compiled, they have types, and a constructor's parameters not.
+        self.request_id = self.request.request_id or self._context.request_ids.new()
+        self._retries_left = self._context.settings.max_retries
         self._tried: list[Server] = []
         self._started_at = 0.0
         self._attempt: Attempt | None = None
-        self.request = head
         self.paused = False
-        self.write = client.write
+        self.write = self._client.write
         self.trace: RequestTrace | None = None
-        if context.settings.traces:
+        if self._context.settings.traces:
             self.trace = RequestTrace(context, client.address, head, body, group.name)
             self.write = self.trace.follow(self.request_id, client.write)
 

@@ -104,7 +104,7 @@ class Ledger:
             bytes_out: Length of the response.
         """
         counts = self._counts
-        column = FINISHED_2XX if status < 300 else status_column(status)
+        column: int = FINISHED_2XX if status < 300 else status_column(status)
         counts[IN_FLIGHT, row] -= 1
         counts[BYTES_OUT, row] += bytes_out
         counts[column, row] += 1
