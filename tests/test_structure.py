@@ -50,7 +50,6 @@ TESTED_ELSEWHERE = {
 OLD_DOCSTRINGS = {
     "control/fleet/context.py",
     "control/fleet/fleet.py",
-    "control/fleet/rates.py",
     "control/watch/prober.py",
     "proxy/context.py",
     "proxy/own_replies.py",

@@ -1,4 +1,4 @@
-"""Renders /metrics for the clients of all workers, in a thread so that nothing waits for it."""
+"""Rendering of /metrics for the clients of all workers, in a thread so that it delays nothing."""
 
 import asyncio
 import contextlib
@@ -16,12 +16,12 @@ from fastroute.ipc.messages import Configure, Losses, MetricsReply, MetricsReque
 from fastroute.ipc.score_table import TableSnapshot
 
 RENDER_GAP = 0.25
-"""Seconds from one rendering to the next, at least. Requests that come meanwhile share the next
-one, so clients who ask again and again take little of the CPU that workers need."""
+"""Minimum time between two renderings, in seconds. Requests that arrive meanwhile share the next
+one, so frequent requests take little CPU time from the workers."""
 
 NICENESS = 10
-"""Of the thread: streams come first if supervisor and worker share a core. At 19 the supervisor
-would wait too long for the interpreter's lock while workers take all of the CPU."""
+"""Niceness of the thread: streams take precedence if supervisor and worker share a core. With 19
+the supervisor would wait too long for the interpreter's lock while workers use all of the CPU."""
 
 FAILED = error_body(503, "the metrics cannot be rendered; see the log", "ServiceUnavailableError")
 
@@ -29,7 +29,7 @@ log = logging.getLogger("supervisor")
 
 
 class Numbers(msgspec.Struct, frozen=True):
-    """All that /metrics is rendered from, at one moment."""
+    """Snapshot from which /metrics is rendered."""
 
     table: TableSnapshot
     configured: Configure
@@ -37,19 +37,19 @@ class Numbers(msgspec.Struct, frozen=True):
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """A request, and where its reply goes."""
+    """A request and the callback for its reply."""
 
     request: MetricsRequest
     send: Callable[[MetricsReply], None]
 
     @property
     def format(self) -> tuple[str, str]:
-        """Headers that the reply depends on."""
+        """Values of the headers on which the reply depends."""
         return self.request.accept, self.request.accept_encoding
 
 
 class MetricsRenderer:
-    """Answers requests that workers relay."""
+    """Renders the responses to requests that workers relay."""
 
     __slots__ = ("_pool", "_read", "_render", "_rendering", "_start", "_waiting")
 
@@ -61,8 +61,8 @@ class MetricsRenderer:
         """Prepare, without rendering anything.
 
         Args:
-            read: Returns the numbers as they are now.
-            render: Answers a request; it is called in a thread.
+            read: Returns the current numbers.
+            render: Renders the response to a request; it is called in a thread.
         """
         self._read = read
         self._render = render
@@ -72,17 +72,17 @@ class MetricsRenderer:
         self._start = Coalesced(self._render_waiting, RENDER_GAP)
 
     def ask(self, request: MetricsRequest, send: Callable[[MetricsReply], None]) -> None:
-        """Take a request.
+        """Queue a request.
 
         Args:
-            request: As it came from a worker.
-            send: Called with the reply, soon.
+            request: Request from a worker.
+            send: Called with the reply.
         """
         self._waiting.append(Waiting(request, send))
         self._start.request()
 
     def close(self) -> None:
-        """Drop what is waiting."""
+        """Drop the waiting requests and stop the thread."""
         self._start.cancel()
         if self._rendering is not None:
             self._rendering.cancel()
@@ -93,20 +93,20 @@ class MetricsRenderer:
             self._rendering = asyncio.get_running_loop().create_task(self._answer())
 
     async def _answer(self) -> None:
-        """Render once for all requests of a format."""
+        """Render once per format and reply to all waiting requests."""
         waiting, self._waiting = self._waiting, []
         by_format: dict[tuple[str, str], list[Waiting]] = {}
         for each in waiting:
             by_format.setdefault(each.format, []).append(each)
         for same in by_format.values():
-            reply = await self._rendered(same[0].request)
+            reply = await self._reply_to(same[0].request)
             for each in same:
                 each.send(msgspec.structs.replace(reply, id=each.request.id))
         self._rendering = None
         if self._waiting:
             self._start.request()
 
-    async def _rendered(self, request: MetricsRequest) -> MetricsReply:
+    async def _reply_to(self, request: MetricsRequest) -> MetricsReply:
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._pool, self._render, self._read(), request)
@@ -121,5 +121,5 @@ def _lower_priority() -> None:
     """Raise the niceness of this thread; on Linux each thread has its own."""
     thread = threading.get_native_id()
     niceness = max(NICENESS, os.getpriority(os.PRIO_PROCESS, thread))
-    with contextlib.suppress(OSError):  # It is only slower for others then.
+    with contextlib.suppress(OSError):  # Without it, streams are only slower.
         os.setpriority(os.PRIO_PROCESS, thread, niceness)

@@ -1,13 +1,13 @@
-"""The supervisor: keeps the workers running, tells them what to route to, and ends them in order.
+"""The supervisor: runs the workers, configures them, and shuts them down gracefully.
 
-It is the control plane as well: it watches the servers and the configuration file.
+It is also the control plane: it watches the servers and the configuration file.
 
-Its life has three parts, each begun by a signal or by the start:
+It has three phases:
 
-    running      a worker that dies is replaced
-    draining     from the first SIGTERM or SIGINT: nobody new is accepted, answers finish, at most
-                 `drain_timeout`
-    ended        from a second signal: answers are cut
+    running      from the start: a worker that dies is replaced
+    draining     from the first SIGTERM or SIGINT: no connection is accepted, and responses finish
+                 within `drain_timeout`
+    ended        from a second signal: responses are aborted
 """
 
 import asyncio
@@ -42,23 +42,23 @@ from fastroute.net.resolver import Resolver
 from fastroute.recording.recording import Recording
 
 DRAIN_GRACE = 1.0
-"""Seconds beyond `drain_timeout` that workers have to end by themselves."""
+"""Seconds after `drain_timeout` in which workers may exit by themselves before they are killed."""
 
 HANG_UP_GRACE = 0.5
-"""Seconds that workers have to cut their answers when a second signal came."""
+"""Seconds in which workers may abort their responses after a second signal."""
 
 TICK = 0.25
-"""Seconds between looks at what time alone changes, such as the end of a cool-down."""
+"""Seconds between two checks for changes by time alone, such as the end of a cool-down."""
 
 CONFIGURE_GAP = 0.05
-"""Seconds between two messages of changes, at least."""
+"""Minimum time between two Configure messages, in seconds."""
 
 REASONS_GAP = 0.05
-"""Seconds between two messages of reasons, at least. Many servers that are overloaded and cool down
-would keep the workers busy with nothing else."""
+"""Minimum time between two StateReasons messages, in seconds. Without it, many overloaded servers
+would keep the workers busy with messages."""
 
 HEALTH_GAP = 1.0
-"""Seconds between two messages of health checks, at least."""
+"""Minimum time between two Health messages, in seconds."""
 
 log = logging.getLogger("supervisor")
 
@@ -67,7 +67,7 @@ class Supervisor:
     """The control plane of one `fastroute run`.
 
     Attributes:
-        stopping: Set when nobody new is accepted any more.
+        stopping: Set when no new clients are accepted any more.
     """
 
     def __init__(  # noqa: PLR0913  it is made in one place
@@ -83,19 +83,19 @@ class Supervisor:
         """Prepare to run, without starting anything.
 
         Args:
-            source: Servers and settings, and where changes of them come from.
-            launch: Starts workers, and has started the first; ours to close from now on.
-            resolver: Looks up the names of servers.
-            recording: Tells of requests; ours to close from now on.
-            render_metrics: Answers a request for /metrics; it is called in a thread.
+            source: Source of servers and settings, and of their changes.
+            launch: Starts workers, and has started the first ones; the supervisor closes it.
+            resolver: Resolves the names of servers.
+            recording: Writes records of requests; the supervisor closes it.
+            render_metrics: Renders /metrics; it is called in a thread.
             announce: Called once, when all workers accept clients.
         """
         self._source = source
         self._launch = launch
         self._table = launch.table
         self._recording = recording
-        self._told_losses = Losses()
-        self._told_unrouted = Unrouted()
+        self._sent_losses = Losses()
+        self._sent_unrouted = Unrouted()
         self._pool = WorkerPool(launch, self._first_messages, announce)
         self._fleet = Fleet(self._table, expand(source.config, {}).config)
         self._roster = Roster(self._fleet, source.config, resolver)
@@ -112,19 +112,19 @@ class Supervisor:
         """Run until a signal ends it.
 
         Returns:
-            The exit code of the program: 0 after draining, 1 when no worker could be started,
-            128 plus the signal's number when a second signal came.
+            The exit code of the program: 0 after draining, 1 if no worker could be started, 128
+            plus the signal's number after a second signal.
         """
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self._signal_received, signum)
         configure = Coalesced(self._configure_workers, CONFIGURE_GAP)
-        tell_reasons = Coalesced(self._tell_reasons, REASONS_GAP)
-        tell_health = Coalesced(self._tell_health, HEALTH_GAP)
+        send_reasons = Coalesced(self._send_reasons, REASONS_GAP)
+        send_health = Coalesced(self._send_health, HEALTH_GAP)
         self._fleet.notify(
             changed=configure.request,
-            state_changed=tell_reasons.request,
-            checked=tell_health.request,
+            state_changed=send_reasons.request,
+            checked=send_health.request,
         )
         try:
             async with asyncio.TaskGroup() as keepers:
@@ -132,7 +132,7 @@ class Supervisor:
                     keepers.create_task(self._pool.keep(index, self._reports))
                 self._watch_everything(configure.request)
         finally:
-            for coalesced in (configure, tell_reasons, tell_health):
+            for coalesced in (configure, send_reasons, send_health):
                 coalesced.cancel()
             self._stop_watching()
             self._metrics.close()
@@ -141,7 +141,7 @@ class Supervisor:
             self._launch.close()
         return 1 if self._pool.gave_up else self._exit_code
 
-    # What goes on in the background.
+    # Background tasks
 
     def _watch_everything(self, changed: Callable[[], None]) -> None:
         """Watch the servers and, if there is one, the configuration file."""
@@ -149,7 +149,7 @@ class Supervisor:
         self._in_background("keeping time", self._keep_time)
         source = self._source
         if isinstance(source, FixedConfig):
-            # SIGHUP means what it always does: the terminal was closed.
+            # SIGHUP keeps its default action: the terminal was closed.
             return
         source.apply_with(self._apply)
         check_now = asyncio.Event()
@@ -175,24 +175,24 @@ class Supervisor:
             self._fleet.tick()
             self._recent.tick()
             self._pool.end_hung(TICK)
-            self._tell_losses()
-            self._tell_unrouted()
+            self._send_losses()
+            self._send_unrouted()
             rotate_log(self._launch.logs)
             await asyncio.sleep(TICK)
 
     def _apply(self, config: Config) -> Config:
-        """Put a new configuration in force, as far as that is possible without a restart.
+        """Apply a new configuration, except for settings that need a restart.
 
         Returns:
-            What is in force.
+            The configuration that is active now.
 
         Raises:
-            ConfigError: There are too many new servers; nothing is changed.
+            ConfigError: There are too many new servers; nothing was changed.
         """
         before = self._roster.config
         if config.admin_port != before.admin_port:
             wanted = config.admin_port
-            log.warning("admin_port = %d takes effect when fastroute is started again", wanted)
+            log.warning("admin_port = %d takes effect after a restart", wanted)
             config = msgspec.structs.replace(config, admin_port=before.admin_port)
         self._recording.apply(config)
         try:
@@ -202,12 +202,12 @@ class Supervisor:
             raise
         changes = describe_changes(before, config)
         source = self._source.state.source
-        log.info("%s is in force: %d changes", source, len(changes))
+        log.info("%s is active: %d changes", source, len(changes))
         for change in changes:
             log.info("%s: %s", source, change)
         return config
 
-    # What workers are told.
+    # Messages to workers
 
     def _numbers(self) -> Numbers:
         return Numbers(self._table.snapshot(), self._configure(), self._recording.losses())
@@ -216,37 +216,37 @@ class Supervisor:
         return self._fleet.configure(self._source.state, self._roster.names)
 
     def _first_messages(self) -> Iterable[Message]:
-        """Return what a worker must know to begin."""
+        """Return the messages that a worker gets at its start."""
         yield self._configure()
         yield self._fleet.reasons()
         yield self._fleet.health()
-        yield self._told_losses
-        yield self._told_unrouted
+        yield self._sent_losses
+        yield self._sent_unrouted
 
     def _configure_workers(self) -> None:
         self._pool.send(self._configure())
 
-    def _tell_reasons(self) -> None:
+    def _send_reasons(self) -> None:
         self._pool.send(self._fleet.reasons())
 
-    def _tell_health(self) -> None:
+    def _send_health(self) -> None:
         self._pool.send(self._fleet.health())
 
-    def _tell_losses(self) -> None:
+    def _send_losses(self) -> None:
         losses = self._recording.losses()
-        if losses != self._told_losses:
-            self._told_losses = losses
+        if losses != self._sent_losses:
+            self._sent_losses = losses
             self._pool.send(losses)
 
-    def _tell_unrouted(self) -> None:
+    def _send_unrouted(self) -> None:
         unrouted = self._recent.unrouted
-        if unrouted != self._told_unrouted:
-            self._told_unrouted = unrouted
+        if unrouted != self._sent_unrouted:
+            self._sent_unrouted = unrouted
             self._pool.send(unrouted)
 
     def _signal_received(self, signum: signal.Signals) -> None:
         if self.stopping.is_set():
-            log.warning("%s again: ending at once", signum.name)
+            log.warning("%s again: exiting immediately", signum.name)
             self._exit_code = 128 + signum
             self._pool.hang_up()
             asyncio.get_running_loop().call_later(HANG_UP_GRACE, self._pool.kill)
@@ -254,7 +254,7 @@ class Supervisor:
         timeout = self._fleet.config.drain_timeout
         in_flight = sum(self._table.in_flight_totals())
         log.info(
-            "%s: draining; requests in flight: %d, time for them: %g s; again to end at once",
+            "%s: draining; requests in flight: %d, timeout: %g s; repeat to exit immediately",
             *(signum.name, in_flight, timeout),
         )
         self._pool.drain()

@@ -125,7 +125,7 @@ class TestRunning:
         assert router.wait() == 1
         assert router.stdout() == ""
         assert "no calendar here" in router.stderr()
-        last = "CRITICAL supervisor: no worker could be started 3 times over; giving up\n"
+        last = "CRITICAL supervisor: no worker could be started in 3 attempts; giving up\n"
         assert router.stderr().count(last) == 1
 
 

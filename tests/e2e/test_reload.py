@@ -180,7 +180,7 @@ class TestAdminPort:
         with start() as router:
             write_config(path, ELSEWHERE, admin_port=port)
             wait_until(lambda: set(router.statuses()) == {ELSEWHERE})
-            line = f"admin_port = {port} takes effect when fastroute is started again"
+            line = f"admin_port = {port} takes effect after a restart"
             assert router.stderr().count(line) == 1
 
 

@@ -1,8 +1,8 @@
-"""What happened at each server in the last seconds, for those who look: people want to see now.
+"""Rates and latencies of each server over the last seconds.
 
-Workers count from the start on. Once a second the supervisor reads what all of them have counted,
-compares it with what they had a few seconds ago, and publishes the difference in the score table;
-so whoever asks for it, and whichever worker answers, gets the same, at once.
+Workers only count. Once a second the supervisor reads their counters, subtracts the values of a few
+seconds ago, and publishes the differences in the score table. So every client gets the same numbers
+from every worker.
 """
 
 import time
@@ -17,23 +17,23 @@ from fastroute.ipc.table_layout import RECENT_COUNTS, RecentColumns
 from fastroute.rules.server_state import ServerState
 
 RATE_WINDOW_NS = 5_000_000_000
-"""Over which rates are taken: long enough for rare requests, short enough to be of now."""
+"""Period of rates: long enough for rare requests, short enough to be current."""
 
 FIRST_BYTE_WINDOW_NS = 30_000_000_000
-"""Over which first bytes are counted: a p99 of a handful of requests says little."""
+"""Period of latencies; longer, because a p99 needs many requests."""
 
 SAMPLE_GAP_NS = 1_000_000_000
-"""Between two readings of the table."""
+"""Time between two samples."""
 
 STALE_AFTER = 2
-"""Times the time between two scrapes after which a server that is not scraped tells nothing."""
+"""Number of missed scrapes after which the token rate of a server is unknown."""
 
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
 
 
 class Sample(msgspec.Struct, frozen=True, gc=False):
-    """What was counted at one server up to a moment."""
+    """Counters of one server at one time."""
 
     at_ns: int
     generation: int
@@ -48,7 +48,7 @@ class Recent:
     """Publishes the rates of the last seconds.
 
     Attributes:
-        unrouted: Requests that no server could take; workers are sent it when it changes.
+        unrouted: Rate of requests for which no server was usable, as a message for workers.
     """
 
     __slots__ = (
@@ -63,11 +63,11 @@ class Recent:
     )
 
     def __init__(self, table: ScoreTable, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
-        """Begin with nothing known.
+        """Start without samples.
 
         Args:
-            table: Read and written.
-            clock_ns: Like time.monotonic_ns.
+            table: The score table to read and write.
+            clock_ns: Returns the time, like time.monotonic_ns.
         """
         self._table = table
         self._clock_ns = clock_ns
@@ -83,7 +83,7 @@ class Recent:
         self._samples: dict[int, deque[Sample]] = {}
 
     def tick(self) -> None:
-        """Do what is due; to be called several times a second."""
+        """Take a sample if one is due; call this several times a second."""
         now = self._clock_ns()
         if now < self._due_ns:
             return
@@ -100,7 +100,7 @@ class Recent:
     def _count_unrouted(self, now: int) -> None:
         counts = self._unrouted_counts
         counts.append((now, sum(cell[0] for cell in self._unrouted_cells)))
-        # One that is as old as the window stays.
+        # Keep one sample that is as old as the window.
         while len(counts) > 2 and now - counts[1][0] >= RATE_WINDOW_NS:
             counts.popleft()
         (before, first), (after, last) = counts[0], counts[-1]
@@ -135,7 +135,7 @@ class Recent:
 
 
 def forget(columns: RecentColumns[memoryview], row: int) -> None:
-    """Begin anew in a row that is given to another server."""
+    """Clear the columns of a row that gets another server."""
     for name in RECENT_COUNTS:
         getattr(columns, name)[row] = 0
     for bucket in columns.first_byte:
@@ -143,17 +143,18 @@ def forget(columns: RecentColumns[memoryview], row: int) -> None:
 
 
 def _take(samples: deque[Sample], sample: Sample) -> None:
-    """Append a sample; those too old to compare with go, and all of another server's."""
+    """Append a sample; drop samples that are too old or belong to another server."""
     if samples and not _continues(samples[-1], sample):
         samples.clear()
     samples.append(sample)
-    # One that is as old as the window stays.
+    # Keep one sample that is as old as the window.
     while len(samples) > 2 and sample.at_ns - samples[1].at_ns >= FIRST_BYTE_WINDOW_NS:
         samples.popleft()
 
 
 def _continues(before: Sample, after: Sample) -> bool:
-    # Workers clear the counts of a row's former server when they learn of the next, one by one.
+    # Each worker clears the counters of a row when it receives the new server, so `started` may
+    # decrease within a generation.
     return before.generation == after.generation and before.started <= after.started
 
 
@@ -175,14 +176,17 @@ def _publish(samples: deque[Sample], columns: RecentColumns[memoryview], row: in
 
 
 def _counted_before(samples: deque[Sample]) -> Sample:
-    """Return the last sample that is a window old, or the oldest."""
+    """Return the latest sample that is older than the window, or the oldest sample."""
     now = samples[-1]
     old = (s for s in reversed(samples) if now.at_ns - s.at_ns >= RATE_WINDOW_NS)
     return next(old, samples[0])
 
 
 def _scraped_before(samples: deque[Sample]) -> Sample:
-    """Return the last sample scraped a window earlier, or the first since the server started."""
+    """Return the sample from which tokens are counted.
+
+    It is the latest one scraped a window earlier, or the first one since the server's restart.
+    """
     now = found = samples[-1]
     for sample in reversed(samples):
         if not sample.scraped_at_ns or sample.tokens > found.tokens:

@@ -1,4 +1,4 @@
-"""Which servers there are, by the configuration and by DNS, and that each of them is watched."""
+"""The list of servers from the configuration and DNS, and the start and stop of their watches."""
 
 import functools
 import logging
@@ -22,11 +22,11 @@ log = logging.getLogger("supervisor")
 
 
 class Roster:
-    """Keeps a fleet as the configuration and DNS say. Stop it at the end.
+    """Keeps the servers of a fleet in line with the configuration and DNS. Stop it at the end.
 
     Attributes:
-        config: The configuration in force, as written.
-        names: What became of its names.
+        config: The active configuration, before the expansion of names.
+        names: Its discovered names with their addresses.
     """
 
     __slots__ = ("_changed", "_fleet", "_left_out", "_names", "_refusal", "_resolver", "_tls",
@@ -36,27 +36,27 @@ class Roster:
         """Prepare, without watching anything.
 
         Args:
-            fleet: Has the servers that are written out.
-            config: As written.
-            resolver: Looks names up.
+            fleet: Has the servers that have an entry of their own.
+            config: The configuration, before the expansion of names.
+            resolver: Resolves names.
         """
         self.config = config
         self.names: tuple[FollowedName, ...] = ()
         self._fleet = fleet
-        # Made when a server needs it: 30 ms, and 2 MB of root certificates.
+        # Created when a server needs it: this takes 30 ms, and 2 MB for root certificates.
         self._tls = functools.cache(ssl.create_default_context)
         self._resolver = resolver
-        self._names = NameWatches(resolver.resolve, self._looked_up)
+        self._names = NameWatches(resolver.resolve, self._apply_resolution)
         self._watches: dict[FleetServer, ServerWatch] = {}
         self._left_out: Mapping[str, tuple[str, ...]] = {}
         self._refusal = ""
         self._changed: Callable[[], None] = lambda: None
 
     def start(self, changed: Callable[[], None]) -> None:
-        """Watch the servers and follow the names from now on.
+        """Start to watch the servers and to resolve the names.
 
         Args:
-            changed: Called when `names` has changed; of the servers the fleet tells.
+            changed: Called when `names` has changed; the fleet reports changes of servers.
         """
         self._changed = changed
         for server in self._fleet.servers.values():
@@ -64,34 +64,37 @@ class Roster:
         self._follow()
 
     def apply(self, config: Config) -> None:
-        """Put a new configuration in force.
+        """Apply a new configuration.
 
         Raises:
-            ConfigError: There are too many new servers; nothing is changed.
+            ConfigError: There are too many new servers; nothing was changed.
         """
-        expansion = self._expanded(config)
-        self._put_in_force(expansion.config)
+        expansion = self._expand(config)
+        self._activate(expansion.config)
         self.config = config
         self._follow()
 
     def stop(self) -> None:
-        """End all watching."""
+        """Stop all watches."""
         self._names.stop()
         for watch in self._watches.values():
             watch.stop()
 
     def _follow(self) -> None:
         self._names.follow(self.config)
-        self._note_names(self._expanded(self.config))
+        self._note_names(self._expand(self.config))
 
-    def _looked_up(self) -> None:
-        """Take over what was found; a refusal is tried again, as servers may have gone since."""
-        expansion = self._expanded(self.config)
+    def _apply_resolution(self) -> None:
+        """Apply the results of a resolution.
+
+        A configuration that was refused is tried again: servers may have been removed meanwhile.
+        """
+        expansion = self._expand(self.config)
         before = self._fleet.config
         refusal = ""
         if expansion.config != before:
             try:
-                self._put_in_force(expansion.config)
+                self._activate(expansion.config)
             except ConfigError as error:
                 refusal = str(error)
             else:
@@ -102,21 +105,21 @@ class Roster:
         self._refusal = refusal
         self._note_names(expansion)
 
-    def _expanded(self, config: Config) -> Expansion:
+    def _expand(self, config: Config) -> Expansion:
         names = [entry.address for entry in followed(config)]
         known = {name: self._names.known(name) for name in names}
         expansion = expand(config, {name: each.addresses for name, each in known.items()})
         if all(each.looked_up for each in known.values()):
             return expansion
-        # The servers of a name that is new are often those that were written out, or had another
-        # name, until now: nothing is removed before it has been looked up.
+        # The servers of a new name often had entries of their own or another name before. So no
+        # server is removed until the name has been resolved.
         servers = expansion.config.servers
-        there = {server.address for server in servers}
-        staying = [s for s in self._fleet.config.servers if s.address not in there]
+        addresses = {server.address for server in servers}
+        staying = [s for s in self._fleet.config.servers if s.address not in addresses]
         kept = msgspec.structs.replace(expansion.config, servers=(*servers, *staying))
         return Expansion(kept, expansion.left_out)
 
-    def _put_in_force(self, config: Config) -> None:
+    def _activate(self, config: Config) -> None:
         comings = self._fleet.apply(config)
         for server in comings.removed:
             self._watches.pop(server).stop()

@@ -1,4 +1,4 @@
-"""The limit on open file descriptors: each client needs two, one for its server's connection."""
+"""The limit on open file descriptors: a client needs one, and another for its server."""
 
 import logging
 import resource

@@ -1,4 +1,4 @@
-"""The worker processes: started, watched, replaced when they die, and ended."""
+"""The pool of workers: starts and watches them, replaces those that die, and stops them."""
 
 import asyncio
 import contextlib
@@ -10,30 +10,30 @@ from fastroute.control.workers.process import Reports, WorkerProcess, exit_text
 from fastroute.ipc.messages import Drain, Message
 
 SHORT_LIFE = 5.0
-"""Seconds. A worker that dies younger is taken to be broken rather than unlucky."""
+"""Lifetime in seconds below which a worker counts as broken and is replaced with a delay."""
 
 MAX_RESPAWN_DELAY = 5.0
-"""Seconds."""
+"""Maximum delay in seconds before a worker is replaced."""
 
 START_TIMEOUT = 30.0
-"""Seconds in which a worker must be ready; it takes well under one."""
+"""Timeout in seconds for a worker to become ready; it normally takes less than one."""
 
 FAILED_STARTS = 3
-"""After so many, with no worker ever ready, the program is broken and says so."""
+"""Number of failed starts, without any worker that was ready, after which the pool gives up."""
 
 HUNG_AFTER = 10.0
-"""Seconds after which a worker that has not looked at its deadlines is taken to hang. It does so
-every half second; the longest that honest work has kept it from it is far below one."""
+"""Seconds without a heartbeat after which a worker is assumed to hang. A heartbeat comes every half
+second; normal work delays it by far less than one second."""
 
 log = logging.getLogger("supervisor")
 
 
 def respawn_delay(short_lives: int) -> float:
-    """Return how many seconds to wait before a dead worker is replaced.
+    """Return the seconds to wait before a dead worker is replaced.
 
     Args:
-        short_lives: How many of its predecessors in a row died young. After the first there is
-            no wait; then 0.1 s, doubling.
+        short_lives: Number of its predecessors in a row that died within `SHORT_LIFE`. The first
+            is replaced without a delay, the second after 0.1 s; then the delay doubles.
     """
     return 0.0 if short_lives <= 1 else min(MAX_RESPAWN_DELAY, 0.1 * 2 ** min(short_lives - 2, 10))
 
@@ -55,8 +55,8 @@ class WorkerPool:
         """Prepare, without starting anything.
 
         Args:
-            launch: Starts workers, and has started the first.
-            first_messages: Returns what a worker must know to begin.
+            launch: Starts workers, and has started the first ones.
+            first_messages: Returns the messages that a worker gets at its start.
             announce: Called once, when all workers accept clients.
         """
         self._launch = launch
@@ -74,11 +74,11 @@ class WorkerPool:
         self.gave_up = False
 
     async def keep(self, index: int, reports: Reports) -> None:
-        """Have a worker run in this place until the pool stops.
+        """Run a worker and replace it when it dies, until the pool stops.
 
         Args:
-            index: The place.
-            reports: Called with what workers report.
+            index: Index of the worker.
+            reports: Callbacks for what workers report.
         """
         loop = asyncio.get_running_loop()
         starts = short_lives = 0
@@ -95,7 +95,7 @@ class WorkerPool:
                     await self.stopping.wait()
 
     async def _run(self, index: int, reports: Reports) -> None:
-        """Run one worker from its start to its end."""
+        """Run one worker from its start to its exit."""
         try:
             started = self._launch.take(index)
         except OSError as error:
@@ -106,7 +106,7 @@ class WorkerPool:
         for message in self._first_messages():
             worker.send(message)
         if self.stopping.is_set():
-            # The signal came while the process was being made.
+            # The signal came while the process was being started.
             worker.kill()
         overdue = asyncio.get_running_loop().call_later(START_TIMEOUT, self._start_overdue, worker)
         code = await worker.wait()
@@ -119,12 +119,12 @@ class WorkerPool:
             log.error("%s died: %s; requests in flight: %d", worker.name, how, lost)
 
     def note_ready(self, worker: WorkerProcess) -> None:
-        """Take note that a worker accepts clients."""
+        """Note that a worker accepts clients; announce it when all do."""
         log.info("%s accepts clients", worker.name)
-        everybody = len(self._sockets.clients)
-        missing_before = everybody - len(self._were_ready)
+        total = len(self._sockets.clients)
+        missing_before = total - len(self._were_ready)
         self._were_ready.add(worker.index)
-        if missing_before and len(self._were_ready) == everybody and not self.stopping.is_set():
+        if missing_before and len(self._were_ready) == total and not self.stopping.is_set():
             self._announce()
 
     def _start_overdue(self, worker: WorkerProcess) -> None:
@@ -138,37 +138,37 @@ class WorkerPool:
             worker.send(message)
 
     def end_hung(self, tick: float) -> None:
-        """Kill workers without a heartbeat; to be called every `tick` seconds."""
+        """Kill workers without a heartbeat; call this every `tick` seconds."""
         for index, worker in self._workers.items():
             beat = self._beats[index][0]
             heard, ticks = self._heard.get(index, (0, 0))
-            # Own ticks are counted, not time: after a pause of the whole machine all look silent.
+            # Count own ticks, not time: after a pause of the whole machine no heartbeat is recent.
             ticks = ticks + 1 if beat == heard and worker.was_ready else 0
             self._heard[index] = (beat, ticks)
             if ticks * tick > HUNG_AFTER:
-                log.error("%s hangs: nothing was heard of it for %g s", worker.name, HUNG_AFTER)
+                log.error("%s hangs: no heartbeat for %g s", worker.name, HUNG_AFTER)
                 worker.kill()
 
     def drain(self) -> None:
-        """Accept no new clients; workers end when their last response is finished."""
+        """Accept no new clients; workers exit when their last response is finished."""
         self.stopping.set()
         self._sockets.close()
         self.send(Drain())
 
     def hang_up(self) -> None:
-        """Have all workers end by themselves, at once: they abort their responses in order."""
+        """Make all workers abort their responses and exit immediately."""
         for worker in self._workers.values():
             worker.hang_up()
 
     def kill(self) -> None:
-        """End all workers at once."""
+        """Kill all workers."""
         for worker in self._workers.values():
             worker.kill()
 
     def _give_up(self) -> None:
         if self.stopping.is_set():
             return
-        log.critical("no worker could be started %d times over; giving up", FAILED_STARTS)
+        log.critical("no worker could be started in %d attempts; giving up", FAILED_STARTS)
         self.gave_up = True
         self.stopping.set()
         self.kill()

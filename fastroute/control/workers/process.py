@@ -29,9 +29,9 @@ class Reports(msgspec.Struct, frozen=True):
 
     Attributes:
         ready: Called when the worker says that it accepts clients.
-        observed: Called with what it saw of a server.
-        records: Called with requests that have ended.
-        metrics: Called with a request for /metrics, and what sends the reply.
+        observed: Called with an event about a server.
+        records: Called with records of ended requests.
+        metrics: Called with a request for /metrics, and a function that sends the reply.
     """
 
     ready: Callable[["WorkerProcess"], None]
@@ -74,7 +74,7 @@ class WorkerProcess(asyncio.Protocol):
         Args:
             index: Index of the worker.
             started: The started worker.
-            reports: Called with what it reports.
+            reports: Callbacks for what it reports.
         """
         worker = cls(index, started.process, reports)
         loop = asyncio.get_running_loop()
@@ -140,7 +140,7 @@ class WorkerProcess(asyncio.Protocol):
             self._end()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        # Only now its last messages are read; the exit may be detected earlier.
+        # Its last messages have been read only now; the exit may be detected earlier.
         if self._code is not None:
             self._end()
 
