@@ -2,10 +2,11 @@ import pytest
 
 from fastroute.config import Config
 from fastroute.proxy.request_reader import MAX_PIPELINED, Reading, Request, RequestReader
+from fastroute.proxy.settings import Settings
 from fastroute.rules.framing import Body
 from fastroute.rules.head_match import HeadMatcher
 
-CONFIG = Config(servers=(), max_header_bytes=1024, max_body_bytes=5000)
+SETTINGS = Settings(Config(servers=(), max_header_bytes=1024, max_body_bytes=5000))
 GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
 CHUNKED = (
@@ -25,9 +26,9 @@ def read(*segments: bytes, known: HeadMatcher | None = None) -> RequestReader:
 
 def take(reader: RequestReader, data: bytes) -> None:
     """Do as a client's connection does, and put what need not be fed where the reader would."""
-    match = reader.known_request(data, CONFIG)
+    match = reader.known_request(data, SETTINGS)
     if match is None:
-        reader.feed(data, CONFIG)
+        reader.feed(data, SETTINGS)
         return
     request = Request()
     request.head, request.method = match.head, match.head.method
