@@ -223,8 +223,8 @@ class ClientConnection(Client):
             self._reply(reply, Outcome.UNKNOWN_MODEL, reason, trace)
             return
         self._deadline = _NEVER
-        self._exchange = exchange = Exchange(worker, self, head, body, group)
-        exchange.start()
+        self._exchange = exchange = Exchange()
+        exchange.start(worker, self, head, body, group)
 
     def _answer(self, head: RequestHead) -> LocalReply | LateReply | None:
         """Return fastroute's own answer, or None where it is a server's to answer."""

@@ -84,7 +84,20 @@ class Exchange(AttemptSink):
     __slots__ = ("_attempt", "_body", "_client", "_context", "_group", "_retries_left",
                  "_started_at", "_tried", "trace")  # fmt: skip
 
-    def __init__(
+    trace: RequestTrace | None
+    _attempt: Attempt | None
+    _body: bytes | bytearray
+    _client: Client
+    _context: WorkerContext
+    _group: ModelServers
+    _retries_left: int
+    _started_at: float
+    _tried: list[Server]
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self.request_id!r} {self._attempt!r}>"
+
+    def start(
         self,
         context: WorkerContext,
         client: Client,
@@ -92,37 +105,29 @@ class Exchange(AttemptSink):
         body: bytes | bytearray,
         group: ModelServers,
     ) -> None:
+        """Choose a server and send the request. Compiled, a constructor's arguments cost more."""
         self._context = context
         self._client = client
         self._body = body
         self._group = group
-        self.request = head
-        # Read from these attributes: compiled, they have types, and a constructor's parameters not.
-        self.request_id = self.request.request_id or self._context.request_ids.new()
-        self._retries_left = self._context.settings.max_retries
-        self._tried: list[Server] = []
+        self.request_id = head.request_id or context.request_ids.new()
+        self._retries_left = context.settings.max_retries
+        self._tried = []
         self._started_at = 0.0
-        self._attempt: Attempt | None = None
+        self.request = head
         self.paused = False
-        self.write = self._client.write
-        self.trace: RequestTrace | None = None
-        if self._context.settings.traces:
+        self.write = client.write
+        self._attempt = self.trace = None
+        if context.settings.traces:
             self.trace = RequestTrace(context, client.address, head, body, group.name)
             self.write = self.trace.follow(self.request_id, client.write)
-
-    def __repr__(self) -> str:
-        return f"<Exchange {self.request_id!r} {self._attempt!r}>"
-
-    def start(self) -> None:
-        """Choose a server and send the request; the client is told the outcome."""
-        context = self._context
         context.ledger.requests += 1
         server = self._choose()
         if server is None:
             context.ledger.own(Outcome.NO_USABLE_SERVER)
             self._end(Outcome.NO_USABLE_SERVER)
-            return
-        self._ask(server)
+        else:
+            self._ask(server)
 
     # From the client
 
@@ -292,21 +297,17 @@ class Exchange(AttemptSink):
             self._fail(outcome, reason, None)
             return
         context, server, reply = self._context, attempt.server, attempt.reply
+        row, slot = server.row, self._group.slot
         if outcome is not ANSWERED or context.observer.failing or server.state is TRIAL:
             attempt.observe(outcome, reason)
         if reply is None or not (outcome is ANSWERED or ENDINGS[outcome].is_response):
             attempt.drop()
             bytes_out = 0 if reply is None else reply.bytes_out
-            context.ledger.fail(outcome, server.row, self._group.slot, bytes_out)
+            context.ledger.fail(outcome, row, slot, bytes_out)
             self._fail(outcome, reason, reply)
             return
-        context.ledger.answer(
-            server.row,
-            self._group.slot,
-            reply.head.status,
-            clock.now() - self._started_at,
-            reply.bytes_out,
-        )
+        seconds = clock.now() - self._started_at
+        context.ledger.answer(row, slot, reply.head.status, seconds, reply.bytes_out)
         if self.trace is not None:
             self.trace.end(outcome, bytes_out=reply.bytes_out)
         self._client.exchange_done(reply.keep_alive)
