@@ -21,7 +21,9 @@ ROOT = Path(__file__).parent
 MODULES = (
     "fastroute.rules.json_object",
     "fastroute.rules.head_match",
-    "fastroute.rules.message",
+    "fastroute.rules.headers",
+    "fastroute.rules.request_head",
+    "fastroute.rules.response_head",
     "fastroute.rules.response",
     "fastroute.rules.model_name",
     "fastroute.rules.policy",

@@ -5,7 +5,8 @@ import pytest
 
 from benchmarks.comparison import traffic, upstream
 from fastroute.rules.framing import Body
-from fastroute.rules.message import ReplyHead, RequestHead
+from fastroute.rules.request_head import RequestHead
+from fastroute.rules.response_head import ReplyHead
 
 BODY = traffic.chat_request(1024)
 REQUEST = traffic.request_head("127.0.0.1:8888", BODY) + BODY

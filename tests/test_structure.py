@@ -15,7 +15,6 @@ FIRST_WORDS_THAT_NAME_NOTHING = {"What", "Whether", "Who", "How"}
 
 TOO_LONG = {
     "proxy/client.py:ClientConnection",
-    "rules/message.py",
 }
 """Modules, classes and functions that are still too long. The list only shrinks."""
 
@@ -63,7 +62,8 @@ OLD_DOCSTRINGS = {
     "rules/health_event.py",
     "rules/health_record.py",
     "rules/load.py",
-    "rules/message.py",
+    "rules/request_head.py",
+    "rules/response_head.py",
     "rules/outcome.py",
     "rules/progress.py",
     "rules/retry.py",

@@ -19,8 +19,8 @@ import msgspec
 from fastroute.net.resolver import Resolver
 from fastroute.rules.framing import Body, ReplyEnd, Unwrapper
 from fastroute.rules.head_match import HeadMatcher
-from fastroute.rules.message import ReplyHead
 from fastroute.rules.response import ResponseFramer
+from fastroute.rules.response_head import ReplyHead
 from fastroute.server_address import ServerAddress
 
 IDLE_TIMEOUT = 4.0

@@ -16,8 +16,9 @@ from fastroute.proxy.reply import Reply
 from fastroute.proxy.server import Server
 from fastroute.proxy.upstream import ReplySink, UpstreamConnection
 from fastroute.rules.framing import ReplyEnd
-from fastroute.rules.message import ReplyHead, RequestHead
 from fastroute.rules.outcome import ENDINGS, Next, Outcome, Phase, outcome_of_failure
+from fastroute.rules.request_head import RequestHead
+from fastroute.rules.response_head import ReplyHead
 from fastroute.rules.retry import may_retry
 
 log = logging.getLogger(__name__)

@@ -24,8 +24,8 @@ from fastroute.proxy.own_replies import (
 from fastroute.proxy.request_reader import BETWEEN, BODY, HEAD, REFUSED, Request, RequestReader
 from fastroute.proxy.request_trace import Ended, RequestTrace, own_record
 from fastroute.proxy.router import UnknownModel
-from fastroute.rules.message import RequestHead
 from fastroute.rules.outcome import ENDINGS, Outcome
+from fastroute.rules.request_head import RequestHead
 
 log = logging.getLogger(__name__)
 

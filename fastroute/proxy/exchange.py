@@ -31,8 +31,8 @@ from fastroute.proxy.router import ModelServers
 from fastroute.proxy.server import Server
 from fastroute.proxy.upstream import UpstreamConnection
 from fastroute.rules.framing import Body
-from fastroute.rules.message import RequestHead
 from fastroute.rules.outcome import ENDINGS, Next, Outcome, Phase, Side
+from fastroute.rules.request_head import RequestHead
 from fastroute.rules.retry import is_shutting_down, may_retry
 from fastroute.rules.server_state import ServerState
 

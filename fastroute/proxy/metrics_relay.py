@@ -10,8 +10,8 @@ from fastroute.ipc.messages import MetricsReply, MetricsRequest
 from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.own_replies import LateClient, LateReply, LocalReply, own_error
 from fastroute.proxy.request_trace import Ended, own_record
-from fastroute.rules.message import RequestHead
 from fastroute.rules.outcome import Outcome
+from fastroute.rules.request_head import RequestHead
 
 REPLY_TIMEOUT_S: Final = 5.0
 """How long the supervisor has. It takes 0.1 s for 200 servers, and Prometheus waits for 10."""

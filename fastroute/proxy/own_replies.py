@@ -7,7 +7,8 @@ from typing import Protocol
 import msgspec
 
 from fastroute.errors import error_body
-from fastroute.rules.message import RequestHead, render_reply
+from fastroute.rules.request_head import RequestHead
+from fastroute.rules.response_head import render_reply
 
 
 class LocalReply(Protocol):

@@ -13,7 +13,7 @@ from fastroute.errors import BadRequest
 from fastroute.proxy.settings import Settings
 from fastroute.rules.framing import content_length
 from fastroute.rules.head_match import HeadMatcher, MatchedHead
-from fastroute.rules.message import RequestHead, without_upgrade
+from fastroute.rules.request_head import RequestHead, without_upgrade
 
 # Requests read ahead of the one being answered. Who sends more is refused: to stop reading would
 # bound them too, but a transport that does not read does not see its client go away either.

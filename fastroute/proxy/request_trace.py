@@ -13,9 +13,9 @@ from fastroute.ipc.request_record import RequestRecord, SpanIds, shortened
 from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.router import ModelServers
 from fastroute.proxy.server import Server
-from fastroute.rules.message import RequestHead
 from fastroute.rules.model_name import requested_model
 from fastroute.rules.outcome import Outcome
+from fastroute.rules.request_head import RequestHead
 from fastroute.rules.trace_context import TraceParent, read_traceparent, with_traceparent
 
 

@@ -7,8 +7,8 @@ from typing import Final, Protocol
 from fastroute.proxy import clock
 from fastroute.rules.framing import ReplyEnd
 from fastroute.rules.head_match import HeadMatcher
-from fastroute.rules.message import ReplyHead
 from fastroute.rules.response import ResponseFramer
+from fastroute.rules.response_head import ReplyHead
 
 # Up to this, copying a body behind its head is cheaper than a vectored write.
 _JOIN_BYTES: Final = 65536

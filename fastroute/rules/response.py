@@ -19,7 +19,7 @@ from fastroute.rules.framing import (
     content_length,
 )
 from fastroute.rules.head_match import HeadMatcher
-from fastroute.rules.message import ReplyHead
+from fastroute.rules.response_head import ReplyHead
 
 # Enough to see the end of a chunked body in: its last byte that is no line end, and 2 line ends.
 _TAIL_BYTES: Final = 5

@@ -3,7 +3,7 @@
 from fastroute.proxy.upstream import ReplySink, UpstreamConnection
 from fastroute.rules.framing import ReplyEnd
 from fastroute.rules.head_match import HeadMatcher
-from fastroute.rules.message import ReplyHead
+from fastroute.rules.response_head import ReplyHead
 from tests.support.memory_transport import MemoryTransport
 
 COMPLETE = (ReplyEnd.REUSABLE, ReplyEnd.SPENT)

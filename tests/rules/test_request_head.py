@@ -2,7 +2,7 @@ import pytest
 
 from fastroute.errors import BadRequest
 from fastroute.rules.framing import Body
-from fastroute.rules.message import RequestHead, render_reply, without_upgrade
+from fastroute.rules.request_head import RequestHead, without_upgrade
 
 HOST = (b"Host", b"fastroute:8888")
 LENGTH = (b"Content-Length", b"2")
@@ -310,10 +310,3 @@ def test_request_refused(options, fields, message):
 def test_without_upgrade():
     fields = [(b"Host", b"a"), (b"UPGRADE", b"h2c"), (b"X", b"y"), (b"upgrade", b"z")]
     assert b"".join(without_upgrade(fields)) == b"Host: a\r\nX: y\r\n"
-
-
-def test_render_reply():
-    fields = [(b"server", b"fastroute")]
-    whole = b"HTTP/1.1 404 Not Found\r\nserver: fastroute\r\ncontent-length: 2\r\n\r\n"
-    assert render_reply(404, fields, b"{}") == whole + b"{}"
-    assert render_reply(404, fields, b"{}", with_body=False) == whole

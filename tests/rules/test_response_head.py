@@ -1,10 +1,8 @@
-"""Reply heads, the second half of rules/message.py."""
-
 import pytest
 
 from fastroute.errors import BadReply
 from fastroute.rules.framing import Body
-from fastroute.rules.message import ReplyHead
+from fastroute.rules.response_head import ReplyHead, render_reply
 
 LENGTH = b"Content-Length: 2"
 
@@ -237,3 +235,10 @@ def test_only_location_is_made_relative():
     other = b"X-Origin: http://server:8000/a"
     head = reply(other, b"Location: http://server:8000/a", b"Content-Length: 0", status=b"307 T")
     assert rendered(head)[1:3] == [other, b"Location: /a"]
+
+
+def test_render_reply():
+    fields = [(b"server", b"fastroute")]
+    whole = b"HTTP/1.1 404 Not Found\r\nserver: fastroute\r\ncontent-length: 2\r\n\r\n"
+    assert render_reply(404, fields, b"{}") == whole + b"{}"
+    assert render_reply(404, fields, b"{}", with_body=False) == whole

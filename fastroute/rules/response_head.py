@@ -1,0 +1,164 @@
+"""Response heads: parsing of what a server sent, and rendering for the client."""
+
+import re
+from collections.abc import Set as AbstractSet
+from http import HTTPStatus
+from typing import Final
+
+from fastroute.errors import BadReply
+from fastroute.rules.framing import Body, keeps_alive, reply_body
+from fastroute.rules.headers import (
+    HOP_BY_HOP,
+    NO_TOKENS,
+    SCHEMES,
+    Fields,
+    connection_tokens,
+    header_lines,
+)
+
+# Fields of a reply that decide its framing or are not always passed on as they came.
+_REPLY_FRAMING: Final = frozenset(
+    (b"content-length", b"transfer-encoding", b"trailer", b"content-type")
+)
+_REPLY_SPECIAL: Final = (
+    HOP_BY_HOP | _REPLY_FRAMING | {b"x-accel-buffering", b"location", b"retry-after"}
+)
+_CHUNKED_FIELDS: Final = frozenset((b"transfer-encoding", b"trailer"))
+_DELAY: Final = re.compile(rb"[0-9]{1,6}")
+_UNTIL_CLOSE: Final = Body.UNTIL_CLOSE
+_STATUS_LINES: Final = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
+
+
+class ReplyHead:
+    """A server's reply head, checked, with what the proxy needs to know of it.
+
+    Attributes:
+        status: HTTP status.
+        body: How the body ends.
+        keep_alive: Whether the server's connection may carry another request.
+        is_event_stream: Whether the body is a stream of server-sent events.
+        retry_after: In seconds; 0 where the server names none, or a date.
+    """
+
+    __slots__ = (
+        "_coded",
+        "_dropped",
+        "_fields",
+        "_location",
+        "_unbuffered",
+        "_version",
+        "body",
+        "is_event_stream",
+        "keep_alive",
+        "retry_after",
+        "status",
+    )
+
+    def __init__(self, method: bytes, status: int, version: str, fields: Fields) -> None:
+        """Read a head.
+
+        Args:
+            method: Of the request answered.
+            status: As the parser read it.
+            version: `1.0` or `1.1`; every other is refused.
+            fields: Names and values in order, as the parser gave them.
+
+        Raises:
+            BadReply: It is malformed, ambiguous, or of a kind that was not asked for.
+        """
+        if version != "1.1" and version != "1.0":
+            raise BadReply(f"HTTP version {version}")
+        if status < 100 or status == 101:
+            raise BadReply(f"status {status}, which was not asked for")
+        special: dict[bytes, bytes] = {}
+        for name, value in fields:
+            lowered = name.lower()
+            if lowered in _REPLY_SPECIAL:
+                before = special.get(lowered)
+                special[lowered] = value if before is None else before + b", " + value
+        if version == "1.0" and b"transfer-encoding" in special:
+            raise BadReply("Transfer-Encoding in an HTTP/1.0 reply")
+        tokens = connection_tokens(special)
+        self._dropped: AbstractSet[bytes] = NO_TOKENS
+        if not HOP_BY_HOP.isdisjoint(special):
+            self._dropped = (HOP_BY_HOP | tokens) - _REPLY_FRAMING
+        self._fields = fields
+        self._version = version
+        self._coded = b"transfer-encoding" in special or b"trailer" in special
+        self._location = special.get(b"location")
+        self.status = status
+        self.body = reply_body(
+            method, status, special.get(b"transfer-encoding"), special.get(b"content-length")
+        )
+        self.keep_alive = self.body is not _UNTIL_CLOSE and keeps_alive(version, tokens)
+        content_type = special.get(b"content-type", b"")
+        self.is_event_stream = content_type[:17].lower() == b"text/event-stream"
+        self._unbuffered = b"x-accel-buffering" in special
+        retry_after = special.get(b"retry-after", b"")
+        self.retry_after = int(retry_after) if _DELAY.fullmatch(retry_after) else 0
+
+    def is_ordinary(self) -> bool:
+        """Whether all that matters of the reply is in its head's bytes and its length."""
+        plain = not self._dropped and self._location is None and self._version == "1.1"
+        return plain and self.keep_alive and not self._coded
+
+    def is_final(self) -> bool:
+        """Whether this is the answer, not an informational reply before it."""
+        return self.status >= 200
+
+    def render(
+        self,
+        raw: bytes,
+        authority: bytes,
+        connection: bytes | None = None,
+        unwrapped: bool = False,
+    ) -> bytes:
+        """Write the head for the client; it is the server's own bytes where nothing must change.
+
+        Args:
+            raw: The whole head as it came, with its final empty line.
+            authority: The server's host and port; a redirect to it becomes a relative one, since
+                vLLM builds Location from Host and the client cannot reach that address.
+            connection: The Connection field the client needs, or None.
+            unwrapped: Whether the client speaks HTTP/1.0, and must not be told of chunked coding.
+        """
+        head, fields = raw, self._fields
+        if self._location is not None:
+            fields = [(n, _relative(n, v, authority)) for n, v in fields]
+        unwrapped = unwrapped and self._coded
+        if self._dropped or self._version == "1.0" or unwrapped or fields is not self._fields:
+            framing = _CHUNKED_FIELDS if unwrapped else NO_TOKENS
+            status_line = b"HTTP/1.1" + head[8 : head.index(b"\r\n") + 2]
+            head = b"".join((status_line, *header_lines(fields, self._dropped | framing), b"\r\n"))
+        if self.is_event_stream and not self._unbuffered:
+            # nginx in front of us would hold events back otherwise.
+            head = head[:-2] + b"x-accel-buffering: no\r\n\r\n"
+        if connection is not None:
+            head = head[:-2] + b"connection: " + connection + b"\r\n\r\n"
+        return head
+
+
+def render_reply(status: int, fields: Fields, body: bytes, *, with_body: bool = True) -> bytes:
+    """Write a whole reply of fastroute's own, Content-Length included.
+
+    Args:
+        status: HTTP status.
+        fields: All others.
+        body: It is measured even when it is not sent, as in a reply to HEAD.
+        with_body: Whether the body is sent.
+    """
+    lines = header_lines(fields, NO_TOKENS)
+    length = b"content-length: %d\r\n\r\n" % len(body)
+    return b"".join((_STATUS_LINES[status], *lines, length, body if with_body else b""))
+
+
+def _relative(name: bytes, value: bytes, authority: bytes) -> bytes:
+    """Return a field's value; of a Location that leads to `authority`, the path only."""
+    if name.lower() != b"location":
+        return value
+    for scheme in SCHEMES:
+        origin = scheme + authority
+        if value == origin or value.startswith((origin + b"/", origin + b"?")):
+            path = value[len(origin) :]
+            return path if path.startswith(b"/") else b"/" + path
+    return value
