@@ -1,11 +1,10 @@
-"""What a name's look-ups mean for the servers: which there are, and when one goes.
+"""Discovery: decides from the resolutions of a DNS name which servers to add and to remove.
 
-Only decisions. A look-up has three outcomes: addresses, the answer that there are none, or no
-answer. The last says nothing about the servers, so they stay. An answer without addresses may be
-short-lived, too: a Kubernetes Service loses all when its pods fail one probe, and their streams
-would still run. Servers that are really gone are found to be down by their own checks, so the last
-ones are kept for `dns_hold` (30 s, as HAProxy's `hold nx`), and removed then: by and by the
-addresses belong to somebody else.
+A resolution has three results: addresses, no addresses, or a failure. A failure says nothing about
+the servers, so they stay. A result without addresses may be temporary: a Kubernetes Service loses
+all addresses when its pods fail one probe, while their streams continue. Servers that are really
+gone are detected by health checks, so the last addresses are kept for `dns_hold` (30 s, as with
+HAProxy's `hold nx`). Then they are removed, because they may be assigned to other machines.
 """
 
 import enum
@@ -15,33 +14,33 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 
-class Trouble(enum.Enum):
-    """Why a look-up gave no address."""
+class Problem(enum.Enum):
+    """Cause of a resolution without addresses."""
 
     NO_ANSWER = "no answer"
     NO_ADDRESS = "no address"
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a name."""
+    """State of a name."""
 
     addresses: tuple[str, ...] = ()
-    """Those in force."""
-    looked_up: bool = False
-    """Whether any look-up has had an outcome."""
+    """Addresses that are servers now."""
+    tried: bool = False
+    """True after the first resolution, successful or not."""
     none_since: float | None = None
-    """Since when all answers have said that there are none, in seconds of the clock."""
-    trouble: Trouble | None = None
-    """What was wrong with the last look-up."""
+    """Time from which all results were without addresses, in seconds of the clock."""
+    problem: Problem | None = None
+    """Problem of the last resolution."""
     reason: str = ""
-    """Why there was no answer."""
+    """Reason of a failed resolution."""
 
     @property
     def warning(self) -> str | None:
-        """What is wrong, for people, or None."""
-        if self.trouble is None:
+        """Description of the problem, for people, or None."""
+        if self.problem is None:
             return None
-        if self.trouble is Trouble.NO_ADDRESS:
+        if self.problem is Problem.NO_ADDRESS:
             text = "it has no address"
         else:
             text = f"it cannot be resolved: {self.reason}"
@@ -53,53 +52,52 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 
 UNKNOWN = Known()
 
-MENDED = {
-    Trouble.NO_ANSWER: "it can be resolved now",
-    Trouble.NO_ADDRESS: "it has addresses now",
+RESOLVED = {
+    Problem.NO_ANSWER: "it can be resolved now",
+    Problem.NO_ADDRESS: "it has addresses now",
 }
+"""Log messages for the end of a problem."""
 
 
-def answered(known: Known, addresses: Sequence[str], now: float, hold: float) -> Known:
-    """Take an answer.
+def after_answer(known: Known, addresses: Sequence[str], now: float, hold: float) -> Known:
+    """Return the state after a resolution that succeeded.
 
     Args:
-        known: What was known before.
-        addresses: May be none.
+        known: State before it.
+        addresses: The resolved addresses; there may be none.
         now: Seconds of the clock.
         hold: Seconds for which the last addresses are kept when there are none.
     """
     if addresses:
-        return Known(addresses=chosen(addresses), looked_up=True)
+        return Known(addresses=chosen(addresses), tried=True)
     since = now if known.none_since is None else known.none_since
     kept = known.addresses if now - since < hold else ()
-    return Known(addresses=kept, looked_up=True, none_since=since, trouble=Trouble.NO_ADDRESS)
+    return Known(addresses=kept, tried=True, none_since=since, problem=Problem.NO_ADDRESS)
 
 
-def not_answered(known: Known, reason: str) -> Known:
-    """Take note that there was no answer; whatever was known stays.
+def after_failure(known: Known, reason: str) -> Known:
+    """Return the state after a resolution that failed; the addresses stay.
 
     Args:
-        known: What was known before.
-        reason: Why, in a few words.
+        known: State before it.
+        reason: Reason, in a few words.
     """
-    return Known(
-        addresses=known.addresses, looked_up=True, trouble=Trouble.NO_ANSWER, reason=reason
-    )
+    return Known(addresses=known.addresses, tried=True, problem=Problem.NO_ANSWER, reason=reason)
 
 
-def news(before: Known, after: Known) -> str | None:
-    """Return what to log, or None where it was said before."""
-    if after.trouble is None:
-        return None if before.trouble is None else MENDED[before.trouble]
+def change_text(before: Known, after: Known) -> str | None:
+    """Return a log message about a change, or None if there is nothing new."""
+    if after.problem is None:
+        return None if before.problem is None else RESOLVED[before.problem]
     lost = bool(before.addresses) and not after.addresses
-    return after.warning if lost or after.trouble is not before.trouble else None
+    return after.warning if lost or after.problem is not before.problem else None
 
 
 def chosen(addresses: Iterable[str]) -> tuple[str, ...]:
-    """Return the addresses that are servers, in order: the IPv4 ones, else the IPv6 ones.
+    """Return the addresses to use as servers, in order: the IPv4 ones, else the IPv6 ones.
 
-    A name with both mostly has both for each machine (a dual-stack Service in Kubernetes), and
-    a server that is reached in two ways would count as two.
+    A name with both usually has both for each machine (a dual-stack Service in Kubernetes), so a
+    machine would be used as two servers.
     """
     known = {ipaddress.ip_address(address) for address in addresses}
     lowest = min((address.version for address in known), default=0)

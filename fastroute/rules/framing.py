@@ -1,9 +1,9 @@
-"""Where a message's body ends, and whether its connection may carry another message (RFC 9112).
+"""Message framing: the end of a body, and reuse of the connection after it (RFC 9112).
 
-Everything ambiguous is refused here or, before it, by the parser: a body that two parties measure
-differently is how requests are smuggled. The parser (llhttp, strict) already refuses both lengths
-at once, repeated or malformed Content-Length, `chunked` that is not last, bare LF and CR, folded
-lines and control characters; what it lets through and a proxy must not, is decided here.
+Ambiguous framing is refused, because it allows request smuggling: two recipients would see
+different ends of the same body. The parser (llhttp, strict) already refuses messages with both
+lengths, repeated or malformed Content-Length, `chunked` that is not last, bare LF and CR, folded
+lines and control characters. This module refuses what the parser accepts and a proxy must not.
 """
 
 import enum
@@ -19,7 +19,7 @@ from fastroute.errors import BadReply, BadRequest
 
 
 class Body(enum.Enum):
-    """How the end of a body is found."""
+    """Kind of framing: the way in which the end of a body is found."""
 
     NONE = enum.auto()
     LENGTH = enum.auto()
@@ -28,44 +28,44 @@ class Body(enum.Enum):
 
 
 class ReplyEnd(enum.Enum):
-    """How a response ended: the first two are complete, of the others no byte more will come."""
+    """Ending of a response: the first two are complete ones, the others failures."""
 
     REUSABLE = "complete, and its connection may carry another request"
     SPENT = "complete, but its connection must be closed"
-    CLOSED = "the server closed the connection in order"
+    CLOSED = "the server closed the connection properly"
     LOST = "the connection broke"
     HEAD_TOO_LONG = "the head is too long, or one informational head follows another"
     INVALID_HTTP = "the head is not valid HTTP"
     BROKEN_CHUNKS = "the chunked coding of the body is broken"
-    UNSOLICITED = "another response follows that nobody asked for"
+    UNSOLICITED = "an unsolicited response follows"
 
 
-# RFC 3986 host and port as they may stand in Host: no userinfo, path, spaces or controls.
+# RFC 3986 host and port as allowed in Host: no userinfo, path, spaces or control characters.
 _AUTHORITY: Final = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 
 
-@lru_cache(256)  # clients name the same few hosts: 0.1 us in place of 0.6
+@lru_cache(256)  # clients name the same few hosts: 0.1 us instead of 0.6
 def is_authority(value: bytes) -> bool:
-    """Whether `value` may stand in a Host field."""
+    """Return True if `value` is a valid Host header."""
     return _AUTHORITY.fullmatch(value) is not None
 
 
 def request_body(
     version: str, transfer_encoding: bytes | None, content_length: bytes | None
 ) -> Body:
-    """Find how a request's body ends.
+    """Return the framing of a request's body.
 
     Args:
         version: `1.0` or `1.1`.
-        transfer_encoding: The field's value, or None.
-        content_length: The field's value (digits, checked by the parser), or None.
+        transfer_encoding: Value of that header, or None.
+        content_length: Value of that header (digits, checked by the parser), or None.
 
     Raises:
-        BadRequest: The framing is not one that every recipient understands alike.
+        BadRequest: The framing is ambiguous.
     """
     if transfer_encoding is not None:
         if version != "1.1":
-            # RFC 9112 6.1: with HTTP/1.0 the framing must be taken as faulty.
+            # RFC 9112 6.1: with HTTP/1.0 the framing must be treated as faulty.
             raise BadRequest(400, "Transfer-Encoding is not allowed in an HTTP/1.0 request")
         if content_length is not None:
             raise BadRequest(400, "Content-Length and Transfer-Encoding exclude each other")
@@ -80,16 +80,16 @@ def request_body(
 def reply_body(
     method: bytes, status: int, transfer_encoding: bytes | None, content_length: bytes | None
 ) -> Body:
-    """Find how a reply's body ends, by the ordered list of RFC 9112 section 6.3.
+    """Return the framing of a response's body, by the ordered list of RFC 9112 section 6.3.
 
     Args:
-        method: Of the request answered; a reply to HEAD has no body whatever its fields say.
-        status: Of the reply.
-        transfer_encoding: The field's value, or None.
-        content_length: The field's value (digits, checked by the parser), or None.
+        method: Method of the request; a response to HEAD has no body, whatever its headers say.
+        status: Status of the response.
+        transfer_encoding: Value of that header, or None.
+        content_length: Value of that header (digits, checked by the parser), or None.
 
     Raises:
-        BadReply: Both kinds of length are given.
+        BadReply: Both headers are present.
     """
     if method == b"HEAD" or status < 200 or status == 204 or status == 304:
         return Body.NONE
@@ -105,12 +105,13 @@ def reply_body(
 
 
 def content_length(fields: Sequence[tuple[bytes, bytes]]) -> int:
-    """Return the length in bytes that a message's headers name; 0 if they name none.
+    """Return the Content-Length of a message in bytes; 0 if it has none.
 
-    It belongs to one message: a head that was remembered is that of others, too.
+    The length belongs to the message, not to its head: a remembered head is shared by messages of
+    different lengths.
 
     Args:
-        fields: Names and values as the parser gave them; it has checked the value.
+        fields: Names and values from the parser, which has checked the value.
     """
     for name, value in fields:
         if name.lower() == b"content-length":
@@ -119,11 +120,11 @@ def content_length(fields: Sequence[tuple[bytes, bytes]]) -> int:
 
 
 def keeps_alive(version: str, connection_tokens: AbstractSet[bytes]) -> bool:
-    """Whether the connection persists after a message (RFC 9112 section 9.3).
+    """Return True if the connection persists after a message (RFC 9112 section 9.3).
 
     Args:
         version: `1.0` or `1.1`.
-        connection_tokens: The Connection field's members, in lower case.
+        connection_tokens: Members of the Connection header, in lower case.
     """
     if b"close" in connection_tokens:
         return False
@@ -131,11 +132,12 @@ def keeps_alive(version: str, connection_tokens: AbstractSet[bytes]) -> bool:
 
 
 def chunked_end_is_exact(segment: bytes) -> bool:
-    """Whether a segment in which the parser saw the end of a chunked body ends right there.
+    """Return True if a segment ends exactly at the end of a chunked body.
 
-    The parser passes over any CR and LF after the end, and tells no position. All else after the
-    end is an error to it. So only line ends may be surplus, and these two endings leave no room
-    for them: the final size line is preceded by a line end or is all that came.
+    The parser has found the end of the body in the segment, but does not report its position. It
+    skips CR and LF after the end and refuses all other bytes. So only line ends may be surplus,
+    and the two endings below exclude them: the last size line follows a line end, or it is the
+    first line of the segment.
 
     Args:
         segment: The bytes just parsed, in which the body ended.
@@ -144,21 +146,22 @@ def chunked_end_is_exact(segment: bytes) -> bool:
 
 
 def chunked_surplus(before: bytes, segment: bytes) -> int:
-    """Count the line end bytes behind the end of a chunked body that ended in `segment`.
+    """Return the number of line end bytes after the end of a chunked body.
 
-    For an end that `chunked_end_is_exact` cannot vouch for: split over segments, or with trailers.
+    It handles the ends that `chunked_end_is_exact` does not recognize: those split over several
+    segments, and those with trailers.
 
     Args:
-        before: The last bytes before `segment`, 5 or more if there were so many.
-        segment: The bytes just parsed.
+        before: The last bytes before `segment`, at least 5 if there were so many.
+        segment: The bytes just parsed, in which the body ended.
     """
     tail = before + segment
-    # The end is the CRLF of the last line and an empty line. All else at the end is surplus.
+    # The body ends with the CRLF of its last line and an empty line; further line ends are surplus.
     return max(0, len(tail) - len(tail.rstrip(b"\r\n")) - 4)
 
 
 class Unwrapper:
-    """Takes the chunked coding off a reply body, for a client that speaks HTTP/1.0."""
+    """Removes the chunked coding from a response body, for an HTTP/1.0 client."""
 
     __slots__ = ("_parser", "_pieces")
 
@@ -172,10 +175,10 @@ class Unwrapper:
         self._pieces.append(body)
 
     def feed(self, data: bytes) -> bytes:
-        """Return what `data` holds of the body itself.
+        """Return the part of the body that `data` contains.
 
         Raises:
-            httptools.HttpParserError: The coding is broken.
+            httptools.HttpParserError: The coding is invalid.
         """
         self._parser.feed_data(data)
         body = b"".join(self._pieces)

@@ -1,28 +1,28 @@
-"""Heads that were read before: the same bytes need not be parsed and checked again.
+"""A cache of heads: a head with the same bytes as an earlier one is not parsed again.
 
 A client sends nearly the same head with each request, and a server with each response: only the
-Content-Length differs, and once a second a date. So heads are remembered without the digits of
-their length. The rest of the bytes being the same, so is all that was found in them.
+Content-Length differs, and once a second the date. So heads are remembered without the digits of
+their length. If all other bytes are the same, the parsed head is the same, too.
 """
 
 import re
 from typing import Any, Final
 
-# Only the form that everybody writes; another is remembered with its digits.
+# Only the usual form; a head with another form is remembered with its digits.
 _LENGTH: Final = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,15})\r\n")
 _MAX_DIGITS: Final = 15
 _ZERO: Final = ord("0")
 _NINE: Final = ord("9")
 MAX_HEAD_BYTES = 4096
-"""Longer heads are not remembered, so that the memory this takes is bounded."""
+"""Maximum size of a remembered head, which limits the memory of the cache."""
 
 
 class MatchedHead:
-    """A remembered head in front of one message. It is shared: do not change it.
+    """A remembered head, matched to one message. It is shared: do not change it.
 
     Attributes:
-        head: The head, as it was remembered; it is that of other messages too.
-        body_start: Index of the first byte behind the head.
+        head: The remembered head, which is shared with other messages.
+        body_start: Index of the first byte after the head.
         body_length: Number of bytes in this message's body.
     """
 
@@ -35,26 +35,26 @@ class MatchedHead:
 
 
 class HeadMatcher:
-    """A bounded memory of heads by their bytes; those of one kind, which `find` returns again."""
+    """A bounded cache of parsed heads by their bytes."""
 
     __slots__ = ("_after", "_any_length", "_before", "_exact", "_latest", "_limit")
 
     def __init__(self, limit: int) -> None:
-        """Remember nothing yet.
+        """Start with an empty cache.
 
         Args:
-            limit: Number of heads that are remembered at most; then all are forgotten.
+            limit: Maximum number of heads; when it is reached, the cache is cleared.
         """
         self._limit = limit
         self._any_length: dict[bytes, Any] = {}
         self._exact: dict[bytes, MatchedHead] = {}
-        # The latest match, which mostly comes again: its bytes before and after the digits.
+        # The latest match, which usually matches again, with its bytes before and after the digits.
         self._latest: MatchedHead | None = None
         self._before = b""
         self._after = b""
 
     def find(self, data: bytes) -> MatchedHead | None:
-        """Return the head that `data` starts with, or None if it is not known."""
+        """Return the head at the start of `data`, or None if it is unknown."""
         if self._latest is not None and data.startswith(self._before):
             match = self._find_latest(data, self._latest)
             if match is not None:
@@ -71,7 +71,7 @@ class HeadMatcher:
         start, stop = digits.span(1)
         head = self._any_length.get(data[:start] + data[stop:end])
         length = int(digits[1])
-        # Without a body a message can be of another kind.
+        # A message without a body may have another kind of head.
         if head is None or not length:
             return None
         self._before, self._after = data[:start], data[stop : end + 4]
@@ -79,7 +79,7 @@ class HeadMatcher:
         return self._latest
 
     def _find_latest(self, data: bytes, latest: MatchedHead) -> MatchedHead | None:
-        """Return the latest head if `data` has it with any digits; it starts as that did."""
+        """Return the latest head if `data`, which starts like it, has it with any length."""
         if not self._after:
             return latest
         length: int = 0
@@ -97,14 +97,14 @@ class HeadMatcher:
         return self._latest
 
     def remember(self, data: bytes, head: object, body_length: int) -> None:
-        """Remember the head that `data` starts with.
+        """Remember the head at the start of `data`.
 
-        The caller vouches that it is whole, that all that matters is in its bytes, and that its
-        body is of the length it names, or none.
+        The caller guarantees that the head is complete, that its meaning depends on its bytes only,
+        and that the body has the length that the head names, or that there is no body.
 
         Args:
-            data: From the head's first byte on.
-            head: Found in it.
+            data: Bytes from the start of the head.
+            head: The parsed head.
             body_length: Number of bytes in the body of this message.
         """
         end = data.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)

@@ -1,14 +1,14 @@
-"""A server's load: read from the text of its /metrics, and what of it is not ours.
+"""The load of a server, parsed from its /metrics, and the part of it that is foreign.
 
-The text is Prometheus' format 0.0.4 with vLLM's names, newer and older. Only the lines with the
-names needed are read: one search over the bytes finds them, about 0.05 ms for the 64 KB of a busy
-server, where a full parser takes 100 times as long.
+The text is in Prometheus' format 0.0.4 with vLLM's names, newer and older ones. Only lines with the
+required names are parsed: one search over the bytes finds them in about 0.05 ms for the 64 KB of a
+busy server; a full parser takes 100 times as long.
 
-A report is refused as a whole (`BadMetrics`) when it cannot be trusted: the number of running or
-waiting requests is missing, negative or not finite; a line with one of our names makes no sense;
-the text is cut off. HTTP itself tells when a body ends too early, except one that ends with its
-connection, so the text's last line must end in a line feed, as the format demands. A server
-without load looks exactly like the best choice: no report is better than half a one.
+An unreliable report is refused as a whole (`BadMetrics`): the number of running or waiting requests
+is missing, negative or not finite; a line with a required name is malformed; or the text is
+truncated. HTTP detects a truncated body unless the body ends with its connection, so the last line
+must end with a line feed, as the format requires. A truncated report could show less load than
+there is and attract requests, so no report is better than an incomplete one.
 """
 
 import re
@@ -18,15 +18,15 @@ from functools import lru_cache
 import msgspec
 
 MAX_REQUESTS = 10**9
-"""More running or waiting requests are an error of the server's; they would not fit our cells."""
+"""Maximum number of running or waiting requests; more are an error and would not fit our cells."""
 
 MAX_COUNT = 2**53
-"""Beyond it a float cannot count, and vLLM's counters are floats."""
+"""Maximum value of a counter: vLLM's counters are floats, which cannot count beyond it."""
 
 RUNNING = b"num_requests_running"
 WAITING = b"num_requests_waiting"
 SLEEP_STATE = b"engine_sleep_state"
-# Newer name first. Versions that export both mean the same by them, so they are never added.
+# Newer names first. If a version exports both, they have the same value and must not be added.
 KV_CACHE_USAGE = (b"kv_cache_usage_perc", b"gpu_cache_usage_perc")
 GENERATION_TOKENS = (b"generation_tokens_total",)
 PROMPT_TOKENS = (b"prompt_tokens_total",)
@@ -40,13 +40,13 @@ _SHORT_NAMES = (
     *(*PREFIX_QUERIES, *PREFIX_HITS, *PREEMPTIONS),
 )
 NAMES = tuple("vllm:" + name.decode() for name in _SHORT_NAMES)
-"""The full names of all samples that are read, for a scrape that asks for them alone."""
+"""Full names of all samples that are read, for a scrape that requests only these."""
 
-# Starts with a literal so that the search skips to candidates: 37 us for 64 KB, and 525 us with
-# `^`. A longer name that begins like one of ours, as num_requests_waiting_by_reason, is not it.
+# Starts with a literal, so that the search skips to candidates: 37 us for 64 KB, 525 us with `^`.
+# The lookahead excludes longer names with the same start, such as num_requests_waiting_by_reason.
 _LINE = re.compile(rb"\n[ \t]*vllm:(" + b"|".join(_SHORT_NAMES) + rb")(?![A-Za-z0-9_:])([^\n]*)")
 
-# Possessive, so that no text makes it try again and again.
+# Possessive quantifiers, so that no text causes excessive backtracking.
 _NAME = rb"[A-Za-z_][A-Za-z0-9_]*+"
 _PAIR = _NAME + rb'[ \t]*+=[ \t]*+"(?:[^"\\]|\\.)*+"[ \t]*+'
 _PAIRS = rb"[ \t]*+(?:" + _PAIR + rb"(?:,[ \t]*+" + _PAIR + rb")*+(?:,[ \t]*+)?)?"
@@ -54,36 +54,36 @@ _NUMBER = rb"[+-]?(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:[eE][+-]?[0-9]++)?"
 _SAMPLE = re.compile(
     rb"[ \t]*+(?:\{(" + _PAIRS + rb")\}[ \t]*+|(?<=[ \t]))"
     rb"(" + _NUMBER + rb"|[+-]?(?i:nan|inf))"
-    rb"(?:[ \t]+-?[0-9]+)?[ \t\r]*"  # A time stamp may follow.
+    rb"(?:[ \t]+-?[0-9]+)?[ \t\r]*"  # A timestamp may follow.
 )
-# As nearly all samples are written: labels, one space, a number.
+# The form of nearly all samples: labels, one space, a number.
 _LABELS = re.compile(rb"\{(" + _PAIRS + rb")")
 _PLAIN_NUMBER = re.compile(rb"[0-9]++(?:\.[0-9]++)?(?:e[+-][0-9]++)?")
 _LABEL = re.compile(rb"(" + _NAME + rb')[ \t]*+=[ \t]*+"((?:[^"\\]|\\.)*+)"')
 _ESCAPE = re.compile(rb"\\(.)")
 
 Samples = dict[bytes, list[tuple[bytes, float]]]
-"""By name without `vllm:`, the labels as they stand and the value of each sample."""
+"""Labels (unparsed) and value of each sample, by name without `vllm:`."""
 
 
 class BadMetrics(Exception):
-    """The text says nothing, or nothing that can be trusted, about a server's load."""
+    """The text has no reliable information about a server's load."""
 
 
 class LoadReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a server says of its load. None: it does not say.
+    """Load of a server as it reports it; None for values that it does not report.
 
     Attributes:
-        running: Requests being worked on, over all engines and models.
-        waiting: Requests in its queue, over all engines and models.
-        kv_cache_usage: 0 to 1, of the fullest engine.
-        generation_tokens: Tokens made since the server started.
-        prompt_tokens: Prompt tokens read since the server started.
-        prefix_queries: Prompt tokens looked up in the prefix cache.
-        prefix_hits: Of these, found.
-        preemptions: Sequences put back into the queue for want of memory.
-        asleep: Some engine sleeps; it takes requests and answers none.
-        models: The model names in the labels, sorted.
+        running: Requests that run, over all engines and models.
+        waiting: Requests in the queue, over all engines and models.
+        kv_cache_usage: KV cache in use, from 0 to 1, of the fullest engine.
+        generation_tokens: Tokens generated since the server started.
+        prompt_tokens: Prompt tokens processed since the server started.
+        prefix_queries: Prompt tokens queried in the prefix cache.
+        prefix_hits: Prompt tokens found in the prefix cache.
+        preemptions: Requests that were preempted because memory was short.
+        asleep: True if an engine sleeps; it accepts requests and does not respond.
+        models: Model names in the labels, sorted.
     """
 
     running: int
@@ -99,13 +99,14 @@ class LoadReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_metrics(text: bytes) -> LoadReport:
-    """Read a server's load out of the text of its /metrics, filtered or not.
+    """Parse the load of a server from its /metrics, filtered or not.
 
     Raises:
-        BadMetrics: The text is cut off, broken, or lacks what matters; the message says which.
+        BadMetrics: The text is truncated or malformed, or a required metric is missing; the
+            message says which.
     """
     if not text.endswith(b"\n"):
-        raise BadMetrics("the metrics are cut off" if text else "the metrics are empty")
+        raise BadMetrics("the metrics are truncated" if text else "the metrics are empty")
     samples = _read_samples(text)
     usage = _optional(samples, KV_CACHE_USAGE)
     return LoadReport(
@@ -126,29 +127,31 @@ def parse_metrics(text: bytes) -> LoadReport:
 
 
 def is_filtered(text: bytes) -> bool:
-    """Whether a text holds no more than was asked for by `NAMES`."""
+    """Return True if a text has only the metrics that were requested with `NAMES`."""
     return text.count(b"\n# TYPE ") <= len(NAMES)
 
 
 def foreign_load(
     running: int, waiting: int, waiting_weight: float, own_in_flight_when_scraped: int
 ) -> float:
-    """Return the part of a scraped load that others than fastroute cause, in requests.
+    """Return the part of a scraped load that does not come from fastroute, in requests.
 
     Args:
-        running: Requests the server worked on when scraped.
-        waiting: Requests in its queue then.
-        waiting_weight: How much of a running request a waiting one counts.
-        own_in_flight_when_scraped: Requests that all workers had with the server then.
+        running: Requests that ran at the scrape.
+        waiting: Requests in the queue at the scrape.
+        waiting_weight: Load of a waiting request, in running requests.
+        own_in_flight_when_scraped: Requests of all workers in flight at the scrape.
     """
     return max(0.0, running + waiting_weight * waiting - own_in_flight_when_scraped)
 
 
 def decayed(foreign: float, age: float, interval: float) -> float:
-    """Return what a foreign load is still worth: all of it for 3 intervals, then it halves each.
+    """Return the current estimate of a foreign load.
+
+    It is the scraped value for 3 intervals; after that it halves in every interval.
 
     Args:
-        foreign: The load as scraped.
+        foreign: The scraped load.
         age: Seconds since the scrape.
         interval: Seconds between scrapes.
     """
@@ -158,7 +161,7 @@ def decayed(foreign: float, age: float, interval: float) -> float:
 
 def _read_samples(text: bytes) -> Samples:
     samples: Samples = {}
-    # The line feed in front makes the first line like any other.
+    # The pattern expects a line feed before each line, so add one before the first.
     for match in _LINE.finditer(b"\n" + text):
         name, rest = match.groups()
         before, brace, value = rest.rpartition(b"} ")
@@ -166,33 +169,37 @@ def _read_samples(text: bytes) -> Samples:
         if labels is None:
             sample = _SAMPLE.fullmatch(rest)
             if sample is None:
-                raise BadMetrics(f"the line of {_full(name)} makes no sense")
+                raise BadMetrics(f"the line of {_full(name)} is malformed")
             labels, value = sample.groups(b"")
         samples.setdefault(name, []).append((labels, float(value)))
     return samples
 
 
-@lru_cache(4096)  # A server's labels are the same each time: 0.1 us in place of 3.
+@lru_cache(4096)  # A server's labels are the same each time: 0.1 us instead of 3.
 def _pairs(text: bytes) -> bytes | None:
-    """Return what is between the braces if that is sound; the closing one is not in the text."""
+    """Return the labels after the opening brace, or None if they are malformed.
+
+    Args:
+        text: Opening brace and labels, without the closing brace.
+    """
     found = _LABELS.fullmatch(text)
     return None if found is None else found[1]
 
 
 def _requests(samples: Samples, name: bytes) -> int:
-    """Add the samples of a gauge that must be there."""
+    """Return the sum of the samples of a required gauge."""
     found = samples.get(name)
     if not found:
         raise BadMetrics(f"{_full(name)} is missing")
     for _, value in found:
-        # NaN compares false with everything, so it fails this too.
+        # NaN fails this, too: every comparison with it is false.
         if not 0 <= value <= MAX_REQUESTS:
             raise BadMetrics(f"{_full(name)} is {value:g}")
     return min(MAX_REQUESTS, round(sum(value for _, value in found)))
 
 
 def _optional(samples: Samples, names: Sequence[bytes]) -> list[float] | None:
-    """Return the values of the first name that is there, or None if any of them is no count."""
+    """Return the values of the first name that is present; None if a value is not a valid count."""
     for name in names:
         if name in samples:
             values = [value for _, value in samples[name]]
@@ -216,7 +223,7 @@ def _label_values(labels: bytes) -> Mapping[bytes, bytes]:
 
 
 def _unescaped(value: bytes) -> str:
-    # A dot does not match a line feed, and a line holds none.
+    # A dot does not match a line feed, but a line has none.
     plain = _ESCAPE.sub(lambda match: b"\n" if match[1] == b"n" else match[1], value)
     return plain.decode(errors="replace")
 

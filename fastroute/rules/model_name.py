@@ -1,4 +1,4 @@
-"""Which model a request is for, read without decoding the rest, and how an alias is replaced."""
+"""The model that a request names, read without decoding the rest, and replacement of an alias."""
 
 import re
 from typing import Final
@@ -11,25 +11,25 @@ from fastroute.rules.json_object import TooManySteps, string_span
 
 
 class _Body(msgspec.Struct):
-    """The one field of a JSON body that routing needs."""
+    """The only field of a JSON body that routing needs."""
 
     model: str | None = None
 
 
-# Skips all other fields without making objects of them.
+# Skips all other fields without creating objects.
 _DECODER: Final = msgspec.json.Decoder(_Body)
 _NAME_DECODER: Final = msgspec.json.Decoder(str)
 _KEY: Final = b'"model"'
 _BACKSLASH: Final = ord("\\")
-# Compiled functions have no code object. Uncompiled, the decoder is the faster one by far.
+# Compiled functions have no code object. Without compilation the decoder is much faster.
 _SCANS_FIRST: Final[bool] = not hasattr(string_span, "__code__")
-# A search in more strings and brackets is given up: uncompiled it has taken 60 ms by then, and the
-# streams wait for it. The number is the same in both builds, so that they give the same answer.
+# Maximum number of strings and brackets that a search visits: without compilation they take 60 ms,
+# during which streams wait. The limit is the same in both builds, so that the results are the same.
 _MAX_STEPS: Final = 100_000
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TooManySteps)
 _BOUNDARY: Final = re.compile(rb'boundary="?([^";,]+)', re.IGNORECASE)
-# The line of a form part's head that names its field, and that line's parameters. A quoted value is
-# taken whole, so that nothing in a file's name looks like a parameter.
+# The header of a form part that names its field, and the header's parameters. A quoted value is
+# matched as a whole, so that nothing in a file name looks like a parameter.
 _DISPOSITION: Final = re.compile(rb"\r\ncontent-disposition:([^\r\n]*)", re.IGNORECASE)
 _PARAMETER: Final = re.compile(rb';[ \t]*([\w*-]+)=("[^"]*"|[^";]*)')
 _MAX_PART_HEAD_BYTES: Final = 4096
@@ -38,16 +38,16 @@ _MAX_PART_HEAD_BYTES: Final = 4096
 def requested_model(
     target: bytes, content_type: bytes | None, body: bytes | bytearray
 ) -> str | None:
-    """Find the model a request names.
+    """Return the model that a request names.
 
     Args:
         target: Path and query.
-        content_type: The field's value, or None.
-        body: The whole body; JSON, or a multipart form, or anything else.
+        content_type: Value of that header, or None.
+        body: The whole body: JSON, a multipart form, or anything else.
 
     Returns:
-        The name, or None where there is none or the body cannot be read. Such a request goes to
-        any server, whose own error is the best one.
+        The name; None if there is none or the body is invalid. Such a request goes to any server,
+        which gives the best error message.
     """
     if not body:
         return _query_model(target)
@@ -63,9 +63,9 @@ def requested_model(
 def _json_model(body: bytes | bytearray) -> str | None:
     """Return the model that a JSON body names.
 
-    Two readers agree on all that is JSON, and the order says only which one is the faster. What is
-    not quite JSON is for `scanned_model`, since the decoder refuses it; what takes too many steps
-    is for the decoder.
+    The two functions agree on all valid JSON; the faster one comes first. `scanned_model` also
+    reads bodies that are not quite valid, which the decoder refuses. The decoder reads bodies that
+    need too many steps.
     """
     try:
         return scanned_model(body) if _SCANS_FIRST else decoded_model(body)
@@ -78,15 +78,15 @@ def _json_model(body: bytes | bytearray) -> str | None:
 
 
 def replace_model(content_type: bytes | None, body: bytes, name: str) -> bytes:
-    """Replace the model a body names, and no other byte.
+    """Replace the model that a body names, and no other byte.
 
     Args:
-        content_type: The field's value, or None.
+        content_type: Value of the Content-Type header, or None.
         body: A body in which `requested_model` found a model.
         name: The new name.
 
     Returns:
-        The new body; the old one where the place cannot be found in good time.
+        The new body; the old one if the name cannot be located within the limit of steps.
     """
     if _is_form(content_type):
         span = _form_span(content_type, body)
@@ -99,11 +99,11 @@ def replace_model(content_type: bytes | None, body: bytes, name: str) -> bytes:
 
 
 def scanned_model(body: bytes | bytearray) -> str | None:
-    """Return the model that a JSON body names, without a look at what is neither key nor name.
+    """Return the model that a JSON body names, checking only keys and the name.
 
     Raises:
-        msgspec.DecodeError: The name is not one that JSON could have.
-        UnicodeDecodeError: The same.
+        msgspec.DecodeError: The name is not a valid JSON string.
+        UnicodeDecodeError: The name is not UTF-8.
         TooManySteps: The body has too many strings and brackets.
     """
     text: bytes = body if isinstance(body, bytes) else bytes(body)
@@ -119,11 +119,11 @@ def scanned_model(body: bytes | bytearray) -> str | None:
 
 
 def decoded_model(body: bytes | bytearray) -> str | None:
-    """Return the model that a JSON body names, decoding the whole.
+    """Return the model that a JSON body names, decoding the whole body.
 
     Raises:
-        msgspec.MsgspecError: The body is not JSON, or no object, or its model is not a string.
-        UnicodeDecodeError: A string of it is not UTF-8.
+        msgspec.MsgspecError: The body is not JSON or not an object, or its model is not a string.
+        UnicodeDecodeError: A string in it is not UTF-8.
     """
     return _DECODER.decode(body).model
 
@@ -148,7 +148,7 @@ def _is_form(content_type: bytes | None) -> bool:
 
 
 def _form_span(content_type: bytes | None, body: bytes | bytearray) -> tuple[int, int] | None:
-    """Return where the form field `model` stands (RFC 7578); other parts are passed over."""
+    """Return start and end of the form field `model` (RFC 7578); skip other parts."""
     boundary = _BOUNDARY.search(content_type or b"")
     if boundary is None:
         return None

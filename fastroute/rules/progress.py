@@ -1,23 +1,23 @@
-"""Whether a server makes progress: by its own counters, and by the bytes it sends us.
+"""Progress of a server, detected from its counters and from the bytes that it sends.
 
-Alive is not well: a hung engine still answers /health and /metrics, with frozen numbers.
-Busy is not dead: a server that is slow to answer /health may be sending tokens all the time.
+Health checks are not sufficient: a hung engine still responds to /health and /metrics, but its
+counters do not change; and a busy server may respond slowly to /health while it sends tokens.
 """
 
 from fastroute.rules.load import LoadReport
 
 
 class Progress:
-    """What moved at one server, and when. Times in seconds of any one clock."""
+    """Times of the last progress of one server, in seconds of a monotonic clock."""
 
     __slots__ = ("_counters", "_delivered_at", "_events", "_moved_at")
 
     def __init__(self, now: float, events: int) -> None:
-        """Begin to watch.
+        """Start to watch.
 
         Args:
-            now: When.
-            events: Segments of replies that were relayed so far.
+            now: Current time.
+            events: Number of segments of responses that were forwarded so far.
         """
         self._events = events
         self._counters: tuple[int | None, int | None] | None = None
@@ -25,19 +25,19 @@ class Progress:
         self._moved_at = now
 
     def note_events(self, events: int, now: float) -> None:
-        """Take the number of segments relayed so far."""
+        """Take the number of segments that were forwarded so far."""
         if events != self._events:
             self._events = events
             self._delivered_at = self._moved_at = now
 
     def note_report(self, report: LoadReport, own_in_flight: int, now: float) -> bool:
-        """Take what its metrics say; return whether it moved or has nothing to do.
+        """Take a report; return True if the server made progress or is idle.
 
-        Prompt tokens count too: a server of embeddings makes no others. So do our own requests:
-        an engine that hung while idle will not have counted them, its numbers are frozen.
+        Prompt tokens count, too, because a server of embeddings generates no others. Our own
+        requests count as work, because an engine that hung while idle does not report them.
         """
         counters = (report.generation_tokens, report.prompt_tokens)
-        # Without counters nothing can be said against it.
+        # A server without counters cannot be checked.
         moved = (
             report.running + report.waiting + own_in_flight == 0
             or counters != self._counters
@@ -49,9 +49,9 @@ class Progress:
         return moved
 
     def has_delivered(self, within: float, now: float) -> bool:
-        """Whether it sent bytes of replies in the last `within` seconds."""
+        """Return True if it sent bytes of responses in the last `within` seconds."""
         return self._delivered_at is not None and now - self._delivered_at <= within
 
     def has_stalled(self, timeout: float, now: float) -> bool:
-        """Whether nothing has moved for `timeout` seconds; never if that is 0."""
+        """Return True if it made no progress for `timeout` seconds; never if that is 0."""
         return 0 < timeout <= now - self._moved_at

@@ -1,8 +1,8 @@
-"""Where the response to a request starts and ends in the bytes of a server's connection. No I/O.
+"""Response framing: the start and end of a response in the bytes of a server's connection. No I/O.
 
-The parser reads first and the bytes are handed on second, so that nothing is handed on that its
-recipient could read in another way. The parser has no `on_body`: body bytes pass as they came, and
-it only watches for the end of chunked ones (54 ns for an event, against 115 with `on_body`).
+Bytes are parsed before they are forwarded, so that nothing is forwarded that its recipient could
+interpret differently. The parser has no `on_body`: body bytes are forwarded unchanged, and it only
+finds the end of chunked bodies (54 ns per event, instead of 115 ns with `on_body`).
 """
 
 from http import HTTPStatus
@@ -21,15 +21,15 @@ from fastroute.rules.framing import (
 from fastroute.rules.head_match import HeadMatcher
 from fastroute.rules.response_head import ReplyHead
 
-# Enough to see the end of a chunked body in: its last byte that is no line end, and 2 line ends.
+# Enough to find the end of a chunked body: its last byte that is no line end, and 2 line ends.
 _TAIL_BYTES: Final = 5
-# An empty line before it, which the parser passes over, may be the rest of another response.
+# An empty line before it, which the parser would skip, may be the rest of another response.
 _START: Final = b"HTTP/1."
 _NO_START: Final = "it does not start with HTTP/1"
 MAX_INFORMATIONAL = 100
 """Number of informational heads before a response; no server needs more than one or two."""
 
-# Through the class each costs 60 ns on Python 3.11, and every event looks at some.
+# Access through the class takes 60 ns on Python 3.11, and every event needs some of them.
 CHUNKED: Final = Body.CHUNKED
 LENGTH: Final = Body.LENGTH
 NONE: Final = Body.NONE
@@ -38,19 +38,19 @@ REUSABLE: Final = ReplyEnd.REUSABLE
 SPENT: Final = ReplyEnd.SPENT
 
 HeadRead = tuple[ReplyHead, bytes, bytes]
-"""A head, its bytes as they came, and the body bytes that came with it."""
+"""A head, its bytes as received, and the body bytes that came with it."""
 
 
 class ResponseFramer:
-    """Divides the bytes of one connection to a server into heads and bodies.
+    """Splits the bytes of one connection to a server into heads and bodies.
 
-    For each request call `start`, then `read_head` until it returns the response's own head, then
-    for all bytes that come later `passes` and, if they do not, `end_body`. Once `end` is set, the
-    response has ended.
+    For each request, call `start`, then `read_head` until it returns the final head, then `passes`
+    for all later bytes, and `end_body` if `passes` returns False. The response has ended once `end`
+    is set.
 
     Attributes:
-        end: How the response ended; None while it goes on.
-        reason: Why the response is not complete, for people; empty if it is.
+        end: Ending of the response; None while it is in progress.
+        reason: Reason why the response is incomplete, for people; empty if it is complete.
     """
 
     __slots__ = (
@@ -85,19 +85,19 @@ class ResponseFramer:
         self._parser_is_idle = True
         # Response
         self._method = b""
-        self._pending = b""  # the start of a head that is not whole
+        self._pending = b""  # the start of an incomplete head
         self._informational = 0
         self._fields: list[tuple[bytes, bytes]] = []
         self._keep_alive = False
         self._body = NONE
-        self._left = 0  # bytes of a body with a length that are still to come
+        self._left = 0  # missing bytes of a body with a length
         self._tail = b""  # the latest bytes of a chunked body
-        self._another = False  # another response started behind a chunked body
+        self._another = False  # True if another response started after a chunked body
         self.end: ReplyEnd | None = None
         self.reason = ""
 
     def start(self, method: bytes) -> None:
-        """Forget the previous response; the next one is to a request with this method."""
+        """Prepare for the response to a request with this method."""
         self._method = method
         self._informational = 0
         self._body = NONE
@@ -106,14 +106,15 @@ class ResponseFramer:
     def read_head(self, data: bytes) -> HeadRead | None:
         """Read one head.
 
-        After an informational head, call this again at once, with no bytes: the next may have come
-        with it. After the response's own head `end` may be set already.
+        After an informational head, call this again immediately, with no bytes: the next head may
+        have come with it. After the final head, `end` may already be set.
 
         Args:
-            data: Bytes in the order they came.
+            data: Bytes in the order in which they were received.
 
         Returns:
-            The head; None if it is not whole yet or the response failed, which `end` tells.
+            The head; None if it is incomplete or if the response failed. `end` is set in the
+            second case.
         """
         if self._pending:
             data = self._pending + data
@@ -136,9 +137,9 @@ class ResponseFramer:
         return None
 
     def passes(self, data: bytes) -> bool:
-        """Read body bytes; return True if all are body and more are to come.
+        """Read body bytes; return True if all of them are body and the body continues.
 
-        Otherwise `end_body` must have the same bytes.
+        Otherwise call `end_body` with the same bytes.
         """
         if self._body is CHUNKED:
             try:
@@ -156,18 +157,18 @@ class ResponseFramer:
         return self._left > 0
 
     def end_body(self, data: bytes) -> bytes:
-        """Set `end` and return the part of `data` that is body; it is empty if the body is broken.
+        """Set `end` and return the part of `data` that is body; empty if the body is invalid.
 
         Args:
-            data: The bytes that `passes` did not let pass.
+            data: The bytes for which `passes` returned False.
         """
         if self.end is not None:
-            return b""  # its chunked coding is broken
+            return b""  # the chunked coding is invalid
         surplus: int = -self._left if self._body is not CHUNKED else self._chunked_surplus(data)
         if self._another:
-            self._fail(ReplyEnd.UNSOLICITED, "another follows that nobody asked for")
+            self._fail(ReplyEnd.UNSOLICITED, "an unsolicited response follows")
             return b""
-        # A connection that brought more than one response is not to be trusted with another.
+        # A connection with surplus bytes cannot be trusted with another request.
         self.end = REUSABLE if self._keep_alive and not surplus else SPENT
         return data[: len(data) - surplus] if surplus else data
 
@@ -175,9 +176,9 @@ class ResponseFramer:
         """Set and return `end` for a connection that ended before the response did.
 
         Args:
-            in_order: True if the server said that it sends no more (TLS: close_notify); only then
-                is a body complete that lasts until the close.
-            error: What broke the connection, if anything did.
+            in_order: True if the server announced the end (TLS: close_notify). Only then, a body
+                that is framed by the close of the connection is complete.
+            error: Error that broke the connection, or None.
         """
         if self._body is UNTIL_CLOSE and in_order:
             end = SPENT
@@ -189,25 +190,25 @@ class ResponseFramer:
         return end
 
     def release(self) -> None:
-        """Let go of the parser, which holds our bound methods: else only the collector would."""
+        """Release the parser, whose references to this object would need the garbage collector."""
         self._parser = None  # type: ignore[assignment]
 
-    # From the parser: these only record
+    # Called by the parser: these methods only record
 
     def on_message_begin(self) -> None:
-        """Record that a response starts; behind the end of chunks nobody asked for it."""
+        """Record that a response starts; after the end of a chunked body it is unsolicited."""
         if self._body is CHUNKED:
             self._another = True
         else:
             self._parser_is_idle = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Record a header; those behind a chunked body are trailers, which pass as they came."""
+        """Record a header; after a chunked body it is a trailer, which is forwarded unchanged."""
         if self._body is not CHUNKED:
             self._fields.append((name, value))
 
     def on_message_complete(self) -> None:
-        """Record that the response was whole."""
+        """Record that the response is complete."""
         self._parser_is_idle = True
 
     # Reading
@@ -236,15 +237,15 @@ class ResponseFramer:
         if not raw.startswith(_START):
             raise BadReply(_NO_START)
         if not self._parser_is_idle:
-            # It saw the head of the response before, and expects its body.
+            # It has read the head of the previous response and expects its body.
             self._parser = httptools.HttpResponseParser(self)
         parser = self._parser
-        self._fields = []  # the head that was read before keeps its own
+        self._fields = []  # a new list: the previous head keeps its own
         try:
             parser.feed_data(raw)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             if parser.get_status_code() != HTTPStatus.SWITCHING_PROTOCOLS:
-                raise  # ReplyHead refuses that in better words
+                raise  # ReplyHead refuses that status with a better message
         version = parser.get_http_version()
         return ReplyHead(self._method, parser.get_status_code(), version, self._fields)
 
@@ -253,7 +254,7 @@ class ResponseFramer:
         self._keep_alive = head.keep_alive
         self._left = 0
         if head.body is LENGTH:
-            if len(data) == length:  # mostly it is whole in one segment
+            if len(data) == length:  # usually the whole body came with the head
                 self.end = REUSABLE if head.keep_alive else SPENT
                 return head, raw, data
             self._left = length

@@ -1,4 +1,4 @@
-"""W3C Trace Context: reading a client's traceparent, and putting another into a request's head."""
+"""W3C Trace Context: parsing of a client's traceparent, and its replacement in a request's head."""
 
 import re
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ _SAMPLED = 1
 
 
 class TraceParent(NamedTuple):
-    """A place in a trace.
+    """Contents of a traceparent header.
 
     Attributes:
         trace: Id of the trace, 32 hexadecimal digits.
         span: Id of the span, 16 hexadecimal digits.
-        sampled: Whether the trace is recorded.
+        sampled: True if the trace is recorded.
     """
 
     trace: str
@@ -22,17 +22,17 @@ class TraceParent(NamedTuple):
     sampled: bool
 
     def render(self) -> bytes:
-        """Write it as the value of a traceparent field."""
+        """Return the value of a traceparent header."""
         return b"00-%b-%b-%02x" % (self.trace.encode(), self.span.encode(), self.sampled)
 
 
 def read_traceparent(values: Sequence[bytes]) -> TraceParent | None:
-    """Read a request's traceparent fields; None where there is no single valid one.
+    """Parse a request's traceparent headers; return None unless there is exactly one, and valid.
 
-    Of a later version only what version 00 knows is read (Trace Context, section 3.2).
+    From a later version only the parts of version 00 are used (Trace Context, section 3.2).
 
     Args:
-        values: Of all fields of that name.
+        values: Values of all headers of that name.
     """
     match = _FORM.fullmatch(values[0].strip(b" \t")) if len(values) == 1 else None
     if match is None:
@@ -46,13 +46,13 @@ def read_traceparent(values: Sequence[bytes]) -> TraceParent | None:
 
 
 def with_traceparent(head: bytes, parent: TraceParent, *, dropped: Sequence[bytes]) -> bytes:
-    """Put a traceparent into a rendered head.
+    """Add a traceparent header to a rendered head.
 
     Args:
-        head: A request's head with its final empty line.
-        parent: What the server's spans are to hang below.
-        dropped: Names, in lower case, of the fields that it has and is not to have: the client's
-            traceparent, and a tracestate that belongs to no trace.
+        head: Head of a request with its final empty line.
+        parent: Parent of the server's spans.
+        dropped: Lower-case names of headers to remove: the client's traceparent, and a tracestate
+            without a trace.
     """
     for name in dropped:
         head = _without(head, name)
@@ -60,7 +60,7 @@ def with_traceparent(head: bytes, parent: TraceParent, *, dropped: Sequence[byte
 
 
 def _without(head: bytes, name: bytes) -> bytes:
-    # A search in a lowered copy takes 1 us, a pattern that ignores case 10.
+    # A search in a lower-case copy takes 1 us, a regular expression that ignores case 10 us.
     lowered = head.lower()
     start = lowered.find(b"\r\n%b:" % name)
     while start >= 0:

@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastroute.rules.discovery import UNKNOWN, Known, Trouble, answered, chosen, news, not_answered
+from fastroute.rules.discovery import (
+    UNKNOWN,
+    Known,
+    Problem,
+    after_answer,
+    after_failure,
+    change_text,
+    chosen,
+)
 
 HOLD = 30.0
 TWO = ("10.0.0.1", "10.0.0.2")
@@ -17,9 +25,9 @@ def after(*look_ups: tuple[float, object]) -> list[Known]:
     states = [UNKNOWN]
     for now, outcome in look_ups:
         if isinstance(outcome, str):
-            states.append(not_answered(states[-1], outcome))
+            states.append(after_failure(states[-1], outcome))
         else:
-            states.append(answered(states[-1], outcome, now, HOLD))
+            states.append(after_answer(states[-1], outcome, now, HOLD))
     return states[1:]
 
 
@@ -49,12 +57,12 @@ class TestLookUps:
         assert after(*look_ups)[-1].addresses == addresses
 
     def test_without_hold_none_is_none(self):
-        known = answered(Known(addresses=TWO), (), 5.0, 0.0)
-        assert (known.addresses, known.trouble) == ((), Trouble.NO_ADDRESS)
+        known = after_answer(Known(addresses=TWO), (), 5.0, 0.0)
+        assert (known.addresses, known.problem) == ((), Problem.NO_ADDRESS)
 
-    def test_one_that_was_never_made_is_no_trouble(self):
-        assert (UNKNOWN.looked_up, UNKNOWN.warning) == (False, None)
-        assert all(each.looked_up for each in after((0, TWO), (1, ()), (2, NO_ANSWER)))
+    def test_one_that_was_never_made_is_no_problem(self):
+        assert (UNKNOWN.tried, UNKNOWN.warning) == (False, None)
+        assert all(each.tried for each in after((0, TWO), (1, ()), (2, NO_ANSWER)))
 
 
 KEPT = "; the last 2 are kept"
@@ -97,9 +105,9 @@ class TestNews:
     )
     def test_is_said_once(self, look_ups, said):
         states = [UNKNOWN, *after(*look_ups)]
-        assert [news(before, then) for before, then in pairwise(states)] == said
+        assert [change_text(before, then) for before, then in pairwise(states)] == said
 
-    def test_the_warning_stands_as_long_as_the_trouble(self):
+    def test_the_warning_stands_as_long_as_the_problem(self):
         look_ups = after((0, TWO), (5, NO_ANSWER), (10, "another"), (15, ()), (20, TWO))
         assert [each.warning for each in look_ups] == [
             None,

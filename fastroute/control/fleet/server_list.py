@@ -109,7 +109,7 @@ class Roster:
         names = [entry.address for entry in followed(config)]
         known = {name: self._names.known(name) for name in names}
         expansion = expand(config, {name: each.addresses for name, each in known.items()})
-        if all(each.looked_up for each in known.values()):
+        if all(each.tried for each in known.values()):
             return expansion
         # The servers of a new name often had entries of their own or another name before. So no
         # server is removed until the name has been resolved.
@@ -150,6 +150,6 @@ class Roster:
         return FollowedName(
             url=entry.url,
             addresses=known.addresses,
-            resolved=known.looked_up and known.trouble is None,
+            resolved=known.tried and known.problem is None,
             warning="; ".join(filter(None, warnings)) or None,
         )

@@ -8,7 +8,7 @@ from fastroute.config import Config, ServerConfig
 from fastroute.config.expansion import followed
 from fastroute.control.loops import RESTART_DELAY, keep_on, pause
 from fastroute.net.resolver import Resolve, Unresolved
-from fastroute.rules.discovery import UNKNOWN, Known, answered, news, not_answered
+from fastroute.rules.discovery import UNKNOWN, Known, after_answer, after_failure, change_text
 from fastroute.server_address import ServerAddress
 
 PATIENCE = 5.0
@@ -77,22 +77,22 @@ class NameWatch:
             done, _ = await asyncio.wait({look_up}, timeout=self._patience)
             if not done:
                 reason = f"no response within {self._patience:g} s"
-                self._take(not_answered(self.known, reason))
+                self._take(after_failure(self.known, reason))
             # The response may still arrive, and a second request would only hang as well.
             addresses = await look_up
         except Unresolved as error:
-            self._take(not_answered(self.known, str(error)))
+            self._take(after_failure(self.known, str(error)))
         else:
             hold = self._settings.dns_hold
-            self._take(answered(self.known, addresses, loop.time(), hold))
+            self._take(after_answer(self.known, addresses, loop.time(), hold))
         finally:
             look_up.cancel()
 
     def _take(self, known: Known) -> None:
-        text = news(self.known, known)
+        text = change_text(self.known, known)
         self.known = known
         if text is not None:
-            level = logging.INFO if known.trouble is None else logging.WARNING
+            level = logging.INFO if known.problem is None else logging.WARNING
             log.log(level, "%s: %s", self._entry.url, text)
         self._looked_up()
 

@@ -92,7 +92,7 @@ class TestNameWatch:
         watched = follow(patience=0.05)
         await watched.look_ups()
         names.hang()
-        await until(lambda: watched.watch.known.trouble)
+        await until(lambda: watched.watch.known.problem)
         assert watched.watch.known.addresses == ("10.0.0.1",)
         asked = names.asked["a"]
         names.answers["a"] = ("10.0.0.2",)
@@ -125,10 +125,10 @@ class TestNameWatches:
         watches = NameWatches(names.resolve, told.set)
         assert watches.known(A.address) is UNKNOWN
         watches.follow(Config(servers=(A, ServerConfig(url="http://c")), dns_interval=3600))
-        await until(lambda: watches.known(A.address).looked_up)
+        await until(lambda: watches.known(A.address).tried)
         assert watches.known(A.address).addresses == ("10.0.0.1",)
         watches.follow(Config(servers=(B, A), dns_interval=3600))
-        await until(lambda: watches.known(B.address).looked_up)
+        await until(lambda: watches.known(B.address).tried)
         assert names.asked == {"a": 1, "b": 1}, "one that stays is not begun anew"
         watches.follow(Config(servers=(B,), dns_interval=3600))
         assert watches.known(A.address) is UNKNOWN

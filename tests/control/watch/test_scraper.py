@@ -162,7 +162,7 @@ async def test_the_way_is_found_and_remembered(ours, everything, asked):
             id="not-a-number",
         ),
         pytest.param(
-            reply(EVERYTHING[:-1]), None, "the metrics are cut off", [OUR_METRICS], id="cut-off"
+            reply(EVERYTHING[:-1]), None, "the metrics are truncated", [OUR_METRICS], id="cut-off"
         ),
         pytest.param(None, None, "closed without an answer", [OUR_METRICS], id="closed"),
     ],
