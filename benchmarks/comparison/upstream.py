@@ -84,7 +84,7 @@ JSON_REPLY = whole_reply(traffic.chat_reply())
 
 
 class Wanted:
-    """What one request body asks for."""
+    """Reply that a request body asks for."""
 
     __slots__ = ("body", "events", "refusal")
 

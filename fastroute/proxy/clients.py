@@ -9,16 +9,16 @@ class Connection(Protocol):
     """A client connection, as its worker sees it."""
 
     def sweep(self, now: float) -> None:
-        """Act on deadlines that have passed."""
+        """Handle deadlines that have passed."""
 
     def drain(self) -> None:
         """Close now if idle, else after the response in progress."""
 
     def cut(self) -> bool:
-        """Close at once, but not so that a part of a response looks complete.
+        """Close immediately, so that the client notices a truncated response.
 
         Returns:
-            True if there was a part of one.
+            True if a request was in progress.
         """
 
 
@@ -32,10 +32,10 @@ class Clients:
     __slots__ = ("_exempt", "_gone", "_number", "_open", "draining")
 
     def __init__(self, number: memoryview) -> None:
-        """Begin with none.
+        """Start without connections.
 
         Args:
-            number: The cell that counts them.
+            number: Cell that counts them.
         """
         self._number = number
         self._exempt = 0
@@ -44,7 +44,7 @@ class Clients:
         self.draining = False
 
     def __iter__(self) -> Iterator[Connection]:
-        """Go through all of them; one that leaves meanwhile may still be met."""
+        """Iterate over a copy, which may have connections that were removed meanwhile."""
         return iter(tuple(self._open))
 
     def __len__(self) -> int:
@@ -54,12 +54,12 @@ class Clients:
         return f"<Clients {self._open}>"
 
     def add(self, client: Connection) -> None:
-        """Take a connection on."""
+        """Add a connection."""
         self._open.add(client)
         self._number[0] += 1
 
     def exempt(self) -> None:
-        """Do not count one of them against `max_connections`."""
+        """Exclude one of them from `max_connections`."""
         self._exempt += 1
 
     def exceed(self, limit: int) -> bool:
@@ -67,11 +67,11 @@ class Clients:
         return len(self._open) - self._exempt > limit
 
     def remove(self, client: Connection, *, exempt: bool) -> None:
-        """Forget a connection.
+        """Remove a connection.
 
         Args:
             client: The connection.
-            exempt: True if it was one of those that do not count.
+            exempt: True if it was excluded from `max_connections`.
         """
         self._open.discard(client)
         self._exempt -= exempt
@@ -80,7 +80,7 @@ class Clients:
             self._gone.set()
 
     async def all_gone(self) -> None:
-        """Wait until the last connection is gone; to be called while draining."""
+        """Wait until the last connection is closed; call this only while draining."""
         while self._open:
             self._gone.clear()
             await self._gone.wait()

@@ -1,11 +1,11 @@
-"""The clock of durations. Compiled callers take `now` from the `.pxd` beside, which calls C.
+"""The clock for durations. Compiled callers use the `.pxd` file of the same name, which calls C.
 
-A request reads it three times, and a call of Python's costs 60 ns.
+A request reads it three times, and a call through Python takes 60 ns.
 """
 
 from time import monotonic
 
 
 def now() -> float:
-    """Return seconds since some moment, as time.monotonic() does."""
+    """Return seconds of the monotonic clock, like time.monotonic()."""
     return monotonic()

@@ -18,7 +18,7 @@ from fastroute.ipc.table_layout import (
 from fastroute.rules.outcome import ENDINGS, Outcome
 from fastroute.rules.retry import RetryBudget
 
-# Columns of a server that each request or event counts in; by name they cost 10 ns more each.
+# Columns of a server that are counted per request or event; access by name takes 10 ns more.
 IN_FLIGHT: Final = WORKER_COLUMNS.index("in_flight")
 STARTED: Final = WORKER_COLUMNS.index("started")
 CONNECTIONS_NEW: Final = WORKER_COLUMNS.index("connections_new")
@@ -29,7 +29,7 @@ FIRST_BYTE: Final = WORKER_COLUMNS.index("first_byte_0")
 FIRST_BYTE_SUM: Final = WORKER_COLUMNS.index("first_byte_sum_us")
 DURATION: Final = WORKER_COLUMNS.index("duration_0")
 DURATION_SUM: Final = WORKER_COLUMNS.index("duration_sum_us")
-# Those of the status classes follow one another, here and among a model's counters.
+# The columns of the status classes are adjacent, here and among a model's counters.
 FINISHED_2XX: Final = WORKER_COLUMNS.index("finished_2xx")
 TO_MODEL: Final = FINISHED_2XX - MODEL_COUNTERS.index("finished_2xx")
 # All, by name.
@@ -41,8 +41,8 @@ class Ledger:
 
     Attributes:
         cells: The worker's cells.
-        events: The column of segments relayed, by row. Who relays one counts it here: a call
-            would cost a tenth of the whole event.
+        events: Column of forwarded segments, by row. Callers increment it directly, because a
+            call would take a tenth of the time of an event.
         requests: Number of requests for servers; with `retries`, the base of the retry budget.
         retries: Number of attempts at another server than before.
     """
@@ -73,7 +73,7 @@ class Ledger:
         counts[BYTES_IN, row] += size
 
     def first_byte(self, row: int, seconds: float) -> None:
-        """Count a response of which the client gets the first byte."""
+        """Count the first byte of a response and the time until it."""
         counts = self._counts
         counts[FIRST_BYTE + bucket_of(FIRST_BYTE_BOUNDS, seconds), row] += 1
         counts[FIRST_BYTE_SUM, row] += int(seconds * 1e6)
@@ -137,9 +137,12 @@ class Ledger:
         self._budget.sample(now, self.requests, self.retries)
 
     def clear(self, row: int, generation: int) -> bool:
-        """Start to count again if a row has a new server; True if it has.
+        """Reset the counters of a row that has a new server.
 
-        What is in flight stays: requests of the server before may still end.
+        Requests in flight stay, because those of the previous server still end.
+
+        Returns:
+            True if the row has a new server.
         """
         if self.cells.counted_generation[row] == generation:
             return False

@@ -1,6 +1,6 @@
-"""Requests for /metrics: the supervisor renders it, and the clients wait for it here.
+"""Relay of requests for /metrics to the supervisor, which renders it.
 
-To its connection such a request is like one that waits for a server.
+A connection treats such a request like one that waits for a server.
 """
 
 from itertools import count
@@ -14,16 +14,16 @@ from fastroute.rules.outcome import Outcome
 from fastroute.rules.request_head import RequestHead
 
 REPLY_TIMEOUT_S: Final = 5.0
-"""How long the supervisor has. It takes 0.1 s for 200 servers, and Prometheus waits for 10."""
+"""Timeout in seconds. Rendering takes 0.1 s for 200 servers; Prometheus waits for 10 s."""
 
 
 class MetricsRelay:
-    """The requests of one worker that wait for the supervisor."""
+    """Requests of one worker that wait for the supervisor."""
 
     __slots__ = ("_ids", "_waiting", "_worker")
 
     def __init__(self, worker: WorkerContext) -> None:
-        """Start with none.
+        """Start without requests.
 
         Args:
             worker: Sends messages to the supervisor, and knows the time.
@@ -33,11 +33,11 @@ class MetricsRelay:
         self._waiting: dict[int, LateMetrics] = {}
 
     def request(self) -> "LateMetrics":
-        """Return a request that is still to be started."""
+        """Create a request; the caller starts it."""
         return LateMetrics(self._worker, next(self._ids), self._waiting)
 
     def take(self, reply: MetricsReply) -> None:
-        """Pass a reply of the supervisor on; it is dropped if its client is gone."""
+        """Forward a reply of the supervisor; drop it if its client has disconnected."""
         waiting = self._waiting.get(reply.id)
         if waiting is not None:
             waiting.end(reply)
@@ -70,12 +70,12 @@ class LateMetrics(LateReply):
         )
 
     def end(self, reply: LocalReply, reason: str | None = None) -> None:
-        """Give the client its reply."""
+        """Send the response to the client."""
         del self._waiting[self._id]
         self._client.late_reply(reply, reason)
 
     def cancel(self) -> None:
-        """Forget the request: the client is gone."""
+        """Drop the request, because the client disconnected."""
         del self._waiting[self._id]
         recorder = self._worker.recorder
         if recorder is not None:
@@ -83,11 +83,11 @@ class LateMetrics(LateReply):
             recorder.add(own_record(self._client.address, self._head, ended))
 
     def cut(self) -> None:
-        """Answer with an error: this worker stops now."""
+        """Send an error, because this worker exits."""
         self._fail("fastroute is stopping; try again shortly")
 
     def sweep(self, now: float) -> None:
-        """Answer with an error if the supervisor takes too long."""
+        """Send an error if the supervisor takes too long."""
         if now >= self._deadline:
             self._fail(f"the supervisor did not render it within {REPLY_TIMEOUT_S:g} s")
 

@@ -1,4 +1,4 @@
-"""What fastroute answers itself: its own endpoints, and errors of its own."""
+"""Responses of fastroute itself: its own endpoints, and its errors."""
 
 from collections.abc import Callable, Mapping, Sequence
 from email.utils import formatdate
@@ -12,7 +12,7 @@ from fastroute.rules.response_head import render_reply
 
 
 class LocalReply(Protocol):
-    """A whole answer, as the views give it."""
+    """A complete response, as views return it."""
 
     @property
     def status(self) -> int:
@@ -20,19 +20,19 @@ class LocalReply(Protocol):
 
     @property
     def body(self) -> bytes:
-        """The body."""
+        """Body."""
 
     @property
     def content_type(self) -> str:
-        """For the Content-Type field."""
+        """Value of the Content-Type header."""
 
     @property
     def fields(self) -> tuple[tuple[bytes, bytes], ...]:
-        """Other fields, names in lower case."""
+        """Other headers, names in lower case."""
 
 
 class LateClient(Protocol):
-    """The connection of a client that waits for a reply of fastroute's own.
+    """The connection of a client that waits for a response of fastroute itself.
 
     Attributes:
         address: IP address.
@@ -41,13 +41,18 @@ class LateClient(Protocol):
     address: bytes
 
     def late_reply(self, reply: LocalReply, reason: str | None = None) -> None:
-        """Send the reply. The reason, if it is an error, is for the access log."""
+        """Send the response.
+
+        Args:
+            reply: The response.
+            reason: Reason of an error, for the access log; None for a success.
+        """
 
 
 class LateReply:
-    """A reply of fastroute's own that is not there yet; to its connection it is like an exchange.
+    """A response of fastroute that is not ready yet; its connection treats it like an exchange.
 
-    It ends by exactly one call of the client's `late_reply`, or by `cancel`.
+    It ends with exactly one call of the client's `late_reply`, or with `cancel`.
     """
 
     __slots__ = ()
@@ -56,35 +61,35 @@ class LateReply:
     """Such requests have no spans."""
 
     def start(self, client: LateClient, head: RequestHead) -> None:
-        """Ask for the reply.
+        """Request the response.
 
         Args:
-            client: Is given it.
-            head: The client's request.
+            client: Receives the response.
+            head: Head of the client's request.
         """
         raise NotImplementedError
 
     def cancel(self) -> None:
-        """Stop: the client is gone."""
+        """Stop, because the client disconnected."""
         raise NotImplementedError
 
     def cut(self) -> None:
-        """Stop, and answer with an error: this worker stops now."""
+        """Stop and send an error, because this worker exits."""
         raise NotImplementedError
 
     def sweep(self, now: float) -> None:
-        """Answer with an error if it takes too long."""
+        """Send an error if the timeout has passed."""
         raise NotImplementedError
 
     def pause_reply(self) -> None:
-        """Do nothing: there is no part of the reply yet."""
+        """Do nothing: no part of the response exists yet."""
 
     def resume_reply(self) -> None:
         """Do nothing."""
 
 
 LocalEndpoint = Callable[[], LocalReply | LateReply | None]
-"""Answers a GET, quickly and without I/O; None leaves the answer to a server."""
+"""Responds to a GET, quickly and without I/O; None to forward the request to a server."""
 
 OWN_PREFIX = b"/fastroute"
 RETRY_AFTER_S = 1
@@ -104,7 +109,7 @@ _ERROR_TYPES = {
 
 
 class OwnReply(msgspec.Struct, frozen=True):
-    """A plain reply of fastroute's own."""
+    """A complete response of fastroute itself."""
 
     status: int
     body: bytes
@@ -113,18 +118,18 @@ class OwnReply(msgspec.Struct, frozen=True):
 
 
 class Listener(msgspec.Struct, frozen=True):
-    """What is served at one listening address.
+    """Endpoints at one listening address.
 
     Attributes:
-        endpoints: Those that fastroute answers itself, by path.
-        forwards: Whether all other paths go to servers; at the admin port they do not.
+        endpoints: fastroute's own endpoints by path.
+        forwards: True if requests for all other paths are forwarded; false for the admin port.
     """
 
     endpoints: Mapping[bytes, LocalEndpoint]
     forwards: bool = True
 
     def answer(self, method: bytes, target: bytes) -> LocalReply | LateReply | None:
-        """Answer a request, or return None where it is a server's to answer."""
+        """Return the response to a request, or None to forward it to a server."""
         path = target.partition(b"?")[0]
         endpoint = self.endpoints.get(path)
         if endpoint is None:
@@ -140,12 +145,12 @@ class Listener(msgspec.Struct, frozen=True):
 
 
 def own_error(status: int, message: str, param: str | None = None) -> OwnReply:
-    """Make an error in the shape that OpenAI's clients show."""
+    """Make an error response in OpenAI's format."""
     return OwnReply(status, error_body(status, message, _ERROR_TYPES[status], param))
 
 
 def unknown_model(model: str, known: Sequence[str]) -> OwnReply:
-    """Make vLLM's own error for a model that it does not have."""
+    """Make the error response that vLLM sends for an unknown model."""
     return own_error(
         404, f"The model `{model}` does not exist. Valid aliases: {', '.join(known)}.", "model"
     )
@@ -158,14 +163,14 @@ def own_reply(
     connection: bytes | None,
     if_none_match: bytes | None = None,
 ) -> bytes:
-    """Render a whole reply of fastroute's own.
+    """Render a response of fastroute itself.
 
     Args:
         reply: Status and body.
-        method: Of the request; a reply to HEAD carries the fields only.
-        connection: The Connection field, or None.
-        if_none_match: The request's field: a reply whose ETag it names has not changed, and its
-            body is not sent again (RFC 9110 section 13.1.2).
+        method: Method of the request; the response to HEAD has no body.
+        connection: Value of the Connection header, or None.
+        if_none_match: If-None-Match header of the request, or None. If it has the ETag of the
+            response, the status is 304 without a body (RFC 9110 section 13.1.2).
     """
     fields: list[tuple[bytes, bytes]] = [
         (b"date", formatdate(usegmt=True).encode()),
@@ -185,7 +190,7 @@ def own_reply(
 
 
 def _names(if_none_match: bytes, reply: LocalReply) -> bool:
-    """Whether the field names the reply's ETag; ours have no comma in them."""
+    """Return True if If-None-Match has the ETag of the response; our ETags have no comma."""
     etag = dict(reply.fields).get(b"etag")
     named = [each.strip(b" \t").removeprefix(b"W/") for each in if_none_match.split(b",")]
     return etag is not None and (etag in named or named == [b"*"])

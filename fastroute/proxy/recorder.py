@@ -1,7 +1,7 @@
-"""Collects what is to be told of ended requests, and hands it to the supervisor, many at once.
+"""Batches records of ended requests and sends them to the supervisor.
 
-The worker itself writes no file and asks no collector, so neither a full disk nor a dead collector
-can hold up a token. What the supervisor cannot take in time is dropped and counted.
+A worker does not write the access log or spans itself, so a full disk or a failed collector cannot
+delay a token. Records that the supervisor cannot take in time are dropped and counted.
 """
 
 from fastroute.ipc.messages import Records
@@ -9,36 +9,36 @@ from fastroute.ipc.request_record import RequestRecord
 from fastroute.proxy.supervisor_link import SupervisorLink
 
 BATCH = 64
-"""Records in a message. Encoding as many takes 40 us, and sending them one system call."""
+"""Number of records in a message. Encoding them takes 40 us, sending them one system call."""
 
 MAX_BACKLOG_BYTES = 4 << 20
-"""Some 20,000 records, that may wait on their way to the supervisor."""
+"""Maximum size of the messages that wait to be sent to the supervisor: about 20,000 records."""
 
 
 class Recorder:
-    """The ended requests of one worker that the supervisor was not told of yet."""
+    """The records of one worker that were not sent to the supervisor yet."""
 
     __slots__ = ("_link", "_lost", "_records")
 
     def __init__(self, link: SupervisorLink, lost: memoryview) -> None:
-        """Begin with none.
+        """Start without records.
 
         Args:
-            link: Leads to the supervisor.
-            lost: The cell that counts what was dropped.
+            link: Sends messages to the supervisor.
+            lost: Cell that counts dropped records.
         """
         self._link = link
         self._lost = lost
         self._records: list[RequestRecord] = []
 
     def add(self, record: RequestRecord) -> None:
-        """Take a record; it is on its way with the next sweep at the latest."""
+        """Add a record; it is sent at the next timer tick at the latest."""
         self._records.append(record)
         if len(self._records) >= BATCH:
             self.flush()
 
     def flush(self) -> None:
-        """Send what there is."""
+        """Send all records, or drop them if the supervisor is too far behind."""
         records, self._records = self._records, []
         if not records:
             return

@@ -1,17 +1,14 @@
-"""Ids for requests that bring none."""
+"""Ids for requests without X-Request-Id."""
 
 import os
 from typing import Final
 
-# The last two digits: to format all eight for each request costs 0.3 us.
+# The last two digits, because formatting all eight for each request would take 0.3 us.
 _LOW_DIGITS: Final = [b"%02x" % number for number in range(256)]
 
 
 class RequestIds:
-    """Ids that no other request has: 16 random digits of this worker, and a count.
-
-    All digits are hexadecimal.
-    """
+    """Unique ids: 16 random digits of this worker and a counter, all hexadecimal."""
 
     __slots__ = ("_block", "_count", "_prefix")
 

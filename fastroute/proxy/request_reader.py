@@ -1,7 +1,7 @@
-"""Reads a client's bytes into requests, strictly, and says when to read no more. No I/O.
+"""Strict parsing of a client's bytes into requests. No I/O.
 
-The parser's callbacks only record; what was read is looked at when `feed_data` has returned, since
-an exception in a callback would look like the client's fault.
+The parser's callbacks only record. The requests are checked after `feed_data` has returned, because
+an exception in a callback would be reported as an error of the client.
 """
 
 import enum
@@ -15,21 +15,21 @@ from fastroute.rules.framing import content_length
 from fastroute.rules.head_match import HeadMatcher, MatchedHead
 from fastroute.rules.request_head import RequestHead, without_upgrade
 
-# Requests read ahead of the one being answered. Who sends more is refused: to stop reading would
-# bound them too, but a transport that does not read does not see its client go away either.
+# Maximum number of requests that are read ahead (pipelining). A client that sends more is refused:
+# pausing the transport would limit them too, but then a disconnect would not be noticed.
 MAX_PIPELINED = 100
 
 
 class Reading(enum.Enum):
-    """What the next byte from the client means."""
+    """Part of a request that the next byte belongs to."""
 
-    BETWEEN = enum.auto()  # the beginning of a request
+    BETWEEN = enum.auto()  # the start of a request
     HEAD = enum.auto()
     BODY = enum.auto()
-    REFUSED = enum.auto()  # nothing: no further request is taken, bytes are ignored
+    REFUSED = enum.auto()  # none: no further request is accepted, bytes are ignored
 
 
-# Through the class each costs 60 ns on Python 3.11, and a request looks at some twenty.
+# Access through the class takes 60 ns on Python 3.11, and a request needs about twenty.
 BETWEEN = Reading.BETWEEN
 HEAD = Reading.HEAD
 BODY = Reading.BODY
@@ -37,7 +37,7 @@ REFUSED = Reading.REFUSED
 
 
 class Request:
-    """A request as far as it has been read."""
+    """A request, possibly incomplete."""
 
     __slots__ = ("body", "continued", "fields", "head", "method", "target", "version")
 
@@ -52,14 +52,14 @@ class Request:
         self.fields: list[tuple[bytes, bytes]] = []
 
     def read_head(self, settings: Settings, suspect: bool) -> RequestHead:
-        """Check the head, and the body as far as it is known.
+        """Validate the head and the size of the body.
 
         Args:
-            settings: Has the limits.
-            suspect: Whether the head may be longer than allowed.
+            settings: The active settings, with the limits.
+            suspect: True if the headers may be longer than allowed.
 
         Raises:
-            BadRequest: The request cannot be served.
+            BadRequest: The request is invalid or too large.
         """
         limit = settings.max_body_bytes
         length = len(self.body)
@@ -75,18 +75,18 @@ class Request:
     def _check_head_size(self, limit: int) -> None:
         fields = sum(len(name) + len(value) + len(b": \r\n") for name, value in self.fields)
         if len(self.target) + fields > limit:
-            raise BadRequest(431, f"the head is longer than {limit} bytes (max_header_bytes)")
+            raise BadRequest(431, f"the headers are longer than {limit} bytes (max_header_bytes)")
 
 
 class RequestReader:
-    """Turns bytes into requests, one connection's.
+    """Parser of the requests of one connection.
 
     Attributes:
-        state: What the next byte means.
-        ready: Whole requests, checked, oldest first. The caller takes them out.
-        request: The request being read, where `state` is HEAD or BODY.
-        refusal: What is wrong with the bytes behind those in `ready`, or None. It is to be
-            answered after them, and then the connection closed.
+        state: Part of a request that the next byte belongs to.
+        ready: Complete, validated requests, oldest first. The caller removes them.
+        request: The request being read, if `state` is HEAD or BODY.
+        refusal: Error in the bytes after the requests in `ready`, or None. The caller answers
+            those requests first, then sends the error and closes the connection.
     """
 
     __slots__ = (
@@ -101,10 +101,10 @@ class RequestReader:
     )
 
     def __init__(self, known: HeadMatcher) -> None:
-        """Begin to read.
+        """Start at the beginning of a request.
 
         Args:
-            known: Heads that other connections have read; read ones are added.
+            known: Heads that any connection has read; new ones are added.
         """
         self._known = known
         self.state = BETWEEN
@@ -113,18 +113,18 @@ class RequestReader:
         self.refusal: BadRequest | None = None
         self._parser = httptools.HttpRequestParser(self)
         self._fields = self.request.fields
-        self._unproductive = 0  # bytes since the last that completed something or were body
+        self._unproductive = 0  # bytes since the last piece of a body or end of a request
 
     def known_request(self, data: bytes, settings: Settings) -> MatchedHead | None:
-        """Return the head of bytes that are one whole request, if it was read before.
+        """Match bytes that are exactly one request with a remembered head.
 
         Args:
-            data: As they came.
-            settings: Has the limits.
+            data: Bytes as received.
+            settings: The active settings, with the limits.
 
         Returns:
-            The RequestHead; all of `data` behind it is the body, and nothing needs to be fed.
-            None if it takes the parser to say what the bytes are.
+            The matched head; all bytes after it are the body, and `feed` is not needed. None if
+            the bytes must be parsed.
         """
         if self.state is not BETWEEN or self.ready:
             return None
@@ -136,11 +136,11 @@ class RequestReader:
         return match if head_is_small and body_is_small else None
 
     def feed(self, data: bytes, settings: Settings) -> None:
-        """Take bytes; then look at `ready`, `refusal` and `state`.
+        """Parse bytes; the result is in `ready`, `refusal` and `state`.
 
         Args:
-            data: As they came.
-            settings: Has the limits.
+            data: Bytes as received.
+            settings: The active settings, with the limits.
         """
         is_first = self.state is BETWEEN and not self.ready
         self._unproductive += len(data)
@@ -157,19 +157,19 @@ class RequestReader:
                 self._known.remember(data, head, len(request.body))
 
     def stop(self) -> None:
-        """Read no more, and forget what was not taken out."""
+        """Stop reading, and drop the requests that were not removed."""
         self.state = REFUSED
         self.refusal = None
         self.ready.clear()
 
     def release(self) -> None:
-        """Let go of the parser, which holds our bound methods: else only the collector would."""
+        """Release the parser, whose references to this object would need the garbage collector."""
         self._parser = None  # type: ignore[assignment]
 
-    # From the parser: these only record
+    # Called by the parser: these methods only record
 
     def on_message_begin(self) -> None:
-        """Record that a request begins."""
+        """Record that a request starts."""
         self.request = Request()
         self._fields = self.request.fields
         self.state = HEAD
@@ -179,19 +179,19 @@ class RequestReader:
         self.request.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Record a field."""
+        """Record a header."""
         self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Record that the head is whole."""
+        """Record that the head is complete."""
         request = self.request
         request.method = self._parser.get_method()
         request.version = self._parser.get_http_version()
-        self._fields = []  # fields behind a chunked body are trailers; they are dropped
+        self._fields = []  # headers after a chunked body are trailers; they are dropped
         self.state = BODY
 
     def on_body(self, body: bytes) -> None:
-        """Record a piece of the body, its chunked coding taken off."""
+        """Record a piece of the body, without its chunked coding."""
         request = self.request
         self._unproductive = 0
         if not request.body:
@@ -202,7 +202,7 @@ class RequestReader:
         request.body += body
 
     def on_message_complete(self) -> None:
-        """Record that the request is whole."""
+        """Record that the request is complete."""
         self.ready.append(self.request)
         self._unproductive = 0
         self.state = BETWEEN
@@ -213,7 +213,7 @@ class RequestReader:
         """Feed the parser.
 
         Raises:
-            BadRequest: The bytes are no HTTP request.
+            BadRequest: The bytes are not a valid HTTP request.
         """
         while True:
             try:
@@ -227,15 +227,15 @@ class RequestReader:
                 raise BadRequest(400, f"not a valid HTTP request: {error}") from None
 
     def _ignore_upgrade(self, rest: bytes) -> bytes:
-        """Return what is to be parsed instead, by a new parser.
+        """Create a new parser, and return the bytes to parse with it.
 
         A server may ignore Upgrade (RFC 9110 section 7.8), and ordinary clients offer h2c with a
-        POST. But the parser stops at it, with the body unread: so it reads the head once more,
-        without that field, and then the rest.
+        POST. But the parser stops there, before the body. So the head is parsed again without that
+        header, followed by the rest.
         """
         request = self.ready.pop()
         if request.method == b"CONNECT":
-            raise BadRequest(405, "CONNECT is not served")
+            raise BadRequest(405, "CONNECT is not supported")
         self._parser = httptools.HttpRequestParser(self)
         fields = without_upgrade(request.fields)
         version = request.version.encode()
@@ -243,13 +243,13 @@ class RequestReader:
         return b"".join((line, *fields, b"\r\n", rest))
 
     def _read_heads(self, settings: Settings, suspect: bool) -> None:
-        """Check what has been read, and stop reading where a request is the connection's last."""
+        """Validate the requests, and stop reading after the connection's last one."""
         room = settings.max_body_bytes
         for index, request in enumerate(self.ready):
             room -= len(request.body)
             try:
                 if index > MAX_PIPELINED or (index and room < 0):
-                    raise BadRequest(429, "too much was sent ahead of the answers")
+                    raise BadRequest(429, "too many requests are pipelined on this connection")
                 head = request.read_head(settings, suspect=suspect)
             except BadRequest as error:
                 self._stop_reading(error, keep=index)
@@ -263,19 +263,20 @@ class RequestReader:
             self._stop_reading(self.refusal, keep=len(self.ready))
 
     def _check_unfinished(self, settings: Settings, suspect: bool) -> None:
-        """Refuse early what need not be read to its end."""
+        """Refuse an incomplete request whose size is already known to be too large."""
         try:
             if self.state is BODY:
                 self.request.read_head(settings, suspect=suspect)
             if self._unproductive > settings.max_header_bytes:
-                # A head, or the trailers or chunk extensions of a body: none has an end in sight.
+                # Endless headers, trailers, or chunk extensions.
                 limit = settings.max_header_bytes
-                raise BadRequest(431, f"the head is longer than {limit} bytes (max_header_bytes)")
+                text = f"the headers are longer than {limit} bytes (max_header_bytes)"
+                raise BadRequest(431, text)
         except BadRequest as error:
             self.refusal = error
 
     def _stop_reading(self, refusal: BadRequest | None, keep: int) -> None:
-        """Take no more requests; answer the first `keep` read ahead, then refuse or close."""
+        """Accept no more requests; keep the first `keep`, after which the connection closes."""
         self.state = REFUSED
         self.refusal = refusal
         while len(self.ready) > keep:

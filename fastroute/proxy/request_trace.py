@@ -1,6 +1,6 @@
-"""The trace of one request: what is kept of it, while it is on its way, to tell of it later.
+"""The trace of one request: data about its progress, from which its record is made.
 
-An exchange has one only if somebody wants to know: an access log, a trace, or `explain`.
+An exchange has a trace only if the access log, tracing or `explain` is on.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,13 +20,13 @@ from fastroute.rules.trace_context import TraceParent, read_traceparent, with_tr
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """How a request ended that fastroute answered without a server.
+    """Ending of a request to which fastroute responded without a server.
 
     Attributes:
-        outcome: Its outcome.
-        status: Of the answer, or None if the client was gone before it.
-        bytes_out: Length of the answer.
-        reason: Why it did not go as usual, or None.
+        outcome: Outcome of the request.
+        status: Status of the response, or None if the client disconnected before it.
+        bytes_out: Length of the response.
+        reason: Description of a failure, or None.
     """
 
     outcome: Outcome
@@ -39,7 +39,7 @@ TRACEPARENT, TRACESTATE = b"traceparent", b"tracestate"
 
 
 class RequestTrace:
-    """What became of one request so far."""
+    """Progress of one request so far."""
 
     __slots__ = (
         "_attempts",
@@ -72,14 +72,14 @@ class RequestTrace:
         body: bytes | bytearray,
         model: str | None,
     ) -> None:
-        """Begin, when the request has been read whole.
+        """Start when the request has been read completely.
 
         Args:
             worker: What wants to know.
             client: IP address.
-            head: The request's.
-            body: The request's; it is not kept.
-            model: The model it asks for, or None where that is still to be found out.
+            head: Head of the request.
+            body: Body of the request; it is not kept.
+            model: Requested model, or None if it was not determined yet.
         """
         config = worker.settings.config
         self._worker = worker
@@ -108,18 +108,18 @@ class RequestTrace:
     # From the exchange
 
     def follow(self, request_id: bytes, write: Callable[[bytes], None]) -> Callable[[bytes], None]:
-        """Take part in writing the reply; returns what is to be called in place of `write`."""
+        """Observe the response; return the function to call instead of `write`."""
         self._request_id = request_id
         self._write = write
         return self.write
 
     def write(self, data: bytes) -> None:
-        """Pass on a piece of the reply."""
+        """Write a piece of the response, and count it."""
         self._events += 1
         self._write(data)
 
     def choose(self, group: ModelServers, tried: Sequence[Server]) -> Server | None:
-        """Choose a server as the router does, and note why if the client is to be told."""
+        """Choose a server like the router; note the reason if `explain` is on."""
         router = self._worker.router
         if not self._is_explained:
             return router.choose(group, tried)
@@ -130,36 +130,36 @@ class RequestTrace:
         return choice.server
 
     def attempt(self, server: Server) -> None:
-        """Note the server that is asked next."""
+        """Note the server of the next attempt."""
         self._server = server
         self._attempts += 1
 
     def failed(self, how: str) -> None:
-        """Note why the attempt is over that may be followed by another."""
+        """Note the failure of an attempt, which a retry may follow."""
         if self._server is not None:
             self._failure = f"{how} at {self._server.url}"
 
     def outgoing(self, head: bytes) -> bytes:
-        """Return the request's head as the server is to get it."""
+        """Return the request's head with the traceparent for the server."""
         if self._traceparent is None:
             return head
         return with_traceparent(head, self._traceparent, dropped=self._dropped)
 
     def replying(self, head: bytes, status: int, events: int, first_byte_at: float) -> bytes:
-        """Note that the reply begins to go to the client, with the next call of `write`.
+        """Note the start of the response, which the next call of `write` sends to the client.
 
         Args:
-            head: Of the reply, as it would go.
-            status: Of the reply.
-            events: Segments of its body that go with its head.
-            first_byte_at: time.monotonic() of its first byte.
+            head: Rendered head of the response.
+            status: Status of the response.
+            events: Number of segments of the body that are sent with the head.
+            first_byte_at: time.monotonic() of the first byte.
 
         Returns:
-            The head as it is to go.
+            The head to send, with the headers of `explain`.
         """
         self._status = status
         self._first_byte = max(0.0, first_byte_at - self._started_at)
-        self._events = events - 1  # the write that brings them counts one
+        self._events = events - 1  # the write that sends them counts one
         if not self._is_explained or self._server is None:
             return head
         reason = f"retry after {self._failure}" if self._failure else self._reason
@@ -183,10 +183,10 @@ class RequestTrace:
         """Record the request.
 
         Args:
-            outcome: How it ended.
-            bytes_out: Length of the response, or of what the client got of it.
-            reason: Why it did not go as usual, or None.
-            status: Of fastroute's own answer; None where the client got the server's response.
+            outcome: Outcome of the request.
+            bytes_out: Number of bytes of the response that were sent to the client.
+            reason: Description of a failure, or None.
+            status: Status of fastroute's own response; None if the client got the server's.
         """
         recorder = self._worker.recorder
         if recorder is None:
@@ -220,10 +220,10 @@ class RequestTrace:
     # The trace
 
     def _begin_span(self, sample_ratio: float) -> None:
-        """Take a place below the client's span, or begin a trace.
+        """Start a child of the client's span, or a new trace.
 
-        A client that does not record its trace does not want ours: its traceparent passes as it
-        came. Where we begin a trace and do not record it, the server is told so.
+        If the client does not record its trace, its traceparent is forwarded unchanged. If a new
+        trace is not sampled, the traceparent for the server says so.
         """
         values = self._head.values(TRACEPARENT)
         parent = read_traceparent(values)
@@ -245,17 +245,17 @@ class RequestTrace:
 
 
 def path_of(head: RequestHead) -> str:
-    """Return the path, without the query, which may hold a key."""
+    """Return the path without the query, which may hold a key."""
     return shortened(head.target.partition(b"?")[0].decode("latin-1"))
 
 
 def own_record(client: bytes, head: RequestHead | None, ended: Ended) -> RequestRecord:
-    """Make the record of a request that never had a trace: a local or a refused one.
+    """Make the record of a request without a trace: a local or a refused one.
 
     Args:
         client: IP address.
-        head: The request's, or None where it could not be read.
-        ended: How it ended.
+        head: Head of the request, or None if it could not be parsed.
+        ended: Its ending.
     """
     request_id = None if head is None else head.request_id
     return RequestRecord(
@@ -272,4 +272,4 @@ def own_record(client: bytes, head: RequestHead | None, ended: Ended) -> Request
 
 
 def _nowhere(data: bytes) -> None:
-    """Stand in for the client's connection until the exchange says where it is."""
+    """Drop bytes; a placeholder until `follow` gives the client's connection."""

@@ -1,4 +1,4 @@
-"""The connections to one vLLM server: a stack of idle ones, and how a new one is made."""
+"""One vLLM server in a worker: its settings, its idle connections, and the opening of new ones."""
 
 import asyncio
 import ssl
@@ -15,32 +15,32 @@ from fastroute.rules.policy import Candidate
 from fastroute.rules.server_state import ServerState
 from fastroute.server_address import ServerAddress
 
-# Heads of replies differ by the date: this is a minute of one kind.
+# Number of remembered heads of responses. They differ by the date, so this lasts for a minute.
 KNOWN_REPLIES: Final = 64
-# Connections in the making, per worker: an accept queue is often 128 long (somaxconn of older
-# systems, backlog of many servers), and what does not fit into it is dropped or reset.
+# Maximum number of connections per worker that are being opened. An accept queue often has 128
+# entries (somaxconn of older systems, backlog of many servers); connections beyond are dropped.
 MAX_CONNECTS = 64
-# Through the class it costs 60 ns on Python 3.11.
+# Access through the class takes 60 ns on Python 3.11.
 FREE: Final = ServerState.FREE
 
 
 class Server(Candidate):
     """One server as a worker sees it.
 
-    Newest first: the most recently used connection is the least likely to be closed by the server
-    meanwhile, and the oldest can grow old and go. There is no cap on connections: vLLM queues by
-    itself, and a queue of ours would only hide that.
+    Idle connections are used newest first: the server is least likely to have closed the most
+    recent one, and unused ones reach their timeout. The number of connections is not limited,
+    because vLLM has its own queue.
 
     Attributes:
         row: The server's row in the score table.
-        generation: Tells it from an earlier server that had the same row.
-        capacity: How many requests it can work on at once, times its weight.
-        state: What may be asked of it, as last read from the score table.
-        models: The names of those it has, or None where they are not known.
-        url: As the user wrote it.
-        authority: Host and port for the Host field.
-        authorization: The Authorization field it wants in place of the client's, or None.
-        known_replies: Heads of its replies.
+        generation: Number that distinguishes it from earlier servers with the same row.
+        capacity: Number of requests that it can run at once, multiplied by its weight.
+        state: State, as last read from the score table.
+        models: Names of its models, or None if they are unknown.
+        url: URL as configured.
+        authority: Host and port for the Host header.
+        authorization: Value that replaces the client's Authorization header, or None.
+        known_replies: Remembered heads of its responses.
     """
 
     __slots__ = (
@@ -87,50 +87,50 @@ class Server(Candidate):
         self._address = ServerAddress.from_url(server.url)
         self._is_ip: bool = self._address.is_ip
         self._tls = tls() if self._address.tls else None
-        self._call_it(server)
+        self._set_name(server)
         self.row = server.row
         self.generation = server.generation
         self.state = ServerState.FREE
         self.configure(server, config)
 
     def configure(self, server: RoutedServer, config: Config) -> None:
-        """Take what may change while the server stays the same."""
+        """Apply settings that may change while the server stays the same."""
         self.capacity = server.max_concurrent_requests * server.weight
         self.models = server.models
         key = server.api_key
         self.authorization = None if key is None else b"Bearer " + key.encode()
         if server.discovered_from != self._discovered_from:
-            # To another name it might not be the same server.
+            # With another name it may be another server.
             self.close_idle()
-            self._call_it(server)
+            self._set_name(server)
         self._idle_timeout = config.pool_idle_timeout
         self._max_head_bytes = config.max_header_bytes
         self._tcp_timeout = config.tcp_timeout
 
-    def _call_it(self, server: RoutedServer) -> None:
+    def _set_name(self, server: RoutedServer) -> None:
         self._discovered_from = server.discovered_from
-        called = ServerAddress.from_url(server.discovered_from or server.url)
-        self.authority = called.authority.encode()
-        self._tls_name = called.tls_name
+        named = ServerAddress.from_url(server.discovered_from or server.url)
+        self.authority = named.authority.encode()
+        self._tls_name = named.tls_name
 
     def __repr__(self) -> str:
         return f"<Server {self.url} row={self.row} idle={len(self._idle)}>"
 
-    def look_up(self) -> None:
-        """Have its name looked up before anybody connects, so that nobody waits for that."""
+    def resolve_ahead(self) -> None:
+        """Resolve its name in advance, so that no request waits for the resolution."""
         if not self._is_ip:
             self._resolver.prefetch(self._address.host)
 
     async def connect(self) -> UpstreamConnection:
-        """Open a connection, to the address of its name that accepts it first.
+        """Open a connection to the first address of its name that accepts it.
 
         Raises:
-            OSError: No address, refused, unreachable, or TLS failed.
+            OSError: The name has no address, no address accepts the connection, or TLS failed.
         """
         host = self._address.host
         addresses = (host,) if self._is_ip else await self._resolver.locate(host)
         if self._last_address in addresses:
-            # Else an address that drops packets would cost each connection the delay of the race.
+            # Otherwise an address that drops packets would delay each connection.
             addresses = (
                 self._last_address,
                 *(each for each in addresses if each != self._last_address),
@@ -146,7 +146,7 @@ class Server(Candidate):
         return connection
 
     def take_idle(self, now: float) -> UpstreamConnection | None:
-        """Take the newest idle connection that the server will not have closed yet, or None."""
+        """Return the newest idle connection, or None if there is none or it is too old."""
         if not self._idle:
             return None
         upstream: UpstreamConnection = self._idle.pop()
@@ -157,7 +157,7 @@ class Server(Candidate):
         return None
 
     def give_back(self, upstream: UpstreamConnection, now: float) -> None:
-        """Keep a connection for the next request, if there can be one."""
+        """Keep a connection for the next request; close it if the server was removed."""
         if self.state is FREE:
             upstream.cancel()
             return
@@ -165,18 +165,18 @@ class Server(Candidate):
         upstream.idle_since = now
         self._idle.append(upstream)
 
-    def idle_lost(self, upstream: UpstreamConnection) -> None:
-        """Forget an idle connection that the server ended."""
+    def forget_idle(self, upstream: UpstreamConnection) -> None:
+        """Remove an idle connection that the server closed."""
         if upstream in self._idle:
             self._idle.remove(upstream)
 
     def expire_idle(self, now: float) -> None:
-        """Close connections that are idle for too long, oldest first."""
+        """Close connections that have been idle for too long, oldest first."""
         while self._idle and now - self._idle[0].idle_since >= self._idle_timeout:
             self._idle.pop(0).cancel()
 
     def retire(self) -> None:
-        """Take note that the server was removed; exchanges under way finish."""
+        """Mark the server as removed; exchanges in progress finish."""
         self.state = ServerState.FREE
         self.close_idle()
 

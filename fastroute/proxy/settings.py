@@ -1,19 +1,21 @@
-"""The active settings, in the form in which requests look at them."""
+"""The active settings in the form that requests need."""
 
 from fastroute.config import Config
 
 
 class Settings:
-    """The settings of one configuration; another one makes another object.
+    """The settings of one configuration; a reload replaces the object.
+
+    The settings that each request needs are attributes, because access through `config` is slower.
 
     Attributes:
-        config: All of them.
-        client_idle_timeout: In seconds; like the next four it is looked at for each request.
-        max_body_bytes: As configured, as are the next two.
-        max_header_bytes: For a request and for a response.
-        max_retries: Number of attempts after the first.
-        retry_on: As a set.
-        records: True if somebody wants records of ended requests.
+        config: All settings.
+        client_idle_timeout: Setting of that name, in seconds.
+        max_body_bytes: Setting of that name.
+        max_header_bytes: Setting of that name, for requests and responses.
+        max_retries: Maximum number of attempts after the first.
+        retry_on: Causes of a retry.
+        records: True if the access log or tracing needs records of ended requests.
         traces: True if a request is traced: for its record, or for `explain`.
     """
 

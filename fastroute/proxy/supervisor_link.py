@@ -1,4 +1,4 @@
-"""The messages of a worker to the supervisor."""
+"""Sending of a worker's messages to the supervisor."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from fastroute.ipc.messages import Message, encode
 
 
 class SupervisorLink:
-    """Sends messages as soon as there is a channel; before that and after its end they are lost."""
+    """Sends messages while there is a channel; messages without a channel are dropped."""
 
     __slots__ = ("_transport",)
 
@@ -14,7 +14,7 @@ class SupervisorLink:
         self._transport: asyncio.WriteTransport | None = None
 
     def attach(self, transport: asyncio.WriteTransport | None) -> None:
-        """Use a channel, or none from now on."""
+        """Use another channel from now on, or none."""
         self._transport = transport
 
     def report(self, message: Message) -> None:
@@ -23,5 +23,5 @@ class SupervisorLink:
             self._transport.write(encode(message))
 
     def backlog(self) -> int:
-        """Return how many bytes wait to be sent."""
+        """Return the number of bytes that wait to be sent."""
         return 0 if self._transport is None else self._transport.get_write_buffer_size()

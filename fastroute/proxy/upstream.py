@@ -1,4 +1,4 @@
-"""One connection to a vLLM server: sends a request and hands its response to the exchange."""
+"""One connection to a vLLM server: sends requests and passes their responses to exchanges."""
 
 import asyncio
 import enum
@@ -10,20 +10,20 @@ from fastroute.rules.head_match import HeadMatcher
 from fastroute.rules.response import ResponseFramer
 from fastroute.rules.response_head import ReplyHead
 
-# Up to this, copying a body behind its head is cheaper than a vectored write.
+# Size up to which copying head and body together is cheaper than a vectored write.
 _JOIN_BYTES: Final = 65536
 
 
 class State(enum.Enum):
-    """What the next byte from the server means."""
+    """Part of a response that the next byte belongs to."""
 
-    IDLE = enum.auto()  # nothing is owed: any byte is a fault
+    IDLE = enum.auto()  # none: any byte is an error
     READING_HEAD = enum.auto()  # the request is sent
     READING_BODY = enum.auto()
     CLOSED = enum.auto()
 
 
-# Through the class each costs 60 ns on Python 3.11, and every event looks at some.
+# Access through the class takes 60 ns on Python 3.11, and every event needs some of them.
 IDLE: Final = State.IDLE
 READING_HEAD: Final = State.READING_HEAD
 READING_BODY: Final = State.READING_BODY
@@ -33,11 +33,11 @@ SPENT: Final = ReplyEnd.SPENT
 
 
 class ReplySink:
-    """Receives the response to one request: the exchange.
+    """Receiver of the response to one request: the exchange.
 
-    Any number of `reply_informs`, then `reply_begins`, any number of `reply_bytes` and, last,
-    `reply_ends`. A response that fails may end before it began. Each call may cancel the exchange;
-    then no other follows.
+    The calls are any number of `reply_informs`, then `reply_begins`, any number of `reply_bytes`
+    and, last, `reply_ends`. A response that fails may end without a start. Each call may cancel the
+    exchange; then no other call follows.
 
     Attributes:
         method: Method of the request, which decides whether the response has a body.
@@ -48,10 +48,10 @@ class ReplySink:
     method: bytes
 
     def reply_informs(self, head: ReplyHead, raw: bytes) -> None:
-        """Take an informational (1xx) head, parsed and as it came; the response is still to come.
+        """Take an informational (1xx) head, parsed and as received.
 
-        It has a call of its own because it begins nothing: no body, no end and no reuse of the
-        connection belong to it.
+        This is not the start of the response: no body, no end and no reuse of the connection
+        belong to it.
         """
         raise NotImplementedError
 
@@ -59,51 +59,51 @@ class ReplySink:
         """Take the response's head and the body bytes that came with it.
 
         Args:
-            head: Parsed.
-            raw: As it came, with its final empty line.
-            first_body: As `reply_bytes` takes it; empty if the body's first byte is still to come.
+            head: The parsed head.
+            raw: The head as received, with its final empty line.
+            first_body: Body bytes as in `reply_bytes`; empty if none came with the head.
         """
         raise NotImplementedError
 
     def reply_bytes(self, data: bytes) -> None:
-        """Take body bytes as they came, with their chunked coding; at least one."""
+        """Take body bytes as received, with their chunked coding; at least one."""
         raise NotImplementedError
 
     def reply_ends(self, end: ReplyEnd, reason: str) -> None:
         """Take the end of the response.
 
-        After REUSABLE and SPENT the caller must pool the connection or close it. After all others
-        it is closed already.
+        After REUSABLE and SPENT, the receiver must return the connection to the server's idle ones
+        or close it. After all others it is already closed.
 
         Args:
-            end: How it ended.
-            reason: Why it is not complete, for people; empty if it is complete.
+            end: Ending of the response.
+            reason: Reason why it is incomplete, for people; empty if it is complete.
         """
         raise NotImplementedError
 
 
 class IdleOwner(Protocol):
-    """Keeps the connection while it is idle: the pool."""
+    """Owner of idle connections: the server."""
 
     @property
     def known_replies(self) -> HeadMatcher:
-        """Heads of this server's responses."""
+        """Remembered heads of this server's responses."""
 
-    def idle_lost(self, upstream: "UpstreamConnection") -> None:
-        """Forget an idle connection that ended by itself."""
+    def forget_idle(self, upstream: "UpstreamConnection") -> None:
+        """Remove an idle connection that has ended."""
 
 
 class UpstreamConnection:
     """The protocol of one connection to a server; it carries one exchange at a time.
 
-    It has the methods of an asyncio.Protocol but not that base: compiled classes take none that is
-    not compiled.
+    It has the methods of an asyncio.Protocol but not that base class, because a compiled class
+    cannot have a base that is not compiled.
 
     Attributes:
-        reused: True if it carried another exchange before the present one.
-        first_byte_at: Time of the first byte of the response, by the clock of durations, in
-            seconds; 0 while none has come.
-        idle_since: Loop time in seconds; kept by the pool.
+        reused: True if it carried an earlier exchange.
+        first_byte_at: Time of the first byte of the response, in seconds of the clock for
+            durations; 0 before it.
+        idle_since: Loop time in seconds; set by the owner.
         transport: Set once connected.
     """
 
@@ -147,25 +147,25 @@ class UpstreamConnection:
         self._state = READING_HEAD
         self.first_byte_at = 0.0
         self._framer.start(sink.method)
-        # uvloop writes at once, so two writes are two system calls and wake the server twice.
+        # uvloop writes immediately, so two writes are two system calls and wake the server twice.
         if len(body) <= _JOIN_BYTES:
             self.transport.write(head + body)
         else:
             self.transport.writelines((head, body))
 
     def cancel(self) -> None:
-        """Drop the exchange and the connection at once: vLLM then stops generating."""
+        """Drop the exchange and close the connection, so that vLLM stops generating."""
         self._sink = None
         self._close()
 
     # From the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take note of the transport."""
+        """Keep the transport."""
         self.transport = transport  # type: ignore[assignment]  # create_connection makes no other
 
     def data_received(self, data: bytes) -> None:
-        """Hand on a piece of body or read a head, as the state says."""
+        """Pass on a piece of the body, or read a head."""
         if self._state is READING_BODY:
             if self._framer.passes(data):
                 assert self._sink is not None, "a body without a sink"
@@ -177,27 +177,27 @@ class UpstreamConnection:
                 self.first_byte_at = clock.now()
             self._read_heads(data)
         elif self._state is IDLE:
-            # What an idle connection says belongs to no request; the next would read it.
-            self._owner.idle_lost(self)
+            # Unsolicited bytes: the next request would take them for its response.
+            self._owner.forget_idle(self)
             self._close()
 
     def pause_writing(self) -> None:
-        """Nothing to do: a request is written once and whole."""
+        """Do nothing: a request is written completely in one call."""
 
     def resume_writing(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def eof_received(self) -> None:
-        """Note that the server ended the connection in order; TLS says so with close_notify."""
+        """Note that the server announced the end of the connection (TLS: close_notify)."""
         self._eof = True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Report to the connection's owner, pool or exchange, that the server ended it."""
+        """Report the end of the connection to its owner or its exchange."""
         state, sink, framer = self._state, self._sink, self._framer
         self._state = CLOSED
         self._sink = None
         if state is IDLE:
-            self._owner.idle_lost(self)
+            self._owner.forget_idle(self)
         elif sink is not None and state is not CLOSED:
             end = framer.close(in_order=self._eof, error=exc)
             sink.reply_ends(end, framer.reason)
@@ -206,7 +206,7 @@ class UpstreamConnection:
     # Reading
 
     def _read_heads(self, data: bytes) -> None:
-        """Read heads up to the response's own; hand that over with the body that came with it."""
+        """Read heads up to the final one; pass it on with the body bytes that came with it."""
         sink, framer = self._sink, self._framer
         assert sink is not None, "a response without a sink"
         found = framer.read_head(data)
@@ -224,22 +224,22 @@ class UpstreamConnection:
             self._end()
 
     def _end_body(self, data: bytes) -> None:
-        """Hand over the last bytes, if the body is not broken, and end the exchange."""
+        """Pass on the last bytes of a valid body, and end the exchange."""
         body = self._framer.end_body(data)
         if body and self._sink is not None:
             self._sink.reply_bytes(body)
         self._end()
 
     def _end(self) -> None:
-        """End the exchange as the framer says; after a failure the connection is closed."""
+        """End the exchange with the framer's result; close the connection after a failure."""
         sink, end = self._sink, self._framer.end
         if sink is None or end is None:
-            return  # cancelled while the last bytes were handed over
+            return  # cancelled while the last bytes were passed on
         self._sink = None
         if end is REUSABLE or end is SPENT:
             self._state = IDLE
             if self.transport.get_write_buffer_size():
-                # The server answered before it read the whole request: the rest is still to go.
+                # The server responded before it read the whole request; the rest is not sent yet.
                 end = SPENT
         else:
             self._close()

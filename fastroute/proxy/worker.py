@@ -1,4 +1,4 @@
-"""One worker's life: accepts clients, keeps time, takes messages from the supervisor, drains."""
+"""The worker: accepts clients, runs the timer, handles messages of the supervisor, drains."""
 
 import asyncio
 import contextlib
@@ -32,14 +32,14 @@ from fastroute.proxy.supervisor_link import SupervisorLink
 
 log = logging.getLogger(__name__)
 
-# How often deadlines are looked at. 10,000 connections cost about 1 ms each time.
+# Seconds between two timer ticks, at which all deadlines are checked: 1 ms for 10,000 connections.
 SWEEP_S = 0.5
 BACKLOG = 4096
-# How long clients have for a request who were waiting to be accepted when a drain began, seconds.
+# Seconds for the requests of clients that were waiting to be accepted when the drain started.
 LATE_S = 1.0
-# How long a stopping worker waits for bytes that are on their way to clients.
+# Seconds before the exit for sending the last bytes to clients.
 LAST_WORDS_S = 0.1
-# And how long until the supervisor has taken what it was told last.
+# Timeout in seconds for the supervisor to take the last messages.
 LAST_MESSAGES_S = 1.0
 
 
@@ -59,18 +59,18 @@ class Channel(asyncio.Protocol):
         self._link.attach(cast(asyncio.WriteTransport, transport))  # a socket pair is two-way
 
     def data_received(self, data: bytes) -> None:
-        """Take messages."""
+        """Handle messages."""
         for message in self._reader.feed(data):
             self._worker.take(message)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End at once: without a supervisor nobody would watch this process."""
+        """Stop the worker: without a supervisor this process would not be monitored."""
         self._link.attach(None)
         self._closed.set()
         self._worker.stop()
 
     async def closed(self, seconds: float) -> None:
-        """Wait until the supervisor has closed it, for at most so long."""
+        """Wait until the supervisor has closed it, at most `seconds`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._closed.wait()
@@ -89,8 +89,8 @@ class Worker:
 
         Args:
             state: What the connections share.
-            listening: Sockets to accept clients at, and what is served there.
-            metrics: Is given the supervisor's replies.
+            listening: Listening sockets with their endpoints.
+            metrics: Receives the supervisor's replies.
         """
         self._state = state
         self._metrics = metrics
@@ -103,7 +103,7 @@ class Worker:
         self._sweeping: asyncio.TimerHandle | None = None
 
     async def run(self, channel: socket.socket) -> None:
-        """Serve until drained, or until the supervisor is gone.
+        """Serve until drained, or until the supervisor has exited.
 
         Args:
             channel: The worker's end of the socket pair.
@@ -117,17 +117,18 @@ class Worker:
             self._draining.cancel()
         for server in self._servers:
             server.close()
-        self._cut_clients()
+        self._abort_clients()
         if state.recorder is not None:
             state.recorder.flush()
-        # What they were told last must still leave this process.
+        # The last bytes for clients must still be sent.
         await asyncio.sleep(LAST_WORDS_S if state.clients else 0)
-        # Where a process ends with what it was sent unread, what it said last may be lost as well.
+        # If a process exits with unread bytes in a socket, its own last bytes may be lost, too. So
+        # let the supervisor close the channel.
         self._state.link.report(Drained())
         await self._channel.closed(LAST_MESSAGES_S)
 
     def take(self, message: Message) -> None:
-        """Act on a message from the supervisor."""
+        """Handle a message of the supervisor."""
         match message:
             case Configure():
                 self._configure(message)
@@ -144,7 +145,7 @@ class Worker:
             case Drain():
                 self.drain()
             case _:
-                pass  # The others are a worker's own.
+                pass  # The others are sent by workers.
 
     def _configure(self, configured: Configure) -> None:
         state = self._state
@@ -152,12 +153,12 @@ class Worker:
         for sock, _ in self._listening:
             limit_silence(sock, configured.config.tcp_timeout)  # accepted connections inherit it
         for server in state.router.servers:
-            server.look_up()
+            server.resolve_ahead()
         if self._starting is None:
             self._starting = state.loop.create_task(self._accept())
 
     def drain(self) -> None:
-        """Accept no more, close what is idle, and stop when the last answer is finished."""
+        """Stop accepting, close idle connections, and stop after the last response."""
         state = self._state
         if state.clients.draining:
             return
@@ -172,23 +173,23 @@ class Worker:
         self._draining = state.loop.create_task(self._finish(late))
 
     def _accept_waiting(self) -> list[tuple[socket.socket, Listener]]:
-        """Accept clients who wait already; to close the listening socket would reset them."""
+        """Accept waiting clients; closing the listening socket would reset their connections."""
         waiting: list[tuple[socket.socket, Listener]] = []
         for sock, listener in self._listening[: len(self._servers)]:
-            with contextlib.suppress(OSError):  # BlockingIOError: nobody waits any more
+            with contextlib.suppress(OSError):  # BlockingIOError: no more clients are waiting
                 for _ in range(BACKLOG):
                     waiting.append((sock.accept()[0], listener))  # noqa: PERF401  until the error
         return waiting
 
     async def _finish(self, late: Sequence[tuple[socket.socket, Listener]]) -> None:
-        """Stop when the last client is gone, those included who were accepted last."""
+        """Stop when the last client has disconnected, including those accepted last."""
         if late:
             await self._serve_late(late)
         await self._state.clients.all_gone()
         self.stop()
 
     async def _serve_late(self, late: Sequence[tuple[socket.socket, Listener]]) -> None:
-        """Serve clients who were accepted last; their requests are here, or on their way."""
+        """Serve the clients that were accepted last, whose requests may still arrive."""
         state = self._state
         for sock, listener in late:
             with contextlib.suppress(OSError):
@@ -198,16 +199,16 @@ class Worker:
             client.drain()
 
     def stop(self) -> None:
-        """Stop at once; answers in flight are cut."""
+        """Stop immediately; responses in progress are aborted."""
         self._stopped.set()
 
-    def _cut_clients(self) -> None:
-        cut = sum([client.cut() for client in self._state.clients])
-        if cut:
-            log.warning("answers that were cut: %d", cut)
+    def _abort_clients(self) -> None:
+        aborted = sum([client.cut() for client in self._state.clients])
+        if aborted:
+            log.warning("requests aborted: %d", aborted)
 
     def keep_time(self) -> None:
-        """Look at all deadlines now and every `SWEEP_S` from now on."""
+        """Check all deadlines now and every `SWEEP_S` from now on."""
         state = self._state
         now = state.loop.time()
         state.stamp = now + SWEEP_S
@@ -222,7 +223,7 @@ class Worker:
             state.recorder.flush()
 
     def stop_keeping_time(self) -> None:
-        """Undo `keep_time`."""
+        """Stop the timer of `keep_time`."""
         if self._sweeping is not None:
             self._sweeping.cancel()
 
@@ -234,12 +235,12 @@ class Worker:
             made = _connection_maker(state, listener)
             server = await loop.create_server(made, sock=sock, backlog=BACKLOG)
             self._servers.append(server)
-        # What exists now lives as long as the process: the collector need not look at it again.
+        # All present objects live as long as the process, so exclude them from garbage collection.
         gc.collect()
         gc.freeze()
         self._state.link.report(Ready())
 
 
 def _connection_maker(state: WorkerContext, listener: Listener) -> Callable[[], asyncio.Protocol]:
-    # It has the methods of a Protocol, if not that base.
+    # ClientConnection has the methods of a Protocol, but not that base class.
     return cast(Callable[[], asyncio.Protocol], partial(ClientConnection, state, listener))

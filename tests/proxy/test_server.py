@@ -269,7 +269,7 @@ class TestConnectByName:
         names = Names(vllm=("127.0.0.1",))
         pool = pool_for(f"http://{host}:9", resolver=names.resolver)
         for _ in range(3):
-            pool.look_up()
+            pool.resolve_ahead()
         await until(lambda: names.asked.total() == asked)
         await until(lambda: not names.resolver._pending)
         assert names.asked.total() == asked

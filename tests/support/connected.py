@@ -62,7 +62,7 @@ class Owner:
         self.lost: list[UpstreamConnection] = []
         self.known_replies: HeadMatcher = HeadMatcher(10)
 
-    def idle_lost(self, upstream: UpstreamConnection) -> None:
+    def forget_idle(self, upstream: UpstreamConnection) -> None:
         self.lost.append(upstream)
 
 
