@@ -49,14 +49,11 @@ TESTED_ELSEWHERE = {
 OLD_DOCSTRINGS = {
     "control/fleet/context.py",
     "control/fleet/fleet.py",
-    "control/watch/prober.py",
     "proxy/context.py",
     "rules/health.py",
     "rules/health_check.py",
     "rules/health_event.py",
     "rules/health_record.py",
-    "rules/request_head.py",
-    "rules/response_head.py",
     "rules/outcome.py",
     "rules/retry.py",
 }

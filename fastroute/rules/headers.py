@@ -1,7 +1,7 @@
-"""Headers as request heads and response heads have them in common.
+"""Headers: functions that request heads and response heads share.
 
-Hop-by-hop headers (RFC 9110 section 7.6.1) are not forwarded. All others stay as they came: names,
-order, letter case and values.
+Hop-by-hop headers (RFC 9110 section 7.6.1) are not forwarded. All others keep their names, order,
+letter case and values.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from functools import lru_cache
 
 Fields = Sequence[tuple[bytes, bytes]]
 
-# Meant for the next neighbour only, whether or not Connection names them.
+# Hop-by-hop headers, whether or not Connection names them.
 HOP_BY_HOP = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade", b"http2-settings")
 )
@@ -19,7 +19,7 @@ SCHEMES = (b"http://", b"https://")
 
 
 def header_lines(fields: Fields, dropped: AbstractSet[bytes]) -> list[bytes]:
-    """Return the pieces of the lines of all headers but the dropped ones, in lower case."""
+    """Return the pieces of the lines of all headers except those in `dropped` (lower case)."""
     lines: list[bytes] = []
     for name, value in fields:
         if name.lower() not in dropped:
@@ -30,7 +30,7 @@ def header_lines(fields: Fields, dropped: AbstractSet[bytes]) -> list[bytes]:
 def connection_tokens(special: Mapping[bytes, bytes]) -> AbstractSet[bytes]:
     """Return the members of Connection in lower case.
 
-    The parser takes `close` in the old Proxy-Connection for an end of the connection, too.
+    `close` in the obsolete Proxy-Connection counts, too, because the parser respects it.
     """
     tokens = NO_TOKENS
     if b"connection" in special:
@@ -40,6 +40,6 @@ def connection_tokens(special: Mapping[bytes, bytes]) -> AbstractSet[bytes]:
     return tokens
 
 
-@lru_cache(256)  # nearly always the same: 0.1 us in place of 0.7
+@lru_cache(256)  # nearly always the same: 0.1 us instead of 0.7
 def _tokens(value: bytes) -> frozenset[bytes]:
     return frozenset(token.strip(b" \t") for token in value.lower().split(b",")) - {b""}

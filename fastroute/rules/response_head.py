@@ -16,7 +16,7 @@ from fastroute.rules.headers import (
     header_lines,
 )
 
-# Fields of a reply that decide its framing or are not always passed on as they came.
+# Headers of a response that determine its framing, or are sometimes changed.
 _REPLY_FRAMING: Final = frozenset(
     (b"content-length", b"transfer-encoding", b"trailer", b"content-type")
 )
@@ -30,14 +30,14 @@ _STATUS_LINES: Final = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() f
 
 
 class ReplyHead:
-    """A server's reply head, checked, with what the proxy needs to know of it.
+    """A validated head of a server's response.
 
     Attributes:
         status: HTTP status.
-        body: How the body ends.
-        keep_alive: Whether the server's connection may carry another request.
-        is_event_stream: Whether the body is a stream of server-sent events.
-        retry_after: In seconds; 0 where the server names none, or a date.
+        body: Framing of the body.
+        keep_alive: True if the server's connection may carry another request.
+        is_event_stream: True if the body is a stream of server-sent events.
+        retry_after: Retry-After in seconds; 0 if the header is missing or has a date.
     """
 
     __slots__ = (
@@ -55,16 +55,16 @@ class ReplyHead:
     )
 
     def __init__(self, method: bytes, status: int, version: str, fields: Fields) -> None:
-        """Read a head.
+        """Validate a head.
 
         Args:
-            method: Of the request answered.
-            status: As the parser read it.
-            version: `1.0` or `1.1`; every other is refused.
-            fields: Names and values in order, as the parser gave them.
+            method: Method of the request.
+            status: Status of the response.
+            version: `1.0` or `1.1`; others are refused.
+            fields: Names and values of the headers, in order, from the parser.
 
         Raises:
-            BadReply: It is malformed, ambiguous, or of a kind that was not asked for.
+            BadReply: The head is malformed, ambiguous or unsolicited.
         """
         if version != "1.1" and version != "1.0":
             raise BadReply(f"HTTP version {version}")
@@ -98,12 +98,12 @@ class ReplyHead:
         self.retry_after = int(retry_after) if _DELAY.fullmatch(retry_after) else 0
 
     def is_ordinary(self) -> bool:
-        """Whether all that matters of the reply is in its head's bytes and its length."""
+        """Return True if the head's bytes and a length determine all about the response."""
         plain = not self._dropped and self._location is None and self._version == "1.1"
         return plain and self.keep_alive and not self._coded
 
     def is_final(self) -> bool:
-        """Whether this is the answer, not an informational reply before it."""
+        """Return True unless this is an informational (1xx) response."""
         return self.status >= 200
 
     def render(
@@ -113,14 +113,14 @@ class ReplyHead:
         connection: bytes | None = None,
         unwrapped: bool = False,
     ) -> bytes:
-        """Write the head for the client; it is the server's own bytes where nothing must change.
+        """Render the head for the client; it is `raw` unless something must be changed.
 
         Args:
-            raw: The whole head as it came, with its final empty line.
-            authority: The server's host and port; a redirect to it becomes a relative one, since
-                vLLM builds Location from Host and the client cannot reach that address.
-            connection: The Connection field the client needs, or None.
-            unwrapped: Whether the client speaks HTTP/1.0, and must not be told of chunked coding.
+            raw: The whole head as received, with its final empty line.
+            authority: Host and port of the server. A redirect to it becomes relative, because vLLM
+                builds Location from Host and the client cannot reach that address.
+            connection: Value of the Connection header for the client, or None.
+            unwrapped: True if the chunked coding is removed, for an HTTP/1.0 client.
         """
         head, fields = raw, self._fields
         if self._location is not None:
@@ -131,7 +131,7 @@ class ReplyHead:
             status_line = b"HTTP/1.1" + head[8 : head.index(b"\r\n") + 2]
             head = b"".join((status_line, *header_lines(fields, self._dropped | framing), b"\r\n"))
         if self.is_event_stream and not self._unbuffered:
-            # nginx in front of us would hold events back otherwise.
+            # Without this, an nginx in front of fastroute would buffer events.
             head = head[:-2] + b"x-accel-buffering: no\r\n\r\n"
         if connection is not None:
             head = head[:-2] + b"connection: " + connection + b"\r\n\r\n"
@@ -139,13 +139,13 @@ class ReplyHead:
 
 
 def render_reply(status: int, fields: Fields, body: bytes, *, with_body: bool = True) -> bytes:
-    """Write a whole reply of fastroute's own, Content-Length included.
+    """Render a response of fastroute itself, including Content-Length.
 
     Args:
         status: HTTP status.
-        fields: All others.
-        body: It is measured even when it is not sent, as in a reply to HEAD.
-        with_body: Whether the body is sent.
+        fields: All other headers.
+        body: The body; it determines Content-Length even if it is not sent, as for HEAD.
+        with_body: True to send the body.
     """
     lines = header_lines(fields, NO_TOKENS)
     length = b"content-length: %d\r\n\r\n" % len(body)
@@ -153,7 +153,7 @@ def render_reply(status: int, fields: Fields, body: bytes, *, with_body: bool = 
 
 
 def _relative(name: bytes, value: bytes, authority: bytes) -> bytes:
-    """Return a field's value; of a Location that leads to `authority`, the path only."""
+    """Return the value of a header; of a Location at `authority`, only the path."""
     if name.lower() != b"location":
         return value
     for scheme in SCHEMES:

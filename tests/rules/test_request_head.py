@@ -271,7 +271,7 @@ def test_expects_continue(version, value, expected):
     [
         pytest.param({"version": "2.0"}, [HOST], "version 2.0", id="http-2.0"),
         pytest.param({"version": "0.9"}, [], "version 0.9", id="http-0.9"),
-        pytest.param({}, [], "Host field is missing", id="no-host"),
+        pytest.param({}, [], "Host header is missing", id="no-host"),
         pytest.param({}, [HOST, HOST], "more than one Host", id="two-hosts"),
         pytest.param({"version": "1.0"}, [HOST, HOST], "more than one", id="two-hosts-http-1.0"),
         pytest.param({}, [(b"Host", b"a/b")], "not a host name", id="bad-host"),

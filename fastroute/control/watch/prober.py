@@ -52,7 +52,7 @@ class Probed(Protocol):
 
     @property
     def health_check(self) -> HealthCheck:
-        """How it is checked."""
+        """Settings of its health check."""
 
     @property
     def health_check_timeout(self) -> float:
