@@ -1,8 +1,8 @@
-"""What users' streams notice of Prometheus: delay of events while /metrics is scraped each second.
+"""Delay of users' events while Prometheus scrapes fastroute's /metrics every second.
 
     python -m benchmarks.studies.own_metrics [--rounds 5] [--seconds 8]
 
-It measures this checkout with one worker and 200 servers, compiled or not, as it stands.
+It measures this checkout, compiled or not, with one worker and 200 servers.
 """
 
 import argparse
