@@ -68,7 +68,7 @@ class FollowedName(msgspec.Struct, frozen=True, kw_only=True):
     """A discovered name, whose addresses are servers, and the state of its resolution."""
 
     url: str
-    """As configured, with +dns."""
+    """URL as configured, with +dns."""
     addresses: tuple[str, ...] = ()
     """Addresses that are servers now, IPv6 without brackets."""
     resolved: bool = False

@@ -85,7 +85,7 @@ class RequestReader:
         state: Part of a request that the next byte belongs to.
         ready: Complete, validated requests, oldest first. The caller removes them.
         request: The request being read, if `state` is HEAD or BODY.
-        refusal: Error in the bytes after the requests in `ready`, or None. The caller answers
+        refusal: Error in the bytes after the requests in `ready`, or None. The caller processes
             those requests first, then sends the error and closes the connection.
     """
 
