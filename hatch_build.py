@@ -40,6 +40,7 @@ MODULES = (
     "fastroute.proxy.reply",
     "fastroute.proxy.attempt",
     "fastroute.proxy.exchange",
+    "fastroute.proxy.request_pipeline",
     "fastroute.proxy.client",
 )
 """What a request, a reply and an event pass through."""

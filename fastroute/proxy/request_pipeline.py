@@ -1,0 +1,191 @@
+"""The requests of one client connection, answered in order and one at a time.
+
+They are read ahead (pipelining), up to a bound.
+"""
+
+from typing import Final
+
+from fastroute.errors import BadRequest
+from fastroute.proxy.context import WorkerContext
+from fastroute.proxy.exchange import Client, Exchange
+from fastroute.proxy.own_replies import (
+    OWN_PREFIX,
+    LateReply,
+    Listener,
+    LocalReply,
+    own_error,
+    own_reply,
+    unknown_model,
+)
+from fastroute.proxy.request_reader import BODY, Request, RequestReader
+from fastroute.proxy.request_trace import Ended, RequestTrace, own_record
+from fastroute.proxy.router import UnknownModel
+from fastroute.rules.outcome import ENDINGS, Outcome
+from fastroute.rules.request_head import RequestHead
+
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+NEVER = float("inf")
+
+
+class RequestPipeline(Client):
+    """Responds to requests, or starts their exchanges. The subclass has transport and timeouts."""
+
+    __slots__ = (
+        "_advancing",
+        "_deadline",
+        "_endpoints",
+        "_exchange",
+        "_forwards",
+        "_head_in_hand",
+        "_listener",
+        "_reader",
+        "_worker",
+        "_write_paused",
+    )
+
+    def __init__(self, worker: WorkerContext, listener: Listener) -> None:
+        # Connection
+        self._worker = worker
+        self._listener = listener
+        self._endpoints = listener.endpoints
+        self._forwards = listener.forwards
+        self._reader = RequestReader(worker.known_requests)
+        self._write_paused = False
+        self._deadline = worker.stamp + worker.settings.config.client_idle_timeout
+        self.address = b""
+        # Request
+        self._exchange: Exchange | LateReply | None = None
+        self._head_in_hand: RequestHead | None = None
+        self._advancing = False
+
+    # From the subclass
+
+    def set_deadline(self) -> None:
+        """Give the client time for what it owes next; while it waits for us it owes nothing."""
+        raise NotImplementedError
+
+    def refuse(self, refusal: BadRequest) -> None:
+        """Answer a broken request, then close once the client had the time to read it."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Close when all that was written is sent."""
+        raise NotImplementedError
+
+    # Answering
+
+    def _advance(self) -> None:
+        """Answer requests in order until one has to wait for a server."""
+        if self._advancing:
+            return  # further up the stack the loop below is running
+        self._advancing = True
+        while self._reader.ready and self._exchange is None and not self._write_paused:
+            request: Request = self._reader.ready.popleft()
+            assert request.head is not None, "a request was queued unchecked"
+            # The reader keeps the last request, for as long as the client is there.
+            body, request.body = request.body, b""
+            self._serve(request.head, body)
+        self._advancing = False
+        if self._exchange is None and not self._reader.ready:
+            if self._reader.refusal is not None:
+                self.refuse(self._reader.refusal)
+            elif self._reader.state is BODY:
+                self._invite_body()
+
+    def _serve(self, head: RequestHead, body: bytes | bytearray) -> None:
+        worker = self._worker
+        self._head_in_hand = head
+        local = self._answer(head)
+        if local is not None:
+            worker.ledger.own(Outcome.LOCAL)
+            self._reply_locally(local, head)
+            return
+        try:
+            group, body = worker.router.find(head.target, head.content_type, body)
+        except UnknownModel as unknown:
+            worker.ledger.own(Outcome.UNKNOWN_MODEL)
+            trace = None
+            if worker.settings.traces:
+                trace = RequestTrace(worker, self.address, head, body, unknown.model)
+            reply = unknown_model(unknown.model, unknown.known)
+            reason = ENDINGS[Outcome.UNKNOWN_MODEL].message
+            self._reply(reply, Outcome.UNKNOWN_MODEL, reason, trace)
+            return
+        self._deadline = NEVER
+        self._exchange = exchange = Exchange()
+        exchange.start(worker, self, head, body, group)
+
+    def _answer(self, head: RequestHead) -> LocalReply | LateReply | None:
+        """Return fastroute's own answer, or None where it is a server's to answer."""
+        # Nearly all requests are for servers: see that with little ado.
+        path = head.path
+        if self._forwards and path not in self._endpoints and not path.startswith(OWN_PREFIX):
+            return None
+        return self._listener.answer(head.method, head.target)
+
+    def _reply_locally(self, local: LocalReply | LateReply, head: RequestHead) -> None:
+        if isinstance(local, LateReply):
+            self._deadline = NEVER
+            self._exchange = local
+            local.start(self, head)
+        else:
+            self._reply(local)
+
+    def late_reply(self, reply: LocalReply, reason: str | None = None) -> None:
+        """Send fastroute's own reply that had to be waited for, then go on."""
+        self._exchange = None
+        self._reply(reply, Outcome.LOCAL, reason)
+        self._advance()
+
+    def _invite_body(self) -> None:
+        """Send 100 Continue where the client waits for it and no other reply is due."""
+        request = self._reader.request
+        assert request.head is not None, "a body was read before its head was checked"
+        if request.head.expects_continue and not request.continued and not request.body:
+            self.write(_CONTINUE)
+        request.continued = True
+
+    def exchange_done(self, keep_alive: bool) -> None:
+        """Go on with the next request, or close."""
+        self._exchange = None
+        if keep_alive and not self._worker.clients.draining:
+            self.set_deadline()
+            self._advance()
+        else:
+            self.close()
+
+    def exchange_refused(self, outcome: Outcome, message: str) -> None:
+        """Answer with an error of our own in place of a server's reply."""
+        status = ENDINGS[outcome].status
+        assert status is not None, f"{outcome} is answered by a server"
+        exchange, self._exchange = self._exchange, None
+        trace = None if exchange is None else exchange.trace
+        self._reply(own_error(status, message), outcome, message, trace)
+        self._advance()
+
+    def _reply(
+        self,
+        reply: LocalReply,
+        outcome: Outcome = Outcome.LOCAL,
+        reason: str | None = None,
+        trace: RequestTrace | None = None,
+    ) -> None:
+        """Answer the request in progress; all but the reply is for its record."""
+        head = self._head_in_hand
+        assert head is not None, "an answer to no request"
+        keep_alive = head.keep_alive and not self._worker.clients.draining
+        connection = None if keep_alive else b"close"
+        if keep_alive and head.http_1_0:
+            connection = b"keep-alive"
+        known = head.field(b"if-none-match") if reply.fields else None
+        written = own_reply(reply, method=head.method, connection=connection, if_none_match=known)
+        self.write(written)
+        if trace is not None:
+            trace.end(outcome, bytes_out=len(written), reason=reason, status=reply.status)
+        elif self._worker.recorder is not None:
+            ended = Ended(outcome, reply.status, len(written), reason)
+            self._worker.recorder.add(own_record(self.address, head, ended))
+        if keep_alive:
+            self.set_deadline()
+        else:
+            self.close()
