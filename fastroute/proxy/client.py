@@ -16,11 +16,11 @@ from fastroute.rules.outcome import Outcome
 
 log = logging.getLogger(__name__)
 
-# Bytes the transport may hold for a client before the server is no longer read. A read brings
-# 256 KiB at most (uvloop), so a slow client holds less than this and one read.
+# Bytes in the buffer of a client above which reading from the server pauses (backpressure). A read
+# brings at most 256 KiB (uvloop), so the buffer of a slow client has less than this plus one read.
 WRITE_HIGH_BYTES = 65536
-# How long we go on reading, and throwing away, what a refused client still sends: closing with
-# unread bytes would reset the connection and destroy the answer on its way.
+# Seconds in which a refused client's bytes are still read and dropped: closing with unread bytes
+# would reset the connection, and the client would lose the response.
 LINGER_S = 2.0
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
@@ -28,8 +28,8 @@ _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 class ClientConnection(RequestPipeline):
     """The protocol of one accepted connection.
 
-    It has the methods of an asyncio.Protocol but not that base: compiled classes take none that is
-    not compiled.
+    It has the methods of an asyncio.Protocol but not that base class, because a compiled class
+    cannot have a base that is not compiled.
     """
 
     __slots__ = ("_is_uncounted", "_transport", "_unsent")
@@ -47,20 +47,20 @@ class ClientConnection(RequestPipeline):
     # From the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection on, or turn it away when there are too many."""
+        """Accept the connection, or refuse it if there are too many."""
         worker = self._worker
         self._transport = transport  # type: ignore[assignment]  # TCP gives a two-way transport
         self.write = self._transport.write
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         peer = transport.get_extra_info("peername")
-        # An IPv6 socket shows IPv4 clients in a form that no list of addresses has.
+        # Log the address of an IPv4 client at an IPv6 socket in the usual form.
         self.address = peer[0].removeprefix("::ffff:").encode() if peer else b"unknown"
         worker.clients.add(self)
         if not self._listener.forwards:
-            # The admin port stays open to those who want to know what is wrong.
+            # The admin port must stay reachable for diagnosis.
             self._do_not_count()
         elif worker.clients.exceed(worker.settings.config.max_connections):
-            # Not counted while it lingers: a storm of them would keep everybody out.
+            # Not counted while it lingers: many refused connections would lock out all clients.
             self._do_not_count()
             self.refuse(BadRequest(503, "too many connections; try again shortly"))
 
@@ -69,7 +69,7 @@ class ClientConnection(RequestPipeline):
         self._worker.clients.exempt()
 
     def data_received(self, data: bytes) -> None:
-        """Read requests and answer what can be answered."""
+        """Read requests and process those that are complete."""
         reader = self._reader
         before = reader.state
         if before is REFUSED:
@@ -86,14 +86,14 @@ class ClientConnection(RequestPipeline):
             self._advance()
 
     def eof_received(self) -> None:
-        """Take the end of the client's bytes for its going away, as vLLM does."""
+        """Treat EOF as a disconnect of the client, as vLLM does."""
         if self._exchange is None:
-            self.close()  # what was answered already must still reach it
+            self.close()  # finished responses must still be sent
         else:
             self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop whatever is being done for the client."""
+        """Abort the client's request."""
         worker = self._worker
         self._reader.stop()
         self._reader.release()
@@ -103,14 +103,14 @@ class ClientConnection(RequestPipeline):
         worker.clients.remove(self, exempt=self._is_uncounted)
 
     def pause_writing(self) -> None:
-        """Stop the server's side: the client does not keep up."""
+        """Pause reading from the server, because the client does not keep up (backpressure)."""
         self._write_paused = True
         self.set_deadline()
         if self._exchange is not None:
             self._exchange.pause_reply()
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Resume reading from the server."""
         self._write_paused = False
         self.set_deadline()
         if self._exchange is not None:
@@ -121,19 +121,23 @@ class ClientConnection(RequestPipeline):
     # From the worker
 
     def sweep(self, now: float) -> None:
-        """Act on deadlines that have passed."""
+        """Handle deadlines that have passed."""
         if now >= self._deadline:
             self._time_out()
         elif self._exchange is not None:
             self._exchange.sweep(now)
 
     def drain(self) -> None:
-        """Close now if nothing is asked, else with the answer in hand."""
+        """Close now if idle, else after the response in progress."""
         if self._is_idle():
             self.close()
 
     def cut(self) -> bool:
-        """Close at once, but not so that a part of a reply looks whole; whether there was one."""
+        """Close immediately, so that the client notices a truncated response.
+
+        Returns:
+            True if a request was in progress.
+        """
         exchange = self._exchange
         self._reader.stop()
         if exchange is not None:
@@ -143,22 +147,22 @@ class ClientConnection(RequestPipeline):
         return exchange is not None
 
     def exchange_broken(self, reset: bool) -> None:
-        """End the connection so that a part of a reply is not taken for a whole one."""
+        """End the connection so that the client notices a truncated response."""
         self._exchange = None
         if reset:
-            # The close is the end of this reply, so only a reset says that it is not whole.
+            # The response is framed by the close, so only a reset shows that it is truncated.
             sock = self._transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             self._transport.abort()
         else:
-            # The missing last chunk, or the missing bytes, say it. What came before is the
-            # client's to have, as it would have had it from the server.
+            # The missing last chunk, or the missing bytes, show it. The client gets all bytes
+            # before, as it would directly from the server.
             self.close()
 
     def refuse(self, refusal: BadRequest) -> None:
-        """Answer a broken request, then close once the client had the time to read it."""
+        """Send an error for an invalid request, then close after the client had time to read it."""
         self._worker.ledger.own(Outcome.REFUSED)
-        # Of what cannot be understood, nothing is said but that.
+        # The record of a request that could not be parsed has no method and path.
         head = self._reader.request.head if self._reader.state is BODY else None
         self._reader.stop()
         reply = own_error(refusal.status, refusal.message)
@@ -171,7 +175,7 @@ class ClientConnection(RequestPipeline):
         self.set_deadline()
 
     def close(self) -> None:
-        """Close when all that was written is sent."""
+        """Close after all written bytes are sent."""
         self._reader.stop()
         self.set_deadline()
         self._transport.close()
@@ -179,7 +183,7 @@ class ClientConnection(RequestPipeline):
     # Time
 
     def set_deadline(self) -> None:
-        """Give the client time for what it owes next; while it waits for us it owes nothing."""
+        """Set the deadline of the client's next action; none while it waits for a response."""
         wait: float
         reading = self._reader.state
         if self._write_paused or (reading is REFUSED and self._exchange is None):
@@ -199,14 +203,14 @@ class ClientConnection(RequestPipeline):
     def _time_out(self) -> None:
         unsent = self._transport.get_write_buffer_size()
         if 0 < unsent < self._unsent:
-            self.set_deadline()  # it reads slowly, but it reads
+            self.set_deadline()  # the client reads slowly
         elif unsent or self._reader.state is REFUSED:
             self._transport.abort()
         elif self._reader.state is BETWEEN:
             self.close()
         else:
-            part = "head" if self._reader.state is HEAD else "body"
-            self.refuse(BadRequest(408, f"the request's {part} did not come in time"))
+            part = "headers" if self._reader.state is HEAD else "body"
+            self.refuse(BadRequest(408, f"the request's {part} did not arrive in time"))
 
     def _is_idle(self) -> bool:
         return self._exchange is None and self._reader.state is BETWEEN

@@ -1,6 +1,6 @@
-"""The requests of one client connection, answered in order and one at a time.
+"""The requests of one client connection, processed in order and one at a time.
 
-They are read ahead (pipelining), up to a bound.
+They are read ahead (pipelining), up to a limit.
 """
 
 from typing import Final
@@ -58,31 +58,31 @@ class RequestPipeline(Client):
         self._head_in_hand: RequestHead | None = None
         self._advancing = False
 
-    # From the subclass
+    # Implemented by the subclass
 
     def set_deadline(self) -> None:
-        """Give the client time for what it owes next; while it waits for us it owes nothing."""
+        """Set the deadline of the client's next action; none while it waits for a response."""
         raise NotImplementedError
 
     def refuse(self, refusal: BadRequest) -> None:
-        """Answer a broken request, then close once the client had the time to read it."""
+        """Send an error for an invalid request, then close after the client had time to read it."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Close when all that was written is sent."""
+        """Close after all written bytes are sent."""
         raise NotImplementedError
 
-    # Answering
+    # Requests
 
     def _advance(self) -> None:
-        """Answer requests in order until one has to wait for a server."""
+        """Process requests in order until one has to wait for a server."""
         if self._advancing:
-            return  # further up the stack the loop below is running
+            return  # called from the loop below
         self._advancing = True
         while self._reader.ready and self._exchange is None and not self._write_paused:
             request: Request = self._reader.ready.popleft()
             assert request.head is not None, "a request was queued unchecked"
-            # The reader keeps the last request, for as long as the client is there.
+            # The reader keeps the last request until the next one; free its body now.
             body, request.body = request.body, b""
             self._serve(request.head, body)
         self._advancing = False
@@ -116,8 +116,8 @@ class RequestPipeline(Client):
         exchange.start(worker, self, head, body, group)
 
     def _answer(self, head: RequestHead) -> LocalReply | LateReply | None:
-        """Return fastroute's own answer, or None where it is a server's to answer."""
-        # Nearly all requests are for servers: see that with little ado.
+        """Return fastroute's own response, or None if the request is for a server."""
+        # Nearly all requests are for servers, so check this first.
         path = head.path
         if self._forwards and path not in self._endpoints and not path.startswith(OWN_PREFIX):
             return None
@@ -132,13 +132,13 @@ class RequestPipeline(Client):
             self._reply(local)
 
     def late_reply(self, reply: LocalReply, reason: str | None = None) -> None:
-        """Send fastroute's own reply that had to be waited for, then go on."""
+        """Send a response of fastroute that was not ready immediately, then continue."""
         self._exchange = None
         self._reply(reply, Outcome.LOCAL, reason)
         self._advance()
 
     def _invite_body(self) -> None:
-        """Send 100 Continue where the client waits for it and no other reply is due."""
+        """Send 100 Continue if the client waits for it and no other response comes first."""
         request = self._reader.request
         assert request.head is not None, "a body was read before its head was checked"
         if request.head.expects_continue and not request.continued and not request.body:
@@ -146,7 +146,7 @@ class RequestPipeline(Client):
         request.continued = True
 
     def exchange_done(self, keep_alive: bool) -> None:
-        """Go on with the next request, or close."""
+        """Continue with the next request, or close."""
         self._exchange = None
         if keep_alive and not self._worker.clients.draining:
             self.set_deadline()
@@ -155,7 +155,7 @@ class RequestPipeline(Client):
             self.close()
 
     def exchange_refused(self, outcome: Outcome, message: str) -> None:
-        """Answer with an error of our own in place of a server's reply."""
+        """Send an error of fastroute instead of a server's response."""
         status = ENDINGS[outcome].status
         assert status is not None, f"{outcome} is answered by a server"
         exchange, self._exchange = self._exchange, None
@@ -170,7 +170,7 @@ class RequestPipeline(Client):
         reason: str | None = None,
         trace: RequestTrace | None = None,
     ) -> None:
-        """Answer the request in progress; all but the reply is for its record."""
+        """Send a response to the request in progress; the other arguments are for its record."""
         head = self._head_in_hand
         assert head is not None, "an answer to no request"
         keep_alive = head.keep_alive and not self._worker.clients.draining

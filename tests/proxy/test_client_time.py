@@ -27,8 +27,8 @@ def router():
     [
         pytest.param(b"", IDLE, None, id="idle"),
         pytest.param(b"\r\n", IDLE, None, id="idle-but-for-a-line-end"),
-        pytest.param(GET[:1], HEADER, "head", id="one-byte"),
-        pytest.param(GET[:-1], HEADER, "head", id="head"),
+        pytest.param(GET[:1], HEADER, "headers", id="one-byte"),
+        pytest.param(GET[:-1], HEADER, "headers", id="head"),
         pytest.param(POST[:-4], BODY, "body", id="no-body"),
         pytest.param(POST[:-1], BODY, "body", id="body"),
     ],
@@ -52,7 +52,9 @@ def test_what_the_client_owes(router, sent, seconds, part, answered):
     else:
         body = client.written().partition(b"\r\n\r\n")[2]
         assert client.written().startswith(b"HTTP/1.1 408 Request Timeout\r\n")
-        assert json.loads(body)["error"]["message"] == f"the request's {part} did not come in time"
+        assert (
+            json.loads(body)["error"]["message"] == f"the request's {part} did not arrive in time"
+        )
 
 
 def test_a_head_must_come_in_time_as_a_whole(router):
