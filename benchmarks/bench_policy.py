@@ -29,5 +29,5 @@ def test_choose_among_equals(benchmark, make_worker, servers):
 def test_find_model(benchmark, make_worker):
     router = make_worker(4).state.router
     group, body = benchmark(router.find, traffic.CHAT_PATH.encode(), b"application/json", BODY)
-    assert len(group.up) == 4
+    assert len(group.servers) == 4
     assert body == BODY
