@@ -44,9 +44,9 @@ class ReplyHead:
         "_coded",
         "_dropped",
         "_fields",
+        "_is_rewritten",
         "_location",
         "_unbuffered",
-        "_version",
         "body",
         "is_event_stream",
         "keep_alive",
@@ -83,9 +83,11 @@ class ReplyHead:
         if not HOP_BY_HOP.isdisjoint(special):
             self._dropped = (HOP_BY_HOP | tokens) - _REPLY_FRAMING
         self._fields = fields
-        self._version = version
         self._coded = b"transfer-encoding" in special or b"trailer" in special
         self._location = special.get(b"location")
+        self._is_rewritten: bool = (
+            bool(self._dropped) or self._location is not None or version == "1.0"
+        )
         self.status = status
         self.body = reply_body(
             method, status, special.get(b"transfer-encoding"), special.get(b"content-length")
@@ -99,8 +101,7 @@ class ReplyHead:
 
     def is_ordinary(self) -> bool:
         """Return True if the head's bytes and a length determine all about the response."""
-        plain = not self._dropped and self._location is None and self._version == "1.1"
-        return plain and self.keep_alive and not self._coded
+        return not self._is_rewritten and self.keep_alive and not self._coded
 
     def is_final(self) -> bool:
         """Return True unless this is an informational (1xx) response."""
@@ -126,7 +127,7 @@ class ReplyHead:
         if self._location is not None:
             fields = [(n, _relative(n, v, authority)) for n, v in fields]
         unwrapped = unwrapped and self._coded
-        if self._dropped or self._version == "1.0" or unwrapped or fields is not self._fields:
+        if self._is_rewritten or unwrapped:
             framing = _CHUNKED_FIELDS if unwrapped else NO_TOKENS
             status_line = b"HTTP/1.1" + head[8 : head.index(b"\r\n") + 2]
             head = b"".join((status_line, *header_lines(fields, self._dropped | framing), b"\r\n"))
