@@ -28,8 +28,7 @@ TESTED_ELSEWHERE = {
     "monitor/screen.py": "e2e/test_monitor.py",
     "monitor/terminal.py": "e2e/test_monitor.py",
     "monitor/top.py": "e2e/test_monitor.py",
-    # A function of one line, and a struct.
-    "proxy/clock.py": "proxy/test_exchange.py",
+    # A struct.
     "doctor/measure/bench.py": "doctor/measure/test_reach.py",
     # The parts of an exchange, which its tests take as a whole.
     "proxy/attempt.py": "proxy/test_exchange.py",
