@@ -8,8 +8,8 @@ INSTALLED := $(VENV)/.installed
 DEV_INSTALLED := $(VENV)/.dev-installed
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-compiled test-packages test-real test-image wheel check style lint types \
-	docs bench bench-quick bench-micro bench-micro-save lock clean
+.PHONY: help demo test coverage test-compiled test-packages test-real test-image wheel check style \
+	lint types docs bench bench-quick bench-micro bench-micro-save lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -35,8 +35,17 @@ demo: $(INSTALLED)  ## Show the router in front of three stand-in servers
 # Most tests wait most of the time, so there are more side by side than there are cores. What judges
 # time or memory comes afterwards, one test after another; a plain `pytest` runs all of them so.
 JOBS ?= 4
-test: $(DEV_INSTALLED)  ## Run all tests except those of the next four, JOBS (4) in parallel
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not alone"
+COVERED := tests/rules tests/proxy tests/ipc
+COVERAGE := $(BIN)/python -m coverage
+coverage: $(DEV_INSTALLED)  ## Run the tests of rules/, proxy/ and ipc/; fail if too few branches are covered
+	@rm -rf .cache/coverage && mkdir -p .cache/coverage
+	$(COVERAGE) run -m pytest -n $(JOBS) --dist worksteal -m "not alone and not exhaustive" $(COVERED)
+	@$(COVERAGE) combine --quiet
+	$(COVERAGE) report
+
+test: coverage  ## Run all tests except those of the next four, JOBS (4) in parallel
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not alone" $(addprefix --ignore=,$(COVERED))
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m exhaustive $(COVERED)
 	$(BIN)/python -m pytest -m alone
 
 # A copy, since compiled modules beside the sources would be taken in place of them.

@@ -11,6 +11,8 @@ from tests.support.judge import judge_replies, judge_requests
 from tests.support.memory_router import MemoryRouter, memory_router
 from tests.support.memory_transport import End, MemoryTransport
 
+pytestmark = pytest.mark.exhaustive
+
 CAPTURES = load_captures()
 WITH_REPLY = [capture for capture in CAPTURES if capture.replies[0]]
 SILENT = [capture for capture in CAPTURES if not capture.replies[0]]

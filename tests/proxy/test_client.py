@@ -25,6 +25,7 @@ def router():
 
 
 class TestRequests:
+    @pytest.mark.exhaustive
     @pytest.mark.parametrize("data", [POST, CHUNKED_POST], ids=["length", "chunked"])
     def test_split_anywhere(self, router, data):
         client, upstream = router.client(), router.pool.ready()

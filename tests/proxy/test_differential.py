@@ -16,6 +16,8 @@ from tests.support.judge import (
 from tests.support.memory_router import MemoryRouter, memory_router
 from tests.support.memory_transport import End
 
+pytestmark = pytest.mark.exhaustive
+
 NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
 CLIENT = b"192.0.2.7"
 # Written anew, or moved: compared one by one.
