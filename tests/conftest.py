@@ -3,10 +3,15 @@
 import contextlib
 import gc
 
+import hypothesis
 import pytest
 
 from tests.support.loops import ClosingLoop
 from tests.support.router import Router, running_router
+
+# The machine may be busy and coverage is slow, so no example has a time limit of its own.
+hypothesis.settings.register_profile("fastroute", deadline=None)
+hypothesis.settings.load_profile("fastroute")
 
 
 def pytest_asyncio_loop_factories(config, item):
