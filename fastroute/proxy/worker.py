@@ -150,8 +150,10 @@ class Worker:
     def _configure(self, configured: Configure) -> None:
         state = self._state
         state.configure(configured)
-        for sock, _ in self._listening:
-            limit_silence(sock, configured.config.tcp_timeout)  # accepted connections inherit it
+        if not state.clients.draining:  # then the listening sockets are closed
+            for sock, _ in self._listening:
+                # Accepted connections inherit it.
+                limit_silence(sock, configured.config.tcp_timeout)
         for server in state.router.servers:
             server.resolve_ahead()
         if self._starting is None:
