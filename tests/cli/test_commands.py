@@ -106,12 +106,12 @@ class TestMistakes:
             ),
             pytest.param(
                 ["--config", "servers.toml", *SERVER],
-                "--server and --config exclude each other: servers come from one place",
+                "--server and --config exclude each other",
                 id="both",
             ),
             pytest.param(
                 ["--max-load", "3"],
-                "--max-load is for --server; in a file, set max_concurrent_requests",
+                "--max-load needs --server; in a file, set max_concurrent_requests",
                 id="load-without-server",
             ),
             pytest.param(

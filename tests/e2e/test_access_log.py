@@ -364,7 +364,7 @@ class TestLogFile:
                 wait_until(lambda: len(log_files(log)) > 1)
         assert router.stderr() == ""
         told = lines(*log_files(log))
-        assert {line["logger"] for line in told} >= {"supervisor", "fastroute.proxy.exchange"}
+        assert {line["logger"] for line in told} >= {"supervisor", "fastroute.proxy.attempt"}
         assert len({line["process"] for line in told}) >= 2
         failures = [line for line in told if "failed while connecting" in line["message"]]
         assert failures
