@@ -1,7 +1,10 @@
 """A child process of the demo that ends with it, however the demo ends."""
 
 import subprocess
-import sys
+
+from fastroute.ipc.child_process import python_command
+
+RUN_MODULE = "import runpy; runpy.run_module('{}', run_name='__main__', alter_sys=True)"
 
 STOP_TIMEOUT = 2.0
 """Seconds for the process to exit by itself."""
@@ -19,7 +22,7 @@ class Companion:
         """
         # Its own process group: Ctrl-C must reach only the router, which then drains.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            python_command(RUN_MODULE.format(module), *arguments),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

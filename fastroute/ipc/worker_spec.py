@@ -1,10 +1,10 @@
 """Parameters of a worker process, and the command line that passes them."""
 
-import sys
 from typing import Self
 
 import msgspec
 
+from fastroute.ipc.child_process import python_command
 from fastroute.ipc.logs import LogOptions
 
 # Imported objects stay alive, so garbage collection would only add a tenth to the start-up time.
@@ -33,7 +33,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def command(self) -> list[str]:
         """Return the command line; the child must inherit the descriptors."""
-        return [sys.executable, "-c", PROGRAM, msgspec.json.encode(self).decode()]
+        return python_command(PROGRAM, msgspec.json.encode(self).decode())
 
     @classmethod
     def decode(cls, text: str) -> Self:

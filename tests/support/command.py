@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ class RunningCommand:
         env: dict[str, str] | None = None,
         cwd: Path | None = None,
         python: str = sys.executable,
+        python_options: Sequence[str] = (),
         stdout_is_pipe: bool = False,
     ) -> None:
         """Start it.
@@ -68,6 +69,7 @@ class RunningCommand:
             env: Added to the environment.
             cwd: Its working directory, if different.
             python: The interpreter.
+            python_options: Its options.
             stdout_is_pipe: True if stdout is a pipe that is read until it listens, and then no
                 more.
         """
@@ -75,7 +77,7 @@ class RunningCommand:
         self._stderr = folder / "stderr"
         with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
             self._process = subprocess.Popen(
-                [python, "-m", "fastroute", *arguments],
+                [python, *python_options, "-m", "fastroute", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE if stdout_is_pipe else stdout,
                 stderr=stderr,
