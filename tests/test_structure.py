@@ -43,19 +43,6 @@ TESTED_ELSEWHERE = {
 }
 """Modules without a test file of their own name, and where they are tested."""
 
-OLD_DOCSTRINGS = {
-    "control/fleet/context.py",
-    "control/fleet/fleet.py",
-    "proxy/context.py",
-    "rules/health.py",
-    "rules/health_check.py",
-    "rules/health_event.py",
-    "rules/health_record.py",
-    "rules/outcome.py",
-    "rules/retry.py",
-}
-"""Modules with docstrings that are still to be reworded. The list only shrinks."""
-
 
 def name_of(path: Path) -> str:
     return path.relative_to(PACKAGE).as_posix()
@@ -132,4 +119,4 @@ def test_docstrings_start_with_a_noun_or_a_verb(path):
         for name, text in docstrings(path)
         if text.split()[0].rstrip(",:") in FIRST_WORDS_THAT_NAME_NOTHING
     ]
-    assert not found or name_of(path) in OLD_DOCSTRINGS
+    assert not found

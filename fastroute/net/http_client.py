@@ -248,7 +248,7 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._waiter is None or self._waiter.done():
-            self.close()  # bytes that nobody asked for
+            self.close()  # unsolicited bytes
             return
         self._received += len(data)
         framer = self._framer

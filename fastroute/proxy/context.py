@@ -36,7 +36,7 @@ class WorkerContext:
         ledger: The counts of requests.
         clients: The open client connections.
         observer: Reports evidence about servers.
-        recorder: Takes records of ended requests, or None if nobody wants them.
+        recorder: Takes records of ended requests, or None if none are wanted.
         request_ids: Ids for requests that bring none.
         known_requests: Heads of clients' requests.
         configured: The last Configure, for the views, as are the next four.

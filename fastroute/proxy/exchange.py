@@ -78,7 +78,7 @@ class Exchange(AttemptSink):
     """A request, from the choice of a server to the last byte of the response.
 
     Attributes:
-        trace: Its trace, or None if nobody wants one.
+        trace: Its trace, or None if none is wanted.
     """
 
     __slots__ = ("_attempt", "_body", "_client", "_context", "_group", "_retries_left",

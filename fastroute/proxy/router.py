@@ -132,7 +132,7 @@ class Router:
         self.servers: tuple[Server, ...] = ()
 
     def configure(self, configured: Configure) -> None:
-        """Put settings and servers in force; exchanges under way keep the server they have."""
+        """Activate settings and servers; exchanges in progress keep the server they have."""
         config = configured.config
         self._take_servers(configured)
         # Only the rows in use, and as lists: to read the cells one by one took 0.1 us for each.

@@ -111,7 +111,7 @@ def _was_stalled(record: Record, event: Event, now: float) -> str | None:
 
 
 def _is_another_cause(record: Record, event: Event, now: float) -> str | None:
-    # Nobody makes progress in sleep, so that would only hide the cause.
+    # A sleeping engine makes no progress, so a stall would only hide the cause.
     if event is Event.STALLED and record.cause is Cause.ASLEEP:
         return None
     return None if CAUSES[event] is record.cause else event.value
@@ -195,12 +195,12 @@ class ServerHealth:
 
     @property
     def is_healthy(self) -> bool:
-        """Whether nothing is wrong with it: a full or drained server is not ill."""
+        """True if nothing is wrong with it: an overloaded or drained server is not broken."""
         return self._condition is ServerState.UP or self._condition is ServerState.COOLING
 
     @property
     def probe_interval(self) -> float:
-        """How long to wait before the next probe, seconds."""
+        """Seconds until the next health check."""
         interval = self.record.limits.health_check_interval
         if self._condition is ServerState.DOWN:
             return min(interval, DOWN_PROBE_INTERVAL)

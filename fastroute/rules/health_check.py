@@ -6,14 +6,14 @@ DEFAULT_PATH = "/health"
 """Where vLLM answers 200 with an empty body."""
 
 FALLBACK_PATH = "/v1/models"
-"""What every OpenAI-compatible server has, for those without `DEFAULT_PATH`."""
+"""A path of every OpenAI-compatible server, for those without `DEFAULT_PATH`."""
 
 ABSENT = frozenset((404, 405, 501))
 """Statuses of a server that does not know a path or the method GET there (RFC 9110 15.5.5)."""
 
 
 class HealthCheck(NamedTuple):
-    """How one server's health is checked.
+    """The health check of one server.
 
     Attributes:
         path: Path and query of the request.

@@ -6,7 +6,7 @@ import msgspec
 
 
 class Event(enum.Enum):
-    """What is seen of a server."""
+    """An observation of a server; the value is its wording in reasons and logs."""
 
     PROBE_OK = "a health check succeeded"
     PROBE_FAILED = "a health check failed"
@@ -25,7 +25,7 @@ class Event(enum.Enum):
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What belongs to an event.
+    """Details of an event.
 
     Attributes:
         detail: More exactly what happened, for the log; such as "connection refused".

@@ -43,7 +43,7 @@ class Cause(enum.Enum):
 
 
 class Record:
-    """What is remembered of a server.
+    """The past of a server, as far as the rules need it.
 
     Attributes:
         limits: May be replaced at any time.
@@ -94,24 +94,24 @@ class Record:
 
     @property
     def window_is_full(self) -> bool:
-        """Whether there were enough probes to speak of a success rate."""
+        """True if there were enough health checks to speak of a success rate."""
         return len(self._window) >= self.limits.health_check_window_size
 
     @property
     def success_rate(self) -> float:
-        """Of the last probes, 0 to 1; 1 before the first, and when it has just come back."""
+        """Share of successful health checks, 0 to 1; 1 before the first and after a recovery."""
         if not self._window:
             return 1.0
         return sum(ok for ok, _ in self._window) / len(self._window)
 
     @property
     def response_times(self) -> list[float]:
-        """Of the last good probes, seconds."""
+        """Response times of the last successful health checks, seconds."""
         return [response_time for ok, response_time in self._window if ok]
 
     @property
     def average_response_time(self) -> float | None:
-        """Of the last good probes, seconds; None without any."""
+        """Mean response time of the last successful health checks, seconds; None without any."""
         times = self.response_times
         return sum(times) / len(times) if times else None
 

@@ -1,4 +1,4 @@
-"""How a request can end, and all that follows from it: one table.
+"""The endings of a request, and the consequences of each: one table.
 
 A request ends once, and so does each attempt at a server. Both have the same outcomes: if the row
 of an attempt's outcome allows a retry and there is a server for it, the request goes on; otherwise
@@ -55,7 +55,7 @@ class Outcome(enum.Enum):
 
 
 class Next(enum.Enum):
-    """What may follow an attempt that has ended."""
+    """The next step after an attempt that has ended."""
 
     SAME_SERVER_FRESH = "once more on a fresh connection"
     OTHER_SERVER = "another server is tried if there is one"
@@ -63,7 +63,7 @@ class Next(enum.Enum):
 
 
 class Phase(enum.Enum):
-    """How far an attempt has come."""
+    """Progress of an attempt."""
 
     CONNECTING = "connecting"
     WAITING = "waiting for the first byte"
@@ -71,7 +71,7 @@ class Phase(enum.Enum):
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
-    """What follows from an outcome.
+    """Consequences of an outcome.
 
     Attributes:
         by: The side that ended the request.
@@ -160,7 +160,7 @@ ENDINGS: Final[Mapping[Outcome, Ending]] = {
         retry_message="closed connection",
     ),
     # A fresh connection ended without a byte: vLLM closes so when it is stopping or was killed.
-    # Nobody can get two answers; but the engine of a killed vLLM was seen to work on for a while.
+    # No client can get two responses; but a killed vLLM's engine was seen to work on for a while.
     Outcome.CONNECTION_LOST: Ending(
         status=502,
         counter="failed",

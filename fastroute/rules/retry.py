@@ -1,4 +1,4 @@
-"""What may be tried again, where and how often. No generation may be started twice unawares."""
+"""Rules for retries: what may be tried again, where and how often."""
 
 from collections import deque
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 from fastroute.rules.outcome import ENDINGS, Next, Outcome
 
 RETRY_REASONS: Final = ("connect", "reset", "429", "502", "503", "504")
-"""What `retry_on` may name."""
+"""Values of `retry_on`."""
 
 # What vLLM 0.32 answers to every new request between SIGTERM and its end: nothing was started.
 SHUTTING_DOWN: Final = b"cannot schedule new futures after shutdown"

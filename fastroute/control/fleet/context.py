@@ -1,4 +1,4 @@
-"""What all servers of a fleet share."""
+"""State that all servers of a fleet share."""
 
 import time
 from collections.abc import Callable
@@ -12,14 +12,14 @@ def _nothing() -> None:
 
 
 class FleetContext:
-    """What all servers of a fleet share.
+    """State that all servers of a fleet share.
 
     Attributes:
         table: The score table.
-        config: The settings in force; replaced on a reload.
+        config: The current settings; replaced on a reload.
         clock: Like time.monotonic.
         unix_clock: Like time.time.
-        changed: Called when the workers have to be told of a model, a setting.
+        changed: Called when models or settings that workers need have changed.
         state_changed: Called when there is another reason for a state.
         checked: Called when there is a new result of a health check.
     """

@@ -40,7 +40,7 @@ log = logging.getLogger("supervisor")
 
 
 class FleetChange(msgspec.Struct, frozen=True):
-    """What a new configuration means for those who look after the servers."""
+    """Servers that a new configuration adds and removes."""
 
     added: tuple[FleetServer, ...]
     removed: tuple[FleetServer, ...]
@@ -100,7 +100,7 @@ class Fleet:
 
     @property
     def config(self) -> Config:
-        """The configuration in force."""
+        """The current configuration."""
         return self._around.config
 
     def notify(
@@ -110,7 +110,7 @@ class Fleet:
         state_changed: Callable[[], None],
         checked: Callable[[], None],
     ) -> None:
-        """Say who is to be told of news from now on.
+        """Set the callbacks for changes.
 
         Args:
             changed: Called when `configure` would return something else.
@@ -122,7 +122,7 @@ class Fleet:
         self._around.checked = checked
 
     def apply(self, config: Config) -> FleetChange:
-        """Put a configuration in force.
+        """Activate a configuration.
 
         Raises:
             ConfigError: There is no room for so many new servers; nothing is changed.
@@ -221,7 +221,7 @@ class Fleet:
         return any(server.models.cards is not None for server in self.servers.values())
 
     def _models_are_settled(self) -> bool:
-        """Whether all servers have told their models, or have had the time to, since the start."""
+        """Return True if all servers have listed their models, or have had the time to do so."""
         if not self._is_settled:
             time_is_up = self._around.clock() - self._born >= SETTLING
             servers = self.servers.values()

@@ -22,7 +22,7 @@ class PublishedRow:
     __slots__ = ("_columns", "_events", "_in_flight", "_table", "generation", "number")
 
     def __init__(self, table: ScoreTable, number: int) -> None:
-        """Take a free row; nobody sees it before its state is published."""
+        """Take a free row; it is invisible before its state is published."""
         self.number = number
         self._table = table
         self._columns = columns = table.servers
