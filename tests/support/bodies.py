@@ -105,8 +105,11 @@ def answer(question: Question) -> tuple[str | None, str]:
 
 
 def _sources_only(path: str) -> FileFinder:
-    """Find modules of this project as they are uncompiled, with compiled ones beside them."""
-    if not Path(path).is_relative_to(ROOT):
+    """Find modules of this project as they are uncompiled, with compiled ones beside them.
+
+    Not those of the virtual environment, which may lie in the project's folder, too.
+    """
+    if not Path(path).is_relative_to(ROOT / "fastroute"):
         raise ImportError
     return FileFinder(path, (SourceFileLoader, SOURCE_SUFFIXES))
 
