@@ -86,7 +86,7 @@ class WorkerContext:
         self.losses = Losses()
         self.unrouted = Unrouted()
         self.settings: Settings = Settings(self.configured.config)
-        self.router = Router(loop, table)
+        self.router = Router(table)
         self.ledger = Ledger(cells)
         self.clients = Clients(cells.process.client_connections)
         self.observer = Observer(link.report)

@@ -1,6 +1,5 @@
 """From a request to the servers that may have it, and from those to one."""
 
-import asyncio
 import functools
 import ssl
 from collections.abc import Sequence
@@ -96,7 +95,6 @@ class Router:
         "_groups",
         "_in_flight",
         "_loads",
-        "_loop",
         "_names",
         "_names_matter",
         "_policy",
@@ -110,8 +108,7 @@ class Router:
         "servers",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, table: ScoreTable) -> None:
-        self._loop = loop
+    def __init__(self, table: ScoreTable) -> None:
         self._table = table
         # Made when a server needs it: 30 ms, and 2 MB of root certificates.
         self._tls = functools.cache(ssl.create_default_context)

@@ -1,6 +1,5 @@
 """From a request to the servers of its model, and from those to one; what a reload keeps."""
 
-import asyncio
 from collections import Counter
 
 import pytest
@@ -32,7 +31,7 @@ class Routing:
 
     def __init__(self, table: ScoreTable) -> None:
         self.table = table
-        self.router = Router(asyncio.get_running_loop(), table)
+        self.router = Router(table)
         self.settings: dict = {}
 
     def configure(

@@ -1,6 +1,5 @@
 """Who is chosen and why, by table; and that the router itself chooses the same."""
 
-import asyncio
 from collections import Counter
 
 import pytest
@@ -251,7 +250,7 @@ SERVERS = st.lists(
 def test_the_router_chooses_the_same(servers, model, policy, aliases):
     """Whom the router chooses, and whom it never does in 60 times, is what is explained."""
     named = [Known(**{**_fields(known), "url": f"http://s{n}"}) for n, known in enumerate(servers)]
-    chosen = asyncio.run(_asked(named, model, policy, aliases))
+    chosen = _asked(named, model, policy, aliases)
     found = explain(named, model, settings_of(Settings, policy=policy, aliases=aliases))
     explained = chances(found)
     assert set(chosen) <= set(explained)
@@ -263,11 +262,11 @@ def _fields(known: Known) -> dict:
     return {name: getattr(known, name) for name in Known.__struct_fields__}
 
 
-async def _asked(servers, model, policy, aliases) -> Counter:
+def _asked(servers, model, policy, aliases) -> Counter:
     """Ask a real router, with a real table, 60 times."""
     table = ScoreTable.create(rows=len(servers), workers=1)
     try:
-        router = Router(asyncio.get_running_loop(), table)
+        router = Router(table)
         routed = []
         for row, known in enumerate(servers):
             put_server(table, row, known.state)
