@@ -165,6 +165,7 @@ def modules_in_use(installed: Installed, folder: Path) -> set[str]:
                 assert json.load(reply)["object"] == "chat.completion"
             (worker,) = router.worker_pids()
             mapped = Path(f"/proc/{worker}/maps").read_text()
-            found = re.findall(r"/(fastroute/\S+)\.cpython-\S+\.so$", mapped, re.MULTILINE)
+            # No dot: the checkout, with its .venv, may itself be a folder called fastroute.
+            found = re.findall(r"/(fastroute/[^\s.]+)\.cpython-\S+\.so$", mapped, re.MULTILINE)
             assert router.stop() == 0
     return {path.replace("/", ".") for path in found}
