@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from tests.support.command import RunningCommand
+from tests.support.command import RunningCommand, wait_until
 
 TROUBLE = re.compile(r"Traceback|Exception in|Fatal error|never retrieved|AssertionError")
 
@@ -76,6 +76,17 @@ def memory(pid: int) -> int:
     found = re.search(r"^RssAnon:\s+(\d+) kB$", text, re.MULTILINE)
     assert found, text
     return int(found[1]) * 1024
+
+
+def environment_of(pid: int) -> list[bytes]:
+    """Return a process's environment at its start, as NAME=VALUE.
+
+    It is empty for a moment after the process was started: execve(2) closes descriptors, for which
+    subprocess.Popen waits, before the kernel notes where the new environment is.
+    """
+    environ = Path(f"/proc/{pid}/environ")
+    wait_until(environ.read_bytes)
+    return environ.read_bytes().split(b"\0")
 
 
 def descriptors(pid: int) -> int:

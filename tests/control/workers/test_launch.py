@@ -1,5 +1,4 @@
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -8,6 +7,7 @@ from fastroute.control.workers.launch import Launch, Sockets, create_table
 from fastroute.control.workers.listeners import open_listeners
 from fastroute.ipc.logs import LogOptions
 from fastroute.ipc.score_table import ScoreTable
+from tests.support.processes import environment_of
 
 
 @pytest.mark.parametrize(("servers", "rows"), [(1, 256), (128, 256), (129, 258)])
@@ -73,7 +73,7 @@ class TestLaunch:
         with closing(make()) as launch:
             started = launch.take(0)
         try:
-            environ = Path(f"/proc/{started.process.pid}/environ").read_bytes().split(b"\0")
+            environ = environment_of(started.process.pid)
             assert b"MALLOC_TRIM_THRESHOLD_=16777216" in environ
             assert b"MALLOC_MMAP_THRESHOLD_=123" in environ
         finally:
