@@ -78,8 +78,8 @@ def prometheus_fixture(tmp_path_factory):
                 try:
                     made = Prometheus(port)
                     wait_until(made.answers, 30)
-                    # Rates need two samples.
-                    wait_until(lambda: made.query("count_over_time(up[1m]) >= 3"), 30)
+                    # Rates need two samples; a scrape that timed out has up = 0 and none.
+                    wait_until(lambda: made.query("sum_over_time(up[1m]) >= 3"), 30)
                     yield made
                 finally:
                     process.terminate()
