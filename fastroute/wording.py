@@ -4,10 +4,11 @@ import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from fastroute.printable import ELLIPSIS, printable
+
 UNKNOWN = "-"
 THOUSANDS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 MARK_SHARE = 0.5
-ELLIPSIS = "…"
 ADDRESS = re.compile(r":|\.\d+$")
 
 
@@ -98,8 +99,3 @@ def shortened_name(name: str, width: int) -> str:
         return name
     kept = max(0, width - len(ELLIPSIS))
     return ELLIPSIS + name[len(name) - kept :] if name[0].isdigit() else name[:kept] + ELLIPSIS
-
-
-def printable(text: str) -> str:
-    """Replace control characters: text from servers may contain escape sequences."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

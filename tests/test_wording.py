@@ -5,7 +5,6 @@ from fastroute.wording import (
     clock,
     count,
     percent,
-    printable,
     seconds,
     short_names,
     shortened_name,
@@ -83,7 +82,3 @@ def test_short_names(urls, names):
 )
 def test_shortened_name(name, text):
     assert shortened_name(name, 8) == text
-
-
-def test_printable():
-    assert printable("a\x1b[2J\n\u202eü") == "a�[2J��ü"

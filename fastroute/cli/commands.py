@@ -38,6 +38,7 @@ from fastroute.cli.version import VersionOption, version_line
 from fastroute.control.config_file import FixedConfig
 from fastroute.errors import ConfigError
 from fastroute.ipc.logs import LogFormat, LogLevel, LogOptions
+from fastroute.printable import MAX_LINE, printable
 
 MAX_WORKERS = 256
 MAX_DEMO_SERVERS = 24
@@ -80,7 +81,7 @@ def main() -> None:
         # The name is that of the command also for `python -m fastroute`.
         app(prog_name="fastroute")
     except ConfigError as error:
-        typer.echo(f"fastroute: {error}", err=True)
+        typer.echo(printable(f"fastroute: {error}", MAX_LINE), err=True)
         raise SystemExit(2) from None
 
 
@@ -203,7 +204,7 @@ def top(
     try:
         asyncio.run(work(full, address))
     except NoResponse as error:
-        typer.echo(f"fastroute: {full}: {error}", err=True)
+        typer.echo(printable(f"fastroute: {full}: {error}", MAX_LINE), err=True)
         raise typer.Exit(1) from None
 
 
@@ -224,7 +225,7 @@ def check_config(*, config: ConfigOption = None) -> None:
     try:
         settings = servers_from_file(config).config
     except ConfigError as error:
-        typer.echo(f"fastroute: {error}", err=True)
+        typer.echo(printable(f"fastroute: {error}", MAX_LINE), err=True)
         raise typer.Exit(1) from None
     print_report(diagnosed(settings, {Kind.QUICK}))
 

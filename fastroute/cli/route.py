@@ -9,6 +9,7 @@ import typer
 
 from fastroute.cli.options import ConfigOption, ServerOption, counted, servers_from
 from fastroute.errors import ConfigError
+from fastroute.printable import MAX_LINE, printable
 
 if TYPE_CHECKING:
     from fastroute.route.explain import Known, Settings
@@ -81,7 +82,7 @@ def _of_servers(
         settings, names = await check_names(servers_from(config, server).config, Resolver().resolve)
         for name in names:
             for problem in name.problems:
-                typer.echo(f"warning: {name.url}: {problem}", err=True)
+                typer.echo(printable(f"warning: {name.url}: {problem}", MAX_LINE), err=True)
         count = len(settings.servers)
         with progress(f"querying {counted(count, 'server')}", count) as asked:
             return await query_servers(settings, asked)
@@ -99,5 +100,5 @@ def _of_router(url: str) -> "tuple[Sequence[Known], Settings]":
     try:
         return asyncio.run(query_router(address))
     except NoResponse as error:
-        typer.echo(f"fastroute: {full}: {error}", err=True)
+        typer.echo(printable(f"fastroute: {full}: {error}", MAX_LINE), err=True)
         raise typer.Exit(1) from None

@@ -10,6 +10,7 @@ import msgspec
 from fastroute.config.setting import SettingDoc, setting_docs
 from fastroute.config.settings import KEY_FORM, Config, SecretText, ServerConfig
 from fastroute.errors import ConfigError
+from fastroute.printable import printable
 from fastroute.server_address import URL_FORM, ServerAddress
 
 FILE_FORM = 'must be a list such as [ { url = "http://gpu-1:8000", max_concurrent_requests = 8 } ]'
@@ -190,12 +191,9 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return msgspec.json.encode(_one_line(value)).decode()
+        return f'"{_one_line(msgspec.json.encode(value).decode()[1:-1])}"'
     return _one_line(str(value))
 
 
 def _one_line(text: str) -> str:
-    line = "".join(
-        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
-    )
-    return line if len(line) <= MAX_SHOWN_VALUE else line[: MAX_SHOWN_VALUE - 3] + "..."
+    return printable(text, MAX_SHOWN_VALUE)

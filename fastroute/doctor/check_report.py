@@ -11,7 +11,7 @@ from fastroute.doctor.checks import REACHABLE
 from fastroute.doctor.examine import Diagnosis
 from fastroute.doctor.facts import Facts
 from fastroute.doctor.findings import Severity
-from fastroute.wording import printable
+from fastroute.printable import MAX_LINE, listed, printable
 
 METRICS_PREFIX = "vllm:"
 
@@ -19,15 +19,15 @@ METRICS_PREFIX = "vllm:"
 def print_report(diagnosis: Diagnosis) -> None:
     """Write the report to stdout, as a table on a terminal, and the warnings to stderr."""
     for name in diagnosis.names:
-        addresses = ", ".join(name.addresses) or "none"
-        print(printable(f"{name.url}: addresses: {addresses}"))  # noqa: T201
+        addresses = listed(name.addresses, MAX_LINE) or "none"
+        print(f"{printable(name.url)}: addresses: {addresses}")  # noqa: T201
     if sys.stdout.isatty():
         _print_table(diagnosis.facts)
     else:
         for facts in diagnosis.facts:
-            print(printable(_line(facts)))  # noqa: T201  it is what this module is for
+            print(printable(_line(facts), MAX_LINE))  # noqa: T201  it is what this module is for
     for warning in warnings(diagnosis):
-        print(f"warning: {printable(warning)}", file=sys.stderr)  # noqa: T201
+        print(f"warning: {printable(warning, MAX_LINE)}", file=sys.stderr)  # noqa: T201
 
 
 def warnings(diagnosis: Diagnosis) -> list[str]:
@@ -43,7 +43,7 @@ def warnings(diagnosis: Diagnosis) -> list[str]:
     ]
     if unreachable:
         count = f"{len(unreachable)} of {len(diagnosis.facts)} servers cannot be reached"
-        lines.append(f"{count}: {', '.join(unreachable)}")
+        lines.append(f"{count}: {listed(unreachable, MAX_LINE // 2)}")
     lines += [f.words for _, f in diagnosis.fleet if f.severity >= Severity.WARNING]
     return lines
 
@@ -69,17 +69,17 @@ def _print_table(servers: Sequence[Facts]) -> None:
         else:
             row = (f"no: {_error(facts)}", "", "", "")
         # Text objects are shown as they are; in a str, rich would interpret brackets as markup.
-        table.add_row(*(Text(printable(cell)) for cell in (facts.server.url, *row)))
+        table.add_row(*(Text(printable(cell, MAX_LINE)) for cell in (facts.server.url, *row)))
     Console().print(table)
 
 
 def _version(facts: Facts) -> str:
-    return facts.version or "unknown"
+    return printable(facts.version or "unknown")
 
 
 def _models(facts: Facts) -> str:
     names = facts.models.names if facts.models else None
-    return ", ".join(names or ()) or "none"
+    return listed(names or ()) or "none"
 
 
 def _metrics(facts: Facts) -> str:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from fastroute.doctor.examine import Diagnosis, verdict_of
 from fastroute.doctor.findings import Finding, Severity
-from fastroute.wording import printable
+from fastroute.printable import MAX_LINE, escaped_json, printable
 
 Named = Sequence[tuple[str, Finding]]
 
@@ -65,7 +65,7 @@ def _section(title: str, named: Named, width: int | None) -> Iterator[Text]:
 
 
 def _folded(text: str, width: int | None, indent: str) -> list[str]:
-    shown = printable(text)
+    shown = printable(text, MAX_LINE)
     if width is None:
         return [shown]
     room = max(20, width - len(indent))
@@ -104,7 +104,7 @@ def as_json(diagnosis: Diagnosis) -> bytes:
         ],
         "fleet": _findings(diagnosis.fleet),
     }
-    return msgspec.json.format(msgspec.json.encode(whole)) + os.linesep.encode()
+    return msgspec.json.format(escaped_json(msgspec.json.encode(whole))) + os.linesep.encode()
 
 
 def _findings(named: Named) -> list[dict[str, str]]:

@@ -6,13 +6,23 @@ import os
 import sys
 from datetime import UTC, datetime
 from enum import StrEnum
+from io import TextIOWrapper
 from logging.handlers import WatchedFileHandler
 from typing import Any
 
 import msgspec
 
+from fastroute.printable import MAX_LINE, printable
+
 LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 TIME = "%Y-%m-%dT%H:%M:%S"
+INDENT = "    "
+"""Start of each line of a traceback: no line that starts otherwise is made up by anybody."""
+
+MAX_TRACEBACK_LINES = 500
+
+FILE_MODE = 0o640
+"""Permissions of a new log file: it has names of clients and servers."""
 
 log = logging.getLogger("supervisor")
 
@@ -53,6 +63,22 @@ class LogOptions(msgspec.Struct, frozen=True, kw_only=True):
     also_stderr: bool = False
 
 
+class TextFormatter(logging.Formatter):
+    """Formats lines as text; only the lines of a traceback follow a line, indented."""
+
+    def __init__(self) -> None:
+        super().__init__(LINE, TIME)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return the line without a traceback."""
+        record.message = safe_message(record)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:
+        """Return the lines of a traceback."""
+        return "\n".join(INDENT + line for line in safe_lines(super().formatException(ei)))
+
+
 class JsonFormatter(logging.Formatter):
     """Formats lines as JSON: time (UTC), level, logger, process, message, exception if any."""
 
@@ -64,11 +90,32 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "process": record.process,
-            "message": record.getMessage(),
+            "message": safe_message(record),
         }
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = "\n".join(safe_lines(self.formatException(record.exc_info)))
         return msgspec.json.encode(line).decode()
+
+
+def safe_message(record: logging.LogRecord) -> str:
+    """Return the message of a record; texts from outside cannot break the line or fill the disk.
+
+    They come as arguments, or in messages of other packages.
+    """
+    arguments = record.args
+    if isinstance(arguments, tuple):
+        arguments = tuple(map(_safe_argument, arguments))
+    message = str(record.msg)
+    return printable(message % arguments if arguments else message, MAX_LINE)
+
+
+def safe_lines(traceback: str) -> list[str]:
+    """Return the lines of a traceback, whose exceptions may have messages from outside."""
+    return [printable(line, MAX_LINE) for line in traceback.split("\n")[:MAX_TRACEBACK_LINES]]
+
+
+def _safe_argument(value: object) -> object:
+    return value if isinstance(value, int | float) else printable(str(value))
 
 
 class LogFile(WatchedFileHandler):
@@ -76,6 +123,11 @@ class LogFile(WatchedFileHandler):
 
     Lines that cannot be written go to stderr: a full disk must not hide why a server is down.
     """
+
+    def _open(self) -> TextIOWrapper:
+        return open(
+            self.baseFilename, "a", encoding=self.encoding, errors=self.errors, opener=_create
+        )
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line."""
@@ -89,6 +141,10 @@ class LogFile(WatchedFileHandler):
         print(self.format(record), file=sys.stderr, flush=True)  # noqa: T201
 
 
+def _create(path: str, flags: int) -> int:
+    return os.open(path, flags, FILE_MODE)
+
+
 def configure_logging(options: LogOptions) -> None:
     """Configure logging of this process.
 
@@ -100,7 +156,7 @@ def configure_logging(options: LogOptions) -> None:
         handlers.append(LogFile(options.file, encoding="utf-8", errors="backslashreplace"))
     if options.file is None or options.also_stderr:
         handlers.append(logging.StreamHandler(sys.stderr))
-    formatter = JsonFormatter() if options.form == LogFormat.JSON else logging.Formatter(LINE, TIME)
+    formatter = JsonFormatter() if options.form == LogFormat.JSON else TextFormatter()
     for handler in handlers:
         handler.setFormatter(formatter)
     logging.basicConfig(level=options.level.upper(), handlers=handlers)

@@ -8,6 +8,7 @@ from fastroute.api.report import Report, read_answer
 from fastroute.errors import ConfigError
 from fastroute.monitor.view.picture import MonitorData
 from fastroute.net.http_client import ClientError, ServerClient
+from fastroute.printable import printable
 from fastroute.server_address import URL_FORM, ServerAddress
 
 Answer = TypeVar("Answer")
@@ -68,7 +69,7 @@ class Poller:
         try:
             self.body, self._report = await fetch(self._client, "/load-stats", Report)
         except NoResponse as error:
-            self._error = str(error)
+            self._error = printable(str(error))
             raise
         self._error = ""
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
-from fastroute.wording import printable
+from fastroute.printable import MAX_LINE, printable
 
 STDERR = 2
 KEPT_LINES = 1_000
@@ -91,7 +91,10 @@ class StderrLines:
                     self._take(line)
 
     def _take(self, line: bytes) -> None:
-        self.kept.append(printable(line.decode("utf-8", "replace")))
+        shown = printable(line.decode("utf-8", "replace"), MAX_LINE)
+        self.kept.append(shown)
+        if self._is_terminal:
+            line = shown.encode("utf-8", "replace")
         if self._is_hidden:
             self._unseen.append(line + b"\n")
         else:

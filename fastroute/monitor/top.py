@@ -4,12 +4,14 @@ import asyncio
 import signal
 import sys
 
+import msgspec
 from rich.console import Console
 
 from fastroute.monitor.monitor import POLL_INTERVAL, Monitor
 from fastroute.monitor.poller import NoResponse, Poller
 from fastroute.monitor.screen import Screen
 from fastroute.monitor.view.terminal import ONCE_WIDTH, once
+from fastroute.printable import escaped_json
 from fastroute.server_address import ServerAddress
 
 
@@ -54,7 +56,7 @@ async def print_once(url: str, address: ServerAddress) -> None:
 
 
 async def print_json(url: str, address: ServerAddress) -> None:
-    """Print the body of /load-stats unchanged.
+    """Print the body of /load-stats; control characters in it are escaped, as JSON does it.
 
     Raises:
         NoResponse: No fastroute answers there.
@@ -64,7 +66,8 @@ async def print_json(url: str, address: ServerAddress) -> None:
         await poller.poll()
     finally:
         poller.close()
-    sys.stdout.write(poller.body.decode() + "\n")
+    compact = msgspec.json.format(poller.body, indent=-1)
+    sys.stdout.write(escaped_json(compact).decode() + "\n")
 
 
 __all__ = ["NoResponse", "print_json", "print_once", "show"]

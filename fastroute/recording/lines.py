@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from fastroute.ipc.request_record import RequestRecord
+from fastroute.printable import escaped, escaped_json
 
 _ENCODE = msgspec.json.Encoder().encode
 # A text with one of these characters is quoted like a JSON string.
@@ -62,7 +63,7 @@ def json_line(record: RequestRecord) -> bytes:
         reason=record.reason,
         trace=None if record.span is None else record.span.trace,
     )
-    return _ENCODE(line) + b"\n"
+    return escaped_json(_ENCODE(line)) + b"\n"
 
 
 def text_line(record: RequestRecord) -> bytes:
@@ -95,4 +96,4 @@ def _word(text: str | None) -> str:
         return "-"
     if text and text != "-" and _QUOTED.isdisjoint(text) and text.isprintable():
         return text
-    return json.dumps(text)
+    return escaped(json.dumps(text))  # DEL, which json leaves as it is

@@ -9,7 +9,7 @@ import os
 import select
 import stat
 
-from fastroute.ipc.logs import rename_to_backup
+from fastroute.ipc.logs import FILE_MODE, rename_to_backup
 
 STDOUT = "-"
 
@@ -107,7 +107,7 @@ class RotatingFile:
             return
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
         try:
-            self._fd = os.open(self.path, flags, 0o640)
+            self._fd = os.open(self.path, flags, FILE_MODE)
         except OSError as error:
             if _is_unread_pipe(self.path):
                 raise _Unread(error.errno, "the pipe has no reader") from None

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from fastroute.printable import listed
 from fastroute.rules.policy import Candidate, Loads, Policy, Rng, make_policy, usable_now
 from fastroute.rules.server_state import ServerState
 
@@ -135,7 +136,7 @@ def explain(servers: Sequence[Known], model: str | None, settings: Settings) -> 
         words = _words(ranked, model, policy)
     else:
         names = dict.fromkeys(name for server in servers for name in server.models or ())
-        words = f"no server: none has {model}; known: {', '.join((*names, *settings.aliases))}"
+        words = f"no server: none has {model}; known: {listed((*names, *settings.aliases))}"
     return Explanation(model=model, settings=settings, ranked=ranked, words=words)
 
 
@@ -167,7 +168,7 @@ def _dice(draw: int) -> Rng:
 
 def _left_out(server: Known, model: str | None, has_model: bool) -> str:
     if not has_model and server.models is not None:
-        return f"does not have {model}, but {', '.join(server.models) or 'none'}"
+        return f"does not have {model}, but {listed(server.models) or 'none'}"
     reason = f": {server.reason}" if server.reason else ""
     if not has_model and server.state not in (ServerState.DOWN, ServerState.DRAINING):
         return "its models are unknown, and other servers are known to have it"

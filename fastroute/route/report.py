@@ -4,9 +4,10 @@ import os
 
 import msgspec
 
+from fastroute.printable import MAX_LINE, escaped_json, printable
 from fastroute.route.explain import Explanation, Ranked
 from fastroute.rules.server_state import ServerState
-from fastroute.wording import count, percent, printable
+from fastroute.wording import count, percent
 
 HEADINGS = ("SERVER", "CHANCE", "SCORE", "OWN", "OTHERS", "CAP", "")
 
@@ -19,7 +20,7 @@ def lines(explanation: Explanation) -> list[str]:
     for first, *rest in rows:
         numbers = [f"{cell:>{width}}" for cell, width in zip(rest[:-1], widths[1:], strict=True)]
         table.append("  ".join((f"{first:<{widths[0]}}", *numbers, rest[-1])).rstrip())
-    return [printable(explanation.words), "", *table]
+    return [printable(explanation.words, MAX_LINE), "", *table]
 
 
 def _order(ranked: Ranked) -> tuple[bool, float, float]:
@@ -37,7 +38,7 @@ def _row(ranked: Ranked) -> tuple[str, ...]:
         count(server.in_flight),
         count(server.foreign_load),
         f"{server.max_concurrent_requests}{weight}",
-        printable("; ".join(filter(None, (ranked.left_out, server.note)))),
+        printable("; ".join(filter(None, (ranked.left_out, server.note))), MAX_LINE),
     )
 
 
@@ -61,4 +62,4 @@ def as_json(explanation: Explanation) -> bytes:
             for each in explanation.ranked
         ],
     }
-    return msgspec.json.format(msgspec.json.encode(whole)) + os.linesep.encode()
+    return msgspec.json.format(escaped_json(msgspec.json.encode(whole))) + os.linesep.encode()

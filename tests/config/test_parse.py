@@ -224,9 +224,7 @@ class TestParse:
                 "unknown key servers: known: policy, ",
                 id="misplaced",
             ),
-            pytest.param(
-                '"a\\nb" = 1', "unknown key a\N{REPLACEMENT CHARACTER}b: known: ", id="break"
-            ),
+            pytest.param('"a\\nb" = 1', "unknown key a\\nb: known: ", id="break"),
         ],
     )
     def test_refuses_a_setting(self, line, expected):
@@ -352,7 +350,7 @@ class TestParse:
 
     def test_a_long_value_is_cut(self):
         message = refusal(f'{ONE_SERVER}[config]\nmax_retries = "{"x" * 5000}"\n')
-        assert "xxx..." in message
+        assert "xxx…" in message
         assert len(message) < 300
 
 

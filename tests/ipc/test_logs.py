@@ -1,6 +1,8 @@
 import json
 import logging
+import os
 import re
+import stat
 import subprocess
 import sys
 
@@ -60,7 +62,58 @@ def test_json_lines():
     assert failed["exception"].endswith('ValueError: said "no"\nand more')
 
 
+HOSTILE = """
+import logging, sys
+import msgspec
+from fastroute.ipc.logs import LogOptions, configure_logging
+from tests.support.hostile_server import FORGED
+configure_logging(msgspec.json.decode(sys.argv[1], type=LogOptions))
+log = logging.getLogger("supervisor")
+log.warning("server %s has %d models: %s", FORGED, 3, "y" * 100_000)
+log.warning(FORGED + "z" * 100_000)
+log.warning("%(name)s", {"name": FORGED})
+log.warning("reason: %s", ValueError(FORGED))
+try:
+    raise ValueError(FORGED + "z" * 100_000)
+except ValueError:
+    log.exception("it failed")
+"""
+
+
+class TestTextFromOutside:
+    """A server's name with a line feed forged a line; escape sequences reached the terminal."""
+
+    @pytest.fixture(name="lines", params=["text", "json"])
+    def lines_fixture(self, request):
+        options = msgspec.json.encode(LogOptions(form=request.param)).decode()
+        command = [sys.executable, "-c", HOSTILE, options]
+        return subprocess.run(command, capture_output=True, check=True).stderr.decode().split("\n")
+
+    def test_has_no_control_characters(self, lines):
+        assert all(line.isprintable() for line in lines)
+
+    def test_forges_no_line(self, lines):
+        begun = [line for line in lines if line and not line.startswith("    ")]
+        assert len(begun) == 5
+        assert not [line for line in begun if line.startswith("2026-01-01T00:00:00 INFO")]
+
+    def test_is_short(self, lines):
+        assert 300 < len(lines[0]) < 800
+        assert max(map(len, lines)) < 5_000
+
+
 class TestFile:
+    @pytest.mark.parametrize("umask", [0o000, 0o022])
+    def test_is_not_for_everybody(self, tmp_path, umask):
+        path = tmp_path / "log"
+        before = os.umask(umask)
+        try:
+            run(LogOptions(file=str(path)), "rename")
+        finally:
+            os.umask(before)
+        for each in (path, tmp_path / "log.old"):
+            assert stat.S_IMODE(each.stat().st_mode) == 0o640
+
     def test_replaces_stderr(self, tmp_path):
         path = tmp_path / "log"
         assert run(LogOptions(file=str(path))).stderr == ""

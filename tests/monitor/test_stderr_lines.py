@@ -32,8 +32,13 @@ def run(more: str = "", before: str = "", code: int = 0) -> subprocess.Completed
 
 def test_lines_are_kept_and_written():
     done = run()
-    assert done.stdout.decode() == "early|ours|of a child|an escape �[2J\n"
+    assert done.stdout.decode() == "early|ours|of a child|an escape \\u001b[2J\n"
     assert done.stderr == b"early\nours\nof a child\nan escape \x1b[2J\nlate\n"
+
+
+def test_a_terminal_gets_no_escape_sequence():
+    done = run(before="stderr._is_terminal = True")
+    assert done.stderr == b"early\nours\nof a child\nan escape \\u001b[2J\nlate\n"
 
 
 def test_a_file_gets_all_lines_even_while_hidden():

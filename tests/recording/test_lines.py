@@ -1,6 +1,7 @@
 import json
 import re
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,3 +86,10 @@ def test_what_a_client_sent_breaks_no_line(path, model, reason):
         *("id", "model", "server", "bytes_in", "bytes_out", "events"),
         *("first_byte", "duration", "attempts", "ended_by", "outcome", "reason"),
     ]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@given(TEXT, st.sampled_from(("\x7f", "\x9b31m", "\u2028", "\u202e", "\n", "\x1b[2J")))
+def test_no_line_has_raw_control_characters(form, model, reason):
+    line = FORMS[form](msgspec.structs.replace(CHAT, model=model, reason=reason))
+    assert line.decode().removesuffix("\n").isprintable()

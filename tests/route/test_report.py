@@ -21,7 +21,7 @@ def test_lines():
         "SERVER             CHANCE  SCORE  OWN  OTHERS     CAP",
         f"http://gpu-2:8000    100%   0.00    0       0  16 x 2  {SERVERS[1].note}",
         "http://gpu-1:8000      0%   0.69    3     2.5       8",
-        "http://gpu-3            -      -    0       0       8  down: no \ufffd[2J answer",
+        "http://gpu-3            -      -    0       0       8  down: no \\u001b[2J answer",
     ]
 
 

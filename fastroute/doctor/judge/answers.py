@@ -2,6 +2,7 @@
 
 from fastroute.doctor.facts import Facts, KvCache, Metrics, Models
 from fastroute.doctor.findings import Findings, error, ok, unknown, warning
+from fastroute.printable import listed
 from fastroute.rules import load
 from fastroute.wording import count
 
@@ -32,7 +33,7 @@ def judge_models(facts: Facts) -> Findings:
     pinned = facts.server.models
     if models.names is None:
         if pinned is not None:
-            return ok(f"{_listed(pinned)}, as configured ({models.error})")
+            return ok(f"{listed(pinned)}, as configured ({models.error})")
         return error(
             f"models unknown: {models.error}",
             "list them in its entry (models = [ ... ]), or make /v1/models available",
@@ -40,17 +41,13 @@ def judge_models(facts: Facts) -> Findings:
     missing = [name for name in pinned or () if name not in models.names]
     if missing:
         return error(
-            f"does not list {_listed(missing)}",
+            f"does not list {listed(missing)}",
             "requests for these models fail there: correct models in its entry, or start vLLM with "
-            f"--served-model-name; it lists {_listed(models.names) or 'none'}",
+            f"--served-model-name; it lists {listed(models.names) or 'none'}",
         )
     if not models.names:
         return warning("lists no models", "it gets no request that names a model")
-    return ok(_listed(models.names))
-
-
-def _listed(names: tuple[str, ...] | list[str]) -> str:
-    return ", ".join(names)
+    return ok(listed(models.names))
 
 
 def judge_key(facts: Facts) -> Findings:
@@ -95,10 +92,10 @@ def judge_metrics(facts: Facts) -> Findings:
     older = [_full(name) for names, name in zip(WANTED, found, strict=True) if name not in
              (None, names[0])]  # fmt: skip
     words = f"{len(WANTED) - len(missing)} of {len(WANTED)} found"
-    words += f", under older names: {_listed(older)}" if older else ""
+    words += f", under older names: {listed(older)}" if older else ""
     if missing:
         return warning(
-            f"{words}; missing: {_listed(missing)}",
+            f"{words}; missing: {listed(missing)}",
             "routing works without these; the monitor shows - instead. Is it an older "
             "vLLM, or not vLLM?",
         )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from fastroute.config import Config
 from fastroute.doctor.facts import Facts
 from fastroute.doctor.findings import Findings, error, ok, unknown, warning
+from fastroute.printable import listed, printable
 
 
 def judge_aliases(config: Config, servers: Sequence[Facts]) -> Findings:
@@ -36,12 +37,12 @@ def judge_versions(config: Config, servers: Sequence[Facts]) -> Findings:
             told.setdefault(facts.version, []).append(facts.server.url)
     silent = [f.server.url for f in servers if f.is_reached and f.version is None]
     if len(told) > 1:
-        each = "; ".join(f"{version}: {', '.join(urls)}" for version, urls in told.items())
+        each = "; ".join(f"{printable(each)}: {listed(urls)}" for each, urls in told.items())
         return warning(
             f"different versions: {each}",
             "the same request may get different responses: run one version, except during "
             "an update",
         )
     if silent:
-        return unknown(f"not reported by {', '.join(silent)}")
-    return ok(f"all run {next(iter(told))}") if told else []
+        return unknown(f"not reported by {listed(silent)}")
+    return ok(f"all run {printable(next(iter(told)))}") if told else []

@@ -6,7 +6,7 @@ from enum import Enum, StrEnum
 import msgspec
 
 from fastroute.api.report import Report, ServerReport
-from fastroute.wording import printable
+from fastroute.printable import printable
 
 
 class Page(Enum):

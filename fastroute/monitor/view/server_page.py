@@ -7,7 +7,8 @@ from rich.text import Text
 
 from fastroute.monitor.view.picture import Line
 from fastroute.monitor.view.server_table import STATE_STYLES, fitted, level_style, models_text
-from fastroute.wording import bar, count, percent, printable, seconds
+from fastroute.printable import MAX_LINE, printable
+from fastroute.wording import bar, count, percent, seconds
 
 LABEL_WIDTH = 15
 BAR_WIDTH = 20
@@ -18,7 +19,12 @@ def server_page(line: Line) -> list[Text]:
     server = line.server
     titled = Text(line.name, style="bold")
     titled.append(f"   {printable(server.url)}", style="not bold")
-    lines = [titled, Text(), _state(line), _labelled("models", models_text(server.models))]
+    lines = [
+        titled,
+        Text(),
+        _state(line),
+        _labelled("models", models_text(server.models, MAX_LINE)),
+    ]
     if server.discovered_from is not None:
         lines.append(_labelled("resolved from", printable(server.discovered_from)))
     if server.outlier is not None:

@@ -7,7 +7,8 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from fastroute.monitor.view.picture import Line
-from fastroute.wording import UNKNOWN, bar, count, percent, printable, seconds, shortened_name
+from fastroute.printable import MAX_CHARACTERS, listed, printable
+from fastroute.wording import UNKNOWN, bar, count, percent, seconds, shortened_name
 
 WARN_SHARE = 0.7
 ALARM_SHARE = 0.9
@@ -205,11 +206,11 @@ def second_line(line: Line, chosen: Layout) -> Text:
     return Text("    " + ", ".join(parts) if parts else "", style="dim", no_wrap=True)
 
 
-def models_text(models: Sequence[str] | None) -> str:
-    """Return the models of a server as one text."""
+def models_text(models: Sequence[str] | None, most: int = MAX_CHARACTERS) -> str:
+    """Return the models of a server as one text, of those that fit `most` characters."""
     if models is None:
         return "any model"
-    return printable(", ".join(models)) or UNKNOWN
+    return listed(models, most) or UNKNOWN
 
 
 def fitted(text: str, width: int, style: str = "", *, left: bool = False) -> Text:

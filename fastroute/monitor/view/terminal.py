@@ -18,7 +18,8 @@ from fastroute.monitor.view.server_table import (
     second_line,
     server_line,
 )
-from fastroute.wording import bar, clock, count, percent, printable, seconds
+from fastroute.printable import printable
+from fastroute.wording import bar, clock, count, percent, seconds
 
 FOOTER = "q quit  s sort  p pause  ↑↓ select  enter details  esc back  l log  ? help"
 BAR_WIDTH = 10
