@@ -5,9 +5,12 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable
 
+from fastroute.control.workers.activity import activity_of
 from fastroute.control.workers.launch import Launch
 from fastroute.control.workers.process import Reports, WorkerProcess, exit_text
+from fastroute.control.workers.watchdog import Watchdog
 from fastroute.ipc.messages import Drain, Message
+from fastroute.rules.liveness import Patience
 
 SHORT_LIFE = 5.0
 """Lifetime in seconds below which a worker counts as broken and is replaced with a delay."""
@@ -21,9 +24,7 @@ START_TIMEOUT = 30.0
 FAILED_STARTS = 3
 """Number of failed starts, without any worker that was ready, after which the pool gives up."""
 
-HUNG_AFTER = 10.0
-"""Seconds without a heartbeat after which a worker is assumed to hang. A heartbeat comes every half
-second; normal work delays it by far less than one second."""
+PATIENCE = Patience()
 
 log = logging.getLogger("supervisor")
 
@@ -64,10 +65,10 @@ class WorkerPool:
         self._table = launch.table
         self._first_messages = first_messages
         self._announce = announce
-        self._beats = [
+        beats = [
             self._table.worker_cells(index).process.beat_ns for index in range(self._table.workers)
         ]
-        self._heard: dict[int, tuple[int, int]] = {}
+        self._watchdog = Watchdog(beats, PATIENCE)
         self._workers: dict[int, WorkerProcess] = {}
         self._were_ready: set[int] = set()
         self.stopping = asyncio.Event()
@@ -108,10 +109,11 @@ class WorkerPool:
         if self.stopping.is_set():
             # The signal came while the process was being started.
             worker.kill()
-        overdue = asyncio.get_running_loop().call_later(START_TIMEOUT, self._start_overdue, worker)
+        overdue = asyncio.get_running_loop().create_task(self._kill_overdue(worker))
         code = await worker.wait()
         overdue.cancel()
         del self._workers[index]
+        self._watchdog.forget(index)
         lost = sum(self._table.in_flight_columns[index])
         self._table.clear_in_flight(index)
         if code != 0 or not self.stopping.is_set():
@@ -127,10 +129,19 @@ class WorkerPool:
         if missing_before and len(self._were_ready) == total and not self.stopping.is_set():
             self._announce()
 
-    def _start_overdue(self, worker: WorkerProcess) -> None:
-        if not worker.was_ready:
-            log.error("%s is not ready after %g s", worker.name, START_TIMEOUT)
-            worker.kill()
+    async def _kill_overdue(self, worker: WorkerProcess) -> None:
+        """Kill a worker that does not become ready, but none that the machine is too busy for."""
+        while not worker.was_ready:
+            await asyncio.sleep(START_TIMEOUT)
+            if worker.was_ready:
+                return
+            activity = activity_of(worker.pid)
+            log.error(
+                "%s is not ready after %g s: it used %.1f s of CPU time, and is %s",
+                *(worker.name, START_TIMEOUT, activity.cpu_s, activity.state_name),
+            )
+            if activity.is_idle or activity.cpu_s > PATIENCE.spinning_after:
+                worker.kill()
 
     def send(self, message: Message) -> None:
         """Send a message to all workers."""
@@ -138,16 +149,8 @@ class WorkerPool:
             worker.send(message)
 
     def end_hung(self, tick: float) -> None:
-        """Kill workers without a heartbeat; call this every `tick` seconds."""
-        for index, worker in self._workers.items():
-            beat = self._beats[index][0]
-            heard, ticks = self._heard.get(index, (0, 0))
-            # Count own ticks, not time: after a pause of the whole machine no heartbeat is recent.
-            ticks = ticks + 1 if beat == heard and worker.was_ready else 0
-            self._heard[index] = (beat, ticks)
-            if ticks * tick > HUNG_AFTER:
-                log.error("%s hangs: no heartbeat for %g s", worker.name, HUNG_AFTER)
-                worker.kill()
+        """Kill workers that hang; call this every `tick` seconds."""
+        self._watchdog.look([each for each in self._workers.values() if each.was_ready], tick)
 
     def drain(self) -> None:
         """Accept no new clients; workers exit when their last response is finished."""

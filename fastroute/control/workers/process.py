@@ -46,15 +46,17 @@ class WorkerProcess(asyncio.Protocol):
     Attributes:
         index: Index of the worker.
         name: Its name in log lines.
+        pid: Its process id.
         was_ready: True once it has reported that it accepts clients.
     """
 
     __slots__ = ("_channel", "_code", "_exited", "_process", "_reader", "_reports", "index",
-                 "name", "was_ready")  # fmt: skip
+                 "name", "pid", "was_ready")  # fmt: skip
 
     def __init__(self, index: int, process: "subprocess.Popen[bytes]", reports: Reports) -> None:
         """Manage a started process; call `attend` instead."""
         self.index = index
+        self.pid = process.pid
         self.name = f"worker {index} (pid {process.pid})"
         self._process = process
         self._reports = reports
