@@ -26,6 +26,9 @@ _TAIL_BYTES: Final = 5
 # An empty line before it, which the parser would skip, may be the rest of another response.
 _START: Final = b"HTTP/1."
 _NO_START: Final = "it does not start with HTTP/1"
+MAX_HEADERS = 200
+"""Number of headers of a response; vLLM sends 5."""
+
 MAX_INFORMATIONAL = 100
 """Number of informational heads before a response; no server needs more than one or two."""
 
@@ -246,6 +249,8 @@ class ResponseFramer:
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             if parser.get_status_code() != HTTPStatus.SWITCHING_PROTOCOLS:
                 raise  # ReplyHead refuses that status with a better message
+        if len(self._fields) > MAX_HEADERS:
+            raise BadReply(f"its head has more than {MAX_HEADERS} headers")
         version = parser.get_http_version()
         return ReplyHead(self._method, parser.get_status_code(), version, self._fields)
 
