@@ -15,14 +15,14 @@ def test_choose(benchmark, make_worker, servers):
         state.cells.in_flight[server.row] = 3 + server.row * 7 % 11
     free = router.servers[servers // 2]
     state.cells.in_flight[free.row] = 1
-    group, _ = router.find(traffic.CHAT_PATH.encode(), b"application/json", BODY)
+    group, _, _ = router.find(traffic.CHAT_PATH.encode(), b"application/json", BODY)
     assert benchmark(router.choose, group, []) is free
 
 
 @pytest.mark.parametrize("servers", [4, 8, 200])
 def test_choose_among_equals(benchmark, make_worker, servers):
     router = make_worker(servers).state.router
-    group, _ = router.find(traffic.CHAT_PATH.encode(), b"application/json", BODY)
+    group, _, _ = router.find(traffic.CHAT_PATH.encode(), b"application/json", BODY)
     assert benchmark(router.choose, group, []) in router.servers
 
 

@@ -49,12 +49,14 @@ class Client:
 
     Attributes:
         address: IP address, for X-Forwarded-For.
+        model: Model that the current request names, as its servers have it, or None.
         write: Sends bytes of the response.
     """
 
-    __slots__ = ("address", "write")
+    __slots__ = ("address", "model", "write")
 
     address: bytes
+    model: str | None
     write: Callable[[bytes], None]
 
     def exchange_done(self, keep_alive: bool) -> None:
@@ -119,7 +121,7 @@ class Exchange(AttemptSink):
         self.write = client.write
         self._attempt = self.trace = None
         if context.settings.traces:
-            self.trace = RequestTrace(context, client.address, head, body, group.name)
+            self.trace = RequestTrace(context, client.address, head, len(body), client.model)
             self.write = self.trace.follow(self.request_id, client.write)
         context.ledger.requests += 1
         server = self._choose()

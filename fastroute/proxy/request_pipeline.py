@@ -53,6 +53,7 @@ class RequestPipeline(Client):
         self._write_paused = False
         self._deadline = worker.stamp + worker.settings.config.client_idle_timeout
         self.address = b""
+        self.model = None
         # Request
         self._exchange: Exchange | LateReply | None = None
         self._head_in_hand: RequestHead | None = None
@@ -101,12 +102,15 @@ class RequestPipeline(Client):
             self._reply_locally(local, head)
             return
         try:
-            group, body = worker.router.find(head.target, head.content_type, body)
+            is_traced = worker.settings.traces
+            group, body, self.model = worker.router.find(
+                head.target, head.content_type, body, is_traced
+            )
         except UnknownModel as unknown:
             worker.ledger.own(Outcome.UNKNOWN_MODEL)
             trace = None
             if worker.settings.traces:
-                trace = RequestTrace(worker, self.address, head, body, unknown.model)
+                trace = RequestTrace(worker, self.address, head, len(body), unknown.model)
             reply = unknown_model(unknown.model, unknown.known)
             reason = ENDINGS[Outcome.UNKNOWN_MODEL].message
             self._reply(reply, Outcome.UNKNOWN_MODEL, reason, trace)

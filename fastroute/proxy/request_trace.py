@@ -13,7 +13,6 @@ from fastroute.ipc.request_record import RequestRecord, SpanIds, shortened
 from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.router import ModelServers
 from fastroute.proxy.server import Server
-from fastroute.rules.model_name import requested_model
 from fastroute.rules.outcome import Outcome
 from fastroute.rules.request_head import RequestHead
 from fastroute.rules.trace_context import TraceParent, read_traceparent, with_traceparent
@@ -69,7 +68,7 @@ class RequestTrace:
         worker: WorkerContext,
         client: bytes,
         head: RequestHead,
-        body: bytes | bytearray,
+        body_bytes: int,
         model: str | None,
     ) -> None:
         """Start when the request has been read completely.
@@ -78,16 +77,16 @@ class RequestTrace:
             worker: What wants to know.
             client: IP address.
             head: Head of the request.
-            body: Body of the request; it is not kept.
-            model: Requested model, or None if it was not determined yet.
+            body_bytes: Size of the request's body.
+            model: Requested model, with an alias resolved; None if the request names none.
         """
         config = worker.settings.config
         self._worker = worker
         self._client = client
         self._head = head
         self._request_id = head.request_id
-        self._body_bytes = len(body)
-        self._model = model or requested_model(head.target, head.content_type, body)
+        self._body_bytes = body_bytes
+        self._model = model
         self._started_at = monotonic()
         self._is_explained = config.explain
         self._score = 0.0

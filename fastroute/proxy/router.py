@@ -10,6 +10,7 @@ from fastroute.ipc.messages import Configure
 from fastroute.ipc.score_table import ScoreTable
 from fastroute.net.resolver import Resolver
 from fastroute.proxy.server import Server
+from fastroute.rules.json_object import TooManySteps
 from fastroute.rules.model_name import replace_model, requested_model
 from fastroute.rules.policy import Load, Loads, Policy, make_policy, score, usable_now, without
 from fastroute.rules.server_state import ServerState
@@ -86,6 +87,7 @@ class Router:
 
     Attributes:
         servers: All of them, chosen or not.
+        unsearched: Number of requests whose search for the model reached its limit.
     """
 
     __slots__ = (
@@ -94,6 +96,7 @@ class Router:
         "_foreign",
         "_groups",
         "_in_flight",
+        "_known_names",
         "_loads",
         "_names",
         "_names_matter",
@@ -106,6 +109,7 @@ class Router:
         "_tls",
         "_unlisted",
         "servers",
+        "unsearched",
     )
 
     def __init__(self, table: ScoreTable) -> None:
@@ -120,7 +124,8 @@ class Router:
         self._groups: dict[str, ModelServers] = {}
         self._all = ModelServers()
         self._unlisted = ModelServers()  # asked for models that no server is known to have
-        self._names: tuple[str, ...] = ()  # in the servers' own order
+        self._known_names: tuple[str, ...] = ()  # in the servers' own order, then the aliases
+        self.unsearched = 0
         self._names_matter = False
         self._foreign = table.servers.foreign_milli[:0]
         self._in_flight = [column[:0] for column in table.in_flight_columns]
@@ -184,39 +189,49 @@ class Router:
             group = self._groups.setdefault(name, ModelServers(name))
             group.slot = slots.get(name, 0)
             group.update(having)
-        self._names = tuple(by_name)
+        self._known_names = tuple(dict.fromkeys((*by_name, *self._aliases)))
         self._names_matter = bool(by_name or self._aliases)
 
     def find(
-        self, target: bytes, content_type: bytes | None, body: bytes | bytearray
-    ) -> tuple[ModelServers, bytes | bytearray]:
+        self,
+        target: bytes,
+        content_type: bytes | None,
+        body: bytes | bytearray,
+        is_traced: bool = False,
+    ) -> tuple[ModelServers, bytes | bytearray, str | None]:
         """Find the servers that have the model a request names, and the body to send them.
 
         Args:
             target: Path and query.
             content_type: The field's value, or None.
             body: The whole body.
+            is_traced: True if the name is needed even where all servers have the same models.
 
         Returns:
-            The servers, and the body: another one only where the name is an alias.
+            The servers, the body (another one only where the name is an alias), and the name, as
+            the server has it. The body is searched here only: it costs too much to do it again.
 
         Raises:
             UnknownModel: No server has it.
         """
-        if not self._names_matter:
-            return self._all, body
-        model = requested_model(target, content_type, body)
-        if not model:
-            return self._all, body
+        if not (self._names_matter or is_traced):
+            return self._all, body, None
+        try:
+            model = requested_model(target, content_type, body)
+        except TooManySteps:
+            self.unsearched += 1
+            return self._all, body, None
+        if not model or not self._names_matter:
+            return self._all, body, model
         real = self._aliases.get(model)
         if real is not None:
             body, model = replace_model(content_type, bytes(body), real), real
         group = self._groups.get(model)
         if group is None:
             if None not in [pool.models for pool in self.servers]:
-                raise UnknownModel(model, list(dict.fromkeys((*self._names, *self._aliases))))
+                raise UnknownModel(model, self._known_names)
             group = self._unlisted
-        return group, body
+        return group, body, model
 
     def choose(self, group: ModelServers, tried: Sequence[Server]) -> Server | None:
         """Choose a server that has not been tried yet for this request, or None."""

@@ -1,5 +1,5 @@
 # Written by hand: no annotation says that a function is inline and calls C.
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING
 from libc.string cimport memchr
 
 
@@ -13,9 +13,10 @@ cdef inline Py_ssize_t find_byte(
     return -1 if found == NULL else found - begin
 
 
-cdef inline Py_ssize_t find_quote_or_bracket(bytes text, Py_ssize_t start) noexcept:
+cdef inline Py_ssize_t find_quote_or_bracket(
+    bytes text, Py_ssize_t start, Py_ssize_t stop
+) noexcept:
     cdef const unsigned char* begin = <const unsigned char*> PyBytes_AS_STRING(text)
-    cdef Py_ssize_t stop = PyBytes_GET_SIZE(text)
     cdef unsigned char byte
     while start < stop:
         byte = begin[start]

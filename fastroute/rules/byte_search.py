@@ -14,7 +14,7 @@ def find_byte(text: bytes, byte: int, start: int, stop: int) -> int:
     return text.find(byte, start, stop)
 
 
-def find_quote_or_bracket(text: bytes, start: int) -> int:
-    """Return the index of the first of `"[]{}` from `start` on; -1 if there is none."""
-    found = _QUOTE_OR_BRACKET.search(text, start)
+def find_quote_or_bracket(text: bytes, start: int, stop: int) -> int:
+    """Return the index of the first of `"[]{}` from `start` up to `stop`; -1 if there is none."""
+    found = _QUOTE_OR_BRACKET.search(text, start, stop)
     return found.start() if found else -1

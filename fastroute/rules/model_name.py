@@ -2,7 +2,7 @@
 
 import re
 from typing import Final
-from urllib.parse import parse_qs
+from urllib.parse import unquote_plus
 
 import msgspec
 
@@ -25,7 +25,9 @@ _BACKSLASH: Final = ord("\\")
 _SCANS_FIRST: Final[bool] = not hasattr(string_span, "__code__")
 # Maximum number of strings and brackets that a search visits: without compilation they take 60 ms,
 # during which streams wait. The limit is the same in both builds, so that the results are the same.
-_MAX_STEPS: Final = 100_000
+_MAX_STEPS: Final = 50_000
+# Maximum size of a body for the decoder, which has no limit of steps: it takes up to 2 ns a byte.
+_MAX_DECODED_BYTES: Final = 2 << 20
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TooManySteps)
 _BOUNDARY: Final = re.compile(rb'boundary="?([^";,]+)', re.IGNORECASE)
 # The header of a form part that names its field, and the header's parameters. A quoted value is
@@ -33,6 +35,20 @@ _BOUNDARY: Final = re.compile(rb'boundary="?([^";,]+)', re.IGNORECASE)
 _DISPOSITION: Final = re.compile(rb"\r\ncontent-disposition:([^\r\n]*)", re.IGNORECASE)
 _PARAMETER: Final = re.compile(rb';[ \t]*([\w*-]+)=("[^"]*"|[^";]*)')
 _MAX_PART_HEAD_BYTES: Final = 4096
+MAX_PARTS = 1000
+"""Maximum number of parts of a form before the field `model`."""
+# Maximum size of the heads of all these parts; a byte takes up to 50 ns.
+_MAX_PART_HEADS_BYTES: Final = 65536
+# RFC 2046 allows 70.
+_MAX_BOUNDARY_BYTES: Final = 200
+# Maximum number of empty `model=` in a query.
+_MAX_QUERY_STEPS: Final = 100
+MAX_NAME_LENGTH = 1024
+"""Maximum length of a model's name in characters."""
+LONG_NAME = f"(a name of more than {MAX_NAME_LENGTH} characters)"
+"""Result for a longer name, which no server has."""
+# A character takes up to 12 bytes: two escapes in JSON, four in a query.
+_MAX_NAME_BYTES: Final = 12 * MAX_NAME_LENGTH + 2
 
 
 def requested_model(
@@ -47,17 +63,19 @@ def requested_model(
 
     Returns:
         The name; None if there is none or the body is invalid. Such a request goes to any server,
-        which gives the best error message.
+        which gives the best error message. LONG_NAME if the name is too long.
+
+    Raises:
+        TooManySteps: The body has too many parts, or is too large for the decoder and has too many
+            strings, brackets or the like.
     """
     if not body:
-        return _query_model(target)
-    if not _is_form(content_type):
-        return _json_model(body)
-    span = _form_span(content_type, body)
-    try:
-        return body[slice(*span)].decode() if span else None
-    except UnicodeDecodeError:
-        return None
+        name = _query_model(target)
+    elif not _is_form(content_type):
+        name = _json_model(body)
+    else:
+        name = _form_model(content_type, body)
+    return name if name is None or len(name) <= MAX_NAME_LENGTH else LONG_NAME
 
 
 def _json_model(body: bytes | bytearray) -> str | None:
@@ -65,8 +83,13 @@ def _json_model(body: bytes | bytearray) -> str | None:
 
     The two functions agree on all valid JSON; the faster one comes first. `scanned_model` also
     reads bodies that are not quite valid, which the decoder refuses. The decoder reads bodies that
-    need too many steps.
+    need too many steps, if they are not too large.
     """
+    if len(body) > _MAX_DECODED_BYTES:
+        try:
+            return scanned_model(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return None
     try:
         return scanned_model(body) if _SCANS_FIRST else decoded_model(body)
     except _UNREADABLE:
@@ -113,6 +136,8 @@ def scanned_model(body: bytes | bytearray) -> str | None:
     start: int
     stop: int
     start, stop = span
+    if stop - start > _MAX_NAME_BYTES:
+        return LONG_NAME
     if byte_search.find_byte(text, _BACKSLASH, start, stop) >= 0:
         return _NAME_DECODER.decode(text[start:stop])
     return text[start + 1 : stop - 1].decode()
@@ -134,11 +159,21 @@ def _replaced(body: bytes, span: tuple[int, int], value: bytes) -> bytes:
 
 
 def _query_model(target: bytes) -> str | None:
-    query = target.partition(b"?")[2]
-    if b"model=" not in query:
-        return None
-    values = parse_qs(query.decode("latin-1")).get("model")
-    return values[-1] if values else None
+    """Return the last value of `model` in a query that is not empty."""
+    query: bytes = b"&" + target.partition(b"?")[2]
+    end: int = len(query)
+    start: int
+    for _ in range(_MAX_QUERY_STEPS):
+        start = query.rfind(b"&model=", 0, end)
+        if start < 0:
+            break
+        value = query[start + len(b"&model=") : end].partition(b"&")[0]
+        if value:
+            if len(value) > _MAX_NAME_BYTES:
+                return LONG_NAME
+            return unquote_plus(value.decode("latin-1"))
+        end = start
+    return None
 
 
 def _is_form(content_type: bytes | None) -> bool:
@@ -147,22 +182,49 @@ def _is_form(content_type: bytes | None) -> bool:
     return content_type[:10].lower() == b"multipart/"
 
 
+def _form_model(content_type: bytes | None, body: bytes | bytearray) -> str | None:
+    """Return the model that a form names."""
+    span = _form_span(content_type, body)
+    if span is None:
+        return None
+    start: int
+    end: int
+    start, end = span
+    if end - start > _MAX_NAME_BYTES:
+        return LONG_NAME
+    try:
+        return body[start:end].decode()
+    except UnicodeDecodeError:
+        return None
+
+
 def _form_span(content_type: bytes | None, body: bytes | bytearray) -> tuple[int, int] | None:
-    """Return start and end of the form field `model` (RFC 7578); skip other parts."""
+    """Return start and end of the form field `model` (RFC 7578); skip other parts.
+
+    Raises:
+        TooManySteps: There are too many parts before it.
+    """
     boundary = _BOUNDARY.search(content_type or b"")
-    if boundary is None:
+    if boundary is None or len(boundary[1]) > _MAX_BOUNDARY_BYTES:
         return None
     delimiter = b"--" + boundary[1].strip()
     start = 0 if body.startswith(delimiter) else body.find(b"\r\n" + delimiter) + 2
-    while start >= 2 or body.startswith(delimiter, start):
+    head_bytes = _MAX_PART_HEADS_BYTES
+    for _ in range(MAX_PARTS):
+        if start < 2 and not body.startswith(delimiter, start):
+            return None
         head_end = body.find(b"\r\n\r\n", start)
         end = body.find(b"\r\n" + delimiter, max(start, head_end))
         if head_end < 0 or end < 0:
             return None
-        if _names_model(body[start : min(head_end, start + _MAX_PART_HEAD_BYTES)]):
+        head = body[start : min(head_end, start + _MAX_PART_HEAD_BYTES)]
+        if _names_model(head):
             return head_end + 4, end
         start = end + 2
-    return None
+        head_bytes -= len(head)
+        if head_bytes < 0:
+            break
+    raise TooManySteps
 
 
 def _names_model(part_head: bytes | bytearray) -> bool:

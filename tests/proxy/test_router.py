@@ -51,7 +51,7 @@ class Routing:
 
     def find(self, model: str | None) -> ModelServers:
         body = b"{}" if model is None else b'{"model":"%b"}' % model.encode()
-        group, sent = self.router.find(CHAT, JSON, body)
+        group, sent, _ = self.router.find(CHAT, JSON, body)
         assert sent is body, "without an alias no byte is touched"
         return group
 
@@ -160,7 +160,7 @@ class TestModels:
     )
     def test_named_elsewhere(self, routing, target, content_type, body):
         routing.configure(server(0, models=("a",)), server(1, models=("b",)))
-        group, sent = routing.router.find(target, content_type, body)
+        group, sent, _ = routing.router.find(target, content_type, body)
         assert [pool.row for pool in group.servers] == [1]
         assert sent is body
 
@@ -174,20 +174,20 @@ class TestAliases:
         routing.configure(
             server(0, models=("llama3.1:8b",)), server(1), aliases={"gpt-4o": "llama3.1:8b"}
         )
-        group, body = routing.router.find(CHAT, JSON, b'{"x": 1, "model" : "gpt-4o"}')
+        group, body, _ = routing.router.find(CHAT, JSON, b'{"x": 1, "model" : "gpt-4o"}')
         assert body == b'{"x": 1, "model" : "llama3.1:8b"}'
         assert {pool.row for pool in group.servers} == {0}
 
     def test_bytearray(self, routing):
         """A body that came in pieces."""
         routing.configure(server(0, models=("real",)), aliases={"a": "real"})
-        _, body = routing.router.find(CHAT, JSON, bytearray(b'{"model":"a"}'))
+        _, body, _ = routing.router.find(CHAT, JSON, bytearray(b'{"model":"a"}'))
         assert body == b'{"model":"real"}'
 
     def test_form(self, routing):
         routing.configure(server(0, models=("real",)), aliases={"a": "real"})
         form = b'--X\r\nContent-Disposition: form-data; name="model"\r\n\r\na\r\n--X--\r\n'
-        _, body = routing.router.find(CHAT, b"multipart/form-data; boundary=X", form)
+        _, body, _ = routing.router.find(CHAT, b"multipart/form-data; boundary=X", form)
         assert body == form.replace(b"\r\na\r\n", b"\r\nreal\r\n")
 
     def test_other_names_pass(self, routing):
@@ -196,18 +196,18 @@ class TestAliases:
 
     def test_are_not_followed_twice(self, routing):
         routing.configure(server(0, models=("b", "c")), aliases={"a": "b", "b": "c"})
-        _, body = routing.router.find(CHAT, JSON, b'{"model":"a"}')
+        _, body, _ = routing.router.find(CHAT, JSON, b'{"model":"a"}')
         assert body == b'{"model":"b"}'
 
     def test_win_over_a_model_of_that_name(self, routing):
         """Who writes the alias means it."""
         routing.configure(server(0, models=("a",)), server(1, models=("b",)), aliases={"a": "b"})
-        group, _ = routing.router.find(CHAT, JSON, b'{"model":"a"}')
+        group, _, _ = routing.router.find(CHAT, JSON, b'{"model":"a"}')
         assert [pool.row for pool in group.servers] == [1]
 
     def test_before_any_server_told_its_models(self, routing):
         routing.configure(server(0), aliases={"a": "real"})
-        group, body = routing.router.find(CHAT, JSON, b'{"model":"a"}')
+        group, body, _ = routing.router.find(CHAT, JSON, b'{"model":"a"}')
         assert body == b'{"model":"real"}'
         assert [pool.row for pool in group.servers] == [0]
 
@@ -489,6 +489,6 @@ def test_names_are_not_looked_for_where_they_do_not_matter(routing):
     routing.configure(server(0), server(1))
     body = b'{"model":"x"}'
     assert requested_model(CHAT, JSON, body) == "x"
-    group, _ = routing.router.find(CHAT, JSON, body)
-    other, _ = routing.router.find(CHAT, JSON, b"not json")
+    group, _, _ = routing.router.find(CHAT, JSON, body)
+    other, _, _ = routing.router.find(CHAT, JSON, b"not json")
     assert group is other

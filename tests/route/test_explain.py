@@ -286,7 +286,7 @@ def _asked(servers, model, policy, aliases) -> Counter:
         router.configure(Configure(config=config, servers=tuple(routed)))
         body = b"{}" if model is None else b'{"model":"%b"}' % model.encode()
         try:
-            group, _ = router.find(b"/v1/completions", b"application/json", body)
+            group, _, _ = router.find(b"/v1/completions", b"application/json", body)
         except UnknownModel:
             return Counter()
         pools = [router.choose(group, ()) for _ in range(60)]

@@ -10,7 +10,12 @@ def test_it_finds_the_first_between_the_two(text, byte, start, stop):
     assert find_byte(text, byte, start, stop) == (found[0] if found else -1)
 
 
-@given(st.text('"[]{}x:,\\', max_size=8).map(str.encode) | st.binary(max_size=8), st.integers(0, 9))
-def test_it_finds_the_first_quote_or_bracket(text, start):
-    found = [at for at in range(start, len(text)) if text[at] in b'"[]{}']
-    assert find_quote_or_bracket(text, start) == (found[0] if found else -1)
+@given(
+    st.text('"[]{}x:,\\', max_size=8).map(str.encode) | st.binary(max_size=8),
+    st.integers(0, 9),
+    st.integers(0, 9),
+)
+def test_it_finds_the_first_quote_or_bracket(text, start, stop):
+    stop = min(stop, len(text))
+    found = [at for at in range(start, stop) if text[at] in b'"[]{}']
+    assert find_quote_or_bracket(text, start, stop) == (found[0] if found else -1)

@@ -74,9 +74,9 @@ def test_any_bytes(text):
 
 
 def test_the_search_ends_after_so_many_steps():
-    """A string is one, whatever its length, and so is a bracket."""
+    """A string is one, whatever its length, and so is a bracket; an outermost key is four."""
     text = json.dumps({"x": "y" * 1000, "a": [[1, 2]], "k": "v"}, separators=(",", ":")).encode()
-    needed = 10  # six brackets and four strings; "v" is looked at together with its key
+    needed = 19  # six brackets, a string and three keys; "v" is looked at together with its key
     assert value_of(text, needed) == "v"
     with pytest.raises(TooManySteps):
         value_of(text, needed - 1)

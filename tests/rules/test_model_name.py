@@ -10,11 +10,14 @@ from hypothesis import strategies as st
 
 from fastroute.rules.json_object import TooManySteps
 from fastroute.rules.model_name import (
+    LONG_NAME,
+    MAX_PARTS,
     decoded_model,
     replace_model,
     requested_model,
     scanned_model,
 )
+from tests.support import attacks
 from tests.support.bodies import CORPUS
 
 JSON = b"application/json"
@@ -25,7 +28,11 @@ LARGE = 100_000
 
 
 def model_of(body: bytes, content_type: bytes | None = JSON) -> str | None:
-    return requested_model(CHAT, content_type, body)
+    """Return the model that a request is routed by."""
+    try:
+        return requested_model(CHAT, content_type, body)
+    except TooManySteps:
+        return None
 
 
 def part(name: str, content: bytes, *more: str, disposition: str = "") -> bytes:
@@ -196,6 +203,76 @@ def timed(call):
         result = call()
         best = min(best, time.perf_counter() - begun)
     return result, best
+
+
+class TestLimits:
+    """Nothing that a client can repeat is looked at without an end."""
+
+    @pytest.mark.parametrize("name", attacks.BODIES)
+    def test_of_steps(self, name):
+        """CPU time, so that another process does not count; uncompiled it takes 60 ms at most."""
+        head, _, body = attacks.BODIES[name](20 * attacks.MB).partition(b"\r\n\r\n")
+        content_type = FORM.replace(b"XX", b"b") if b"multipart" in head else JSON
+        begun = time.process_time()
+        model_of(body, content_type)
+        assert time.process_time() - begun < 0.2
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            pytest.param(b'{"a":[' + b'"",' * 60_000 + b'""],"model":"m"}', id="strings"),
+            pytest.param(b'{"a":[' + b"[]," * 60_000 + b'[]],"model":"m"}', id="brackets"),
+            pytest.param(b'{"a":"' + b'\\"' * 60_000 + b'","model":"m"}', id="escaped-quotes"),
+            pytest.param(b'{"a":"' + b"\\" * 60_000 + b'","model":"m"}', id="backslashes"),
+            pytest.param(b'{"a"' + b" " * 60_000 + b':1,"model":"m"}', id="white-space"),
+            pytest.param(b'{"a":' + b"9" * 7_000_000 + b',"model":"m"}', id="digits"),
+            pytest.param(b'{"a":0' + b',"mod\\u0065x":0' * 10_000 + b',"model":"m"}', id="keys"),
+        ],
+    )
+    def test_beyond_them_no_model_is_named(self, body):
+        body = body[:-1] + b',"b":"%b"}' % bytes(2 << 20)
+        with pytest.raises(TooManySteps):
+            requested_model(CHAT, JSON, body)
+        with pytest.raises(TooManySteps):
+            requested_model(CHAT, JSON, bytearray(body))
+
+    def test_of_steps_do_not_count_where_a_decoder_is_fast_enough(self):
+        body = json.dumps({"a": ["", []] * 100_000, "model": "m"}).encode()
+        assert requested_model(CHAT, JSON, body) == "m"
+
+    def test_of_parts(self):
+        parts = [part(str(number), b"x") for number in range(MAX_PARTS)]
+        assert model_of(form(*parts[:-1], part("model", b"m")), FORM) == "m"
+        with pytest.raises(TooManySteps):
+            requested_model(CHAT, FORM, form(*parts, part("model", b"m")))
+
+    def test_of_the_heads_of_parts(self):
+        parts = [part("x", b"", "X-Long: " + "y" * 3000)] * 30
+        with pytest.raises(TooManySteps):
+            requested_model(CHAT, FORM, form(*parts, part("model", b"m")))
+
+    @pytest.mark.parametrize(
+        ("name", "expected"),
+        [("n" * 1024, "n" * 1024), ("n" * 1025, LONG_NAME), ("n" * 100_000, LONG_NAME)],
+        ids=["longest", "too-long", "much-too-long"],
+    )
+    def test_of_a_name(self, name, expected):
+        escaped = "".join(f"\\u{ord(letter):04x}" for letter in name).encode()
+        percent = "".join(f"%{ord(letter):02x}" for letter in name).encode()
+        assert model_of(b'{"model":"%b"}' % name.encode()) == expected
+        assert model_of(b'{"model":"%b"}' % escaped) == expected
+        assert model_of(form(part("model", name.encode())), FORM) == expected
+        for written in (name.encode(), percent):
+            assert requested_model(b"/v1/x?model=" + written, None, b"") == expected
+
+    def test_of_a_boundary(self):
+        boundary = b"b" * 201
+        body = form(part("model", b"m"), boundary=boundary)
+        assert model_of(body, b"multipart/form-data; boundary=" + boundary) is None
+
+    def test_of_a_query(self):
+        assert requested_model(b"/v1/x?model=m" + b"&model=" * 99, None, b"") == "m"
+        assert requested_model(b"/v1/x?model=m" + b"&model=" * 100, None, b"") is None
 
 
 class TestMultipart:

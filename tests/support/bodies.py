@@ -94,11 +94,18 @@ CORPUS: dict[str, Question] = {
 
 
 def answer(question: Question) -> tuple[str | None, str]:
-    """Return the model that a request names, and its body after the model was replaced."""
+    """Return the model that a request names, and its body after the model was replaced.
+
+    If the search reached its limit, the second is "too many steps".
+    """
+    from fastroute.rules.json_object import TooManySteps
     from fastroute.rules.model_name import replace_model, requested_model
 
     content_type, body = question
-    model = requested_model(b"/v1/chat/completions", content_type, body)
+    try:
+        model = requested_model(b"/v1/chat/completions", content_type, body)
+    except TooManySteps:
+        return None, "too many steps"
     assert requested_model(b"/v1/x", content_type, bytearray(body)) == model
     replaced = replace_model(content_type, body, "new") if model else b""
     return model, replaced.decode("latin-1")
