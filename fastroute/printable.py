@@ -39,6 +39,11 @@ def printable(text: str, most: int = MAX_CHARACTERS) -> str:
     return shown if len(shown) <= most else shown[: most - 1] + ELLIPSIS
 
 
+def printable_bytes(raw: bytes, most: int = MAX_CHARACTERS) -> str:
+    """Escape and shorten bytes of a message head, as `printable` does."""
+    return printable(raw[: most + 1].decode("latin-1"), most)
+
+
 def listed(names: Collection[str], most: int = MAX_CHARACTERS) -> str:
     """Join names with commas; of those beyond `most` characters, only the number is given."""
     shown: list[str] = []

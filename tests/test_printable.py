@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastroute.printable import MAX_CHARACTERS, escaped, escaped_json, listed, printable
+from fastroute.printable import (
+    MAX_CHARACTERS,
+    escaped,
+    escaped_json,
+    listed,
+    printable,
+    printable_bytes,
+)
 
 FORBIDDEN = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 """Unicode's categories of control, format (bidi controls among them) and separator characters."""
@@ -73,3 +80,8 @@ def test_json_stays_the_same(value):
 )
 def test_listed(names, shown):
     assert listed(names, 12) == shown
+
+
+def test_bytes_of_a_head():
+    assert printable_bytes(b"/v1/\xe9\x1b") == "/v1/\u00e9\\u001b"
+    assert len(printable_bytes(b"a" * 70_000)) == MAX_CHARACTERS

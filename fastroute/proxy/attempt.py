@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from fastroute.printable import printable_bytes
 from fastroute.proxy import clock
 from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.reply import Reply
@@ -288,9 +289,9 @@ class Attempt(ReplySink):
             self.server.url,
             self.phase().value,
             reason,
-            sink.request.method.decode("latin-1"),
-            sink.request.path.decode("latin-1"),  # a query may hold a key
-            sink.request_id.decode("latin-1"),
+            printable_bytes(sink.request.method),
+            printable_bytes(sink.request.path),  # a query may hold a key
+            printable_bytes(sink.request_id),
             (follow if may_retry(outcome, 0, self._context.settings.retry_on) else GIVE_UP).value,
         )
         sink.end_attempt(outcome, reason)

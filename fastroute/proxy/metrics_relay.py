@@ -13,6 +13,8 @@ from fastroute.proxy.request_trace import Ended, own_record
 from fastroute.rules.outcome import Outcome
 from fastroute.rules.request_head import RequestHead
 
+MAX_ACCEPT_BYTES: Final = 1024
+"""Maximum length of Accept and Accept-Encoding, of which the rest is ignored."""
 REPLY_TIMEOUT_S: Final = 5.0
 """Timeout in seconds. Rendering takes 0.1 s for 200 servers; Prometheus waits for 10 s."""
 
@@ -62,7 +64,7 @@ class LateMetrics(LateReply):
         self._client, self._head = client, head
         self._waiting[self._id] = self
         accept, accept_encoding = (
-            b", ".join(head.values(name)).decode("latin-1")
+            b", ".join(head.values(name))[:MAX_ACCEPT_BYTES].decode("latin-1")
             for name in (b"accept", b"accept-encoding")
         )
         self._worker.link.report(

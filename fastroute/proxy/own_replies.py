@@ -7,6 +7,7 @@ from typing import Protocol
 import msgspec
 
 from fastroute.errors import error_body
+from fastroute.printable import MAX_LINE, listed, printable, printable_bytes
 from fastroute.rules.request_head import RequestHead
 from fastroute.rules.response_head import render_reply
 
@@ -93,6 +94,8 @@ LocalEndpoint = Callable[[], LocalReply | LateReply | None]
 
 OWN_PREFIX = b"/fastroute"
 RETRY_AFTER_S = 1
+MAX_ETAGS = 32
+"""Maximum number of members of If-None-Match."""
 _METHODS = (b"GET", b"HEAD")
 _ERROR_TYPES = {
     400: "BadRequestError",
@@ -135,13 +138,13 @@ class Listener(msgspec.Struct, frozen=True):
         if endpoint is None:
             if self.forwards and path != OWN_PREFIX and not path.startswith(OWN_PREFIX + b"/"):
                 return None
-            return own_error(404, f"fastroute has no endpoint {path.decode('latin-1')}")
+            return own_error(404, f"fastroute has no endpoint {printable_bytes(path)}")
         if method in _METHODS:
             reply = endpoint()
             if reply is not None or self.forwards:
                 return reply
             return own_error(503, "not known yet")
-        return own_error(405, f"{path.decode('latin-1')} is fastroute's own; use GET")
+        return own_error(405, f"{printable_bytes(path)} is fastroute's own; use GET")
 
 
 def own_error(status: int, message: str, param: str | None = None) -> OwnReply:
@@ -151,8 +154,9 @@ def own_error(status: int, message: str, param: str | None = None) -> OwnReply:
 
 def unknown_model(model: str, known: Sequence[str]) -> OwnReply:
     """Make the error response that vLLM sends for an unknown model."""
+    names = listed(known, MAX_LINE)
     return own_error(
-        404, f"The model `{model}` does not exist. Valid aliases: {', '.join(known)}.", "model"
+        404, f"The model `{printable(model)}` does not exist. Valid aliases: {names}.", "model"
     )
 
 
@@ -176,6 +180,7 @@ def own_reply(
         (b"date", formatdate(usegmt=True).encode()),
         (b"server", b"fastroute"),
         (b"content-type", reply.content_type.encode()),
+        (b"x-content-type-options", b"nosniff"),
         *reply.fields,
     ]
     if reply.status == 405:
@@ -190,7 +195,11 @@ def own_reply(
 
 
 def _names(if_none_match: bytes, reply: LocalReply) -> bool:
-    """Return True if If-None-Match has the ETag of the response; our ETags have no comma."""
+    """Return True if If-None-Match has the ETag of the response; our ETags have no comma.
+
+    Members after the first `MAX_ETAGS` do not count: then the client gets the whole response.
+    """
     etag = dict(reply.fields).get(b"etag")
-    named = [each.strip(b" \t").removeprefix(b"W/") for each in if_none_match.split(b",")]
+    members = if_none_match.split(b",", MAX_ETAGS)[:MAX_ETAGS]
+    named = [each.strip(b" \t").removeprefix(b"W/") for each in members]
     return etag is not None and (etag in named or named == [b"*"])

@@ -1,7 +1,7 @@
 """Strict parsing of a client's bytes into requests. No I/O.
 
-The parser's callbacks only record. The requests are checked after `feed_data` has returned, because
-an exception in a callback would be reported as an error of the client.
+The parser's callbacks only record, or end the parsing at a limit. The requests are checked after
+`feed_data` has returned.
 """
 
 import enum
@@ -13,11 +13,13 @@ from fastroute.errors import BadRequest
 from fastroute.proxy.settings import Settings
 from fastroute.rules.framing import content_length
 from fastroute.rules.head_match import HeadMatcher, MatchedHead
+from fastroute.rules.headers import MAX_FIELDS
 from fastroute.rules.request_head import RequestHead, without_upgrade
 
 # Maximum number of requests that are read ahead (pipelining). A client that sends more is refused:
 # pausing the transport would limit them too, but then a disconnect would not be noticed.
 MAX_PIPELINED = 100
+TOO_MANY_REQUESTS = "too many requests are pipelined on this connection"
 
 
 class Reading(enum.Enum):
@@ -67,7 +69,10 @@ class Request:
             if suspect:
                 self._check_head_size(settings.max_header_bytes)
             self.head = RequestHead(self.method, self.target, self.version, self.fields)
-            length = max(length, content_length(self.fields))
+            try:
+                length = max(length, content_length(self.fields))
+            except ValueError as error:
+                raise BadRequest(400, str(error)) from None
         if length > limit:
             raise BadRequest(413, f"the body is longer than {limit} bytes (max_body_bytes)")
         return self.head
@@ -170,6 +175,8 @@ class RequestReader:
 
     def on_message_begin(self) -> None:
         """Record that a request starts."""
+        if len(self.ready) > MAX_PIPELINED:
+            raise BadRequest(429, TOO_MANY_REQUESTS)
         self.request = Request()
         self._fields = self.request.fields
         self.state = HEAD
@@ -180,7 +187,10 @@ class RequestReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Record a header."""
-        self._fields.append((name, value))
+        fields: list[tuple[bytes, bytes]] = self._fields
+        if len(fields) >= MAX_FIELDS:
+            raise BadRequest(431, f"there are more than {MAX_FIELDS} headers")
+        fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Record that the head is complete."""
@@ -221,7 +231,9 @@ class RequestReader:
                 return
             except httptools.HttpParserUpgrade as upgrade:
                 data = self._ignore_upgrade(data[upgrade.args[0] :])
-            except httptools.HttpParserCallbackError:
+            except httptools.HttpParserCallbackError as error:
+                if isinstance(error.__context__, BadRequest):
+                    raise error.__context__ from None
                 raise
             except httptools.HttpParserError as error:
                 raise BadRequest(400, f"not a valid HTTP request: {error}") from None
@@ -249,7 +261,7 @@ class RequestReader:
             room -= len(request.body)
             try:
                 if index > MAX_PIPELINED or (index and room < 0):
-                    raise BadRequest(429, "too many requests are pipelined on this connection")
+                    raise BadRequest(429, TOO_MANY_REQUESTS)
                 head = request.read_head(settings, suspect=suspect)
             except BadRequest as error:
                 self._stop_reading(error, keep=index)

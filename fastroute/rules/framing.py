@@ -44,9 +44,19 @@ class ReplyEnd(enum.Enum):
 _AUTHORITY: Final = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 
 
-@lru_cache(256)  # clients name the same few hosts: 0.1 us instead of 0.6
+# A DNS name has at most 255 bytes. A longer value is refused, which bounds the cache below.
+_MAX_AUTHORITY_BYTES: Final = 300
+# 1 EB: more digits are refused, because Python refuses to read 4,300.
+_MAX_LENGTH_DIGITS: Final = 18
+
+
 def is_authority(value: bytes) -> bool:
     """Return True if `value` is a valid Host header."""
+    return len(value) <= _MAX_AUTHORITY_BYTES and _has_authority_form(value)
+
+
+@lru_cache(256)  # clients name the same few hosts: 0.1 us instead of 0.6
+def _has_authority_form(value: bytes) -> bool:
     return _AUTHORITY.fullmatch(value) is not None
 
 
@@ -100,7 +110,7 @@ def reply_body(
             return Body.CHUNKED
         return Body.UNTIL_CLOSE
     if content_length is not None:
-        return Body.LENGTH if int(content_length) else Body.NONE
+        return Body.LENGTH if content_length.strip(b"0 \t") else Body.NONE
     return Body.UNTIL_CLOSE
 
 
@@ -111,11 +121,17 @@ def content_length(fields: Sequence[tuple[bytes, bytes]]) -> int:
     different lengths.
 
     Args:
-        fields: Names and values from the parser, which has checked the value.
+        fields: Names and values from the parser, which has checked that the value is a number.
+
+    Raises:
+        ValueError: The number has too many digits, zeros in front of it included.
     """
     for name, value in fields:
         if name.lower() == b"content-length":
-            return int(value)
+            digits = value.strip(b" \t")
+            if len(digits) > _MAX_LENGTH_DIGITS:
+                raise ValueError(f"Content-Length has more than {_MAX_LENGTH_DIGITS} digits")
+            return int(digits)
     return 0
 
 

@@ -14,6 +14,12 @@ Fields = Sequence[tuple[bytes, bytes]]
 HOP_BY_HOP = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade", b"http2-settings")
 )
+MAX_FIELDS = 200
+"""Maximum number of headers of a message; each costs as much as 100 bytes of a long one."""
+MAX_MEMBERS = 32
+"""Maximum number of members of Connection."""
+# Longer values of Connection are not cached, which bounds the cache to 256 times a few KB.
+_MAX_CACHED_BYTES = 64
 NO_TOKENS: frozenset[bytes] = frozenset()
 SCHEMES = (b"http://", b"https://")
 
@@ -31,6 +37,9 @@ def connection_tokens(special: Mapping[bytes, bytes]) -> AbstractSet[bytes]:
     """Return the members of Connection in lower case.
 
     `close` in the obsolete Proxy-Connection counts, too, because the parser respects it.
+
+    Raises:
+        ValueError: There are too many.
     """
     tokens = NO_TOKENS
     if b"connection" in special:
@@ -40,6 +49,18 @@ def connection_tokens(special: Mapping[bytes, bytes]) -> AbstractSet[bytes]:
     return tokens
 
 
-@lru_cache(256)  # nearly always the same: 0.1 us instead of 0.7
 def _tokens(value: bytes) -> frozenset[bytes]:
+    if len(value) <= _MAX_CACHED_BYTES:
+        return _short_tokens(value)
+    if value.count(b",") >= MAX_MEMBERS:
+        raise ValueError(f"Connection has more than {MAX_MEMBERS} members")
+    return _members(value)
+
+
+@lru_cache(256)  # nearly always the same: 0.1 us instead of 0.7
+def _short_tokens(value: bytes) -> frozenset[bytes]:
+    return _members(value)
+
+
+def _members(value: bytes) -> frozenset[bytes]:
     return frozenset(token.strip(b" \t") for token in value.lower().split(b",")) - {b""}

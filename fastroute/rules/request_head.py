@@ -27,8 +27,9 @@ _REQUEST_SPECIAL: Final = (
 _NOT_NAMED: Final = HOP_BY_HOP | _REQUEST_OWN | {b"close"}
 # Headers that a request may have only once.
 _REQUEST_SINGLE: Final = _REQUEST_OWN | {b"authorization"}
-# Header of a request that is both examined and copied.
-_REQUEST_NOTED: Final = b"content-type"
+# Headers of a request that are both examined and copied.
+_CREDENTIALS: Final = frozenset((b"cookie", b"proxy-authorization", b"x-api-key", b"api-key"))
+_REQUEST_NOTED: Final = _CREDENTIALS | {b"content-type"}
 _NO_BODY: Final = Body.NONE
 _CHUNKED_BODY: Final = Body.CHUNKED
 # One format takes 0.9 us, joining a list of parts 1.5 us.
@@ -52,6 +53,8 @@ class RequestHead:
         content_type: Value of that header, or None.
         expects_continue: True if the client waits for 100 Continue before its body.
         request_id: The client's X-Request-Id, or None.
+        has_credentials: True if it has a key or a cookie, which no cache may keep longer than the
+            connection lasts.
     """
 
     __slots__ = (
@@ -65,6 +68,7 @@ class RequestHead:
         "body",
         "content_type",
         "expects_continue",
+        "has_credentials",
         "http_1_0",
         "keep_alive",
         "method",
@@ -94,7 +98,10 @@ class RequestHead:
         if version != "1.1" and version != "1.0":
             raise BadRequest(400, f"HTTP version {version} is not supported; use HTTP/1.1")
         lines, special = _sort_request_fields(fields)
-        tokens = connection_tokens(special)
+        try:
+            tokens = connection_tokens(special)
+        except ValueError as error:
+            raise BadRequest(400, str(error)) from None
         named = tokens and tokens - _NOT_NAMED
         if named:
             lines = header_lines(fields, _REQUEST_SPECIAL | named)
@@ -117,13 +124,16 @@ class RequestHead:
         self.expects_continue = (
             version == "1.1" and special.get(b"expect", b"").lower() == b"100-continue"
         )
-        self.content_type = special.get(_REQUEST_NOTED)
+        self.content_type = special.get(b"content-type")
         self.request_id = special.get(b"x-request-id")
         self._via = special.get(b"via")
         self._forwarded_for = special.get(b"x-forwarded-for")
         self._forwarded_proto = special.get(b"x-forwarded-proto", b"http")
         self._forwarded_host = special.get(b"x-forwarded-host") or authority or host
         self._authorization = special.get(b"authorization")
+        self.has_credentials = self._authorization is not None or not _CREDENTIALS.isdisjoint(
+            special
+        )
         self._lines = lines
         self._prefixes: dict[tuple[bytes, bytes | None, bytes], bytes] = {}
 
@@ -208,7 +218,7 @@ def _sort_request_fields(fields: Fields) -> tuple[list[bytes], dict[bytes, bytes
         lowered = name.lower()
         if lowered not in _REQUEST_SPECIAL:
             lines += (name, b": ", value, b"\r\n")
-            if lowered != _REQUEST_NOTED:
+            if lowered not in _REQUEST_NOTED:
                 continue
         value = value.rstrip(b" \t")
         if lowered not in special:

@@ -19,6 +19,7 @@ from fastroute.rules.framing import (
     content_length,
 )
 from fastroute.rules.head_match import HeadMatcher
+from fastroute.rules.headers import MAX_FIELDS
 from fastroute.rules.response_head import ReplyHead
 
 # Enough to find the end of a chunked body: its last byte that is no line end, and 2 line ends.
@@ -26,9 +27,6 @@ _TAIL_BYTES: Final = 5
 # An empty line before it, which the parser would skip, may be the rest of another response.
 _START: Final = b"HTTP/1."
 _NO_START: Final = "it does not start with HTTP/1"
-MAX_HEADERS = 200
-"""Number of headers of a response; vLLM sends 5."""
-
 MAX_INFORMATIONAL = 100
 """Number of informational heads before a response; no server needs more than one or two."""
 
@@ -208,7 +206,10 @@ class ResponseFramer:
     def on_header(self, name: bytes, value: bytes) -> None:
         """Record a header; after a chunked body it is a trailer, which is forwarded unchanged."""
         if self._body is not CHUNKED:
-            self._fields.append((name, value))
+            fields: list[tuple[bytes, bytes]] = self._fields
+            if len(fields) >= MAX_FIELDS:
+                raise BadReply(f"its head has more than {MAX_FIELDS} headers")
+            fields.append((name, value))
 
     def on_message_complete(self) -> None:
         """Record that the response is complete."""
@@ -220,11 +221,11 @@ class ResponseFramer:
         raw, rest = data[:stop], data[stop:]
         try:
             head = self._parse(raw)
-        except (httptools.HttpParserError, BadReply) as error:
+            length: int = content_length(self._fields)
+        except (httptools.HttpParserError, BadReply, ValueError) as error:
             self._fail(ReplyEnd.INVALID_HTTP, str(error))
             return None
         if head.is_final():
-            length: int = content_length(self._fields)
             if head.is_ordinary() and self._method != b"HEAD":
                 self._known.remember(data, head, length)
             return self._start_body(head, length, raw, rest)
@@ -246,11 +247,11 @@ class ResponseFramer:
         self._fields = []  # a new list: the previous head keeps its own
         try:
             parser.feed_data(raw)
+        except httptools.HttpParserCallbackError as error:
+            raise error.__context__ or error from None
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             if parser.get_status_code() != HTTPStatus.SWITCHING_PROTOCOLS:
                 raise  # ReplyHead refuses that status with a better message
-        if len(self._fields) > MAX_HEADERS:
-            raise BadReply(f"its head has more than {MAX_HEADERS} headers")
         version = parser.get_http_version()
         return ReplyHead(self._method, parser.get_status_code(), version, self._fields)
 

@@ -78,7 +78,10 @@ class ReplyHead:
                 special[lowered] = value if before is None else before + b", " + value
         if version == "1.0" and b"transfer-encoding" in special:
             raise BadReply("Transfer-Encoding in an HTTP/1.0 reply")
-        tokens = connection_tokens(special)
+        try:
+            tokens = connection_tokens(special)
+        except ValueError as error:
+            raise BadReply(str(error)) from None
         self._dropped: AbstractSet[bytes] = NO_TOKENS
         if not HOP_BY_HOP.isdisjoint(special):
             self._dropped = (HOP_BY_HOP | tokens) - _REPLY_FRAMING
@@ -160,6 +163,17 @@ def _relative(name: bytes, value: bytes, authority: bytes) -> bytes:
     for scheme in SCHEMES:
         origin = scheme + authority
         if value == origin or value.startswith((origin + b"/", origin + b"?")):
-            path = value[len(origin) :]
-            return path if path.startswith(b"/") else b"/" + path
+            return _own_path(value[len(origin) :])
     return value
+
+
+def _own_path(path: bytes) -> bytes:
+    """Return a path, or what follows it, as a reference that a browser resolves at this origin.
+
+    It would take `//name/...` for another host. Browsers read a backslash as a slash and skip tabs.
+    """
+    path = path.replace(b"\t", b"")
+    if not path.startswith(b"/"):
+        return b"/" + path
+    # RFC 3986 section 4.2: the segment "." keeps an empty one after it from being a host.
+    return b"/." + path if path[1:2] in (b"/", b"\\") else path

@@ -62,9 +62,10 @@ def with_traceparent(head: bytes, parent: TraceParent, *, dropped: Sequence[byte
 def _without(head: bytes, name: bytes) -> bytes:
     # A search in a lower-case copy takes 1 us, a regular expression that ignores case 10 us.
     lowered = head.lower()
+    kept, end = [], 0
     start = lowered.find(b"\r\n%b:" % name)
     while start >= 0:
+        kept.append(head[end:start])
         end = lowered.index(b"\r\n", start + 2)
-        head, lowered = head[:start] + head[end:], lowered[:start] + lowered[end:]
-        start = lowered.find(b"\r\n%b:" % name)
-    return head
+        start = lowered.find(b"\r\n%b:" % name, end)
+    return b"".join((*kept, head[end:]))

@@ -127,7 +127,7 @@ class TestUnknown:
             "code": 404,
         }
 
-    @pytest.mark.parametrize("name", ['a"b\\', "\u00e9\U0001f600", "x" * 50_000, "\n`", "%s{}"])
+    @pytest.mark.parametrize("name", ['a"b\\', "\u00e9\U0001f600", "x" * 256, "`", "%s{}"])
     async def test_odd_names(self, start_router, name):
         async with standin() as server:
             router = await start_router(server.url)

@@ -83,6 +83,20 @@ def test_unknown_model():
 
 
 @pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda: unknown_model("m" * 10**6, ["n"]), id="a-model"),
+        pytest.param(lambda: unknown_model("\x1b\n" * 1000, ["n"]), id="escapes"),
+        pytest.param(lambda: unknown_model("m", ["n" * 10**6] * 10), id="long-names"),
+        pytest.param(lambda: unknown_model("m", [f"n{i}" for i in range(10**5)]), id="many-names"),
+        pytest.param(lambda: Listener({}).answer(b"GET", b"/fastroute/" + b"a" * 60000), id="path"),
+    ],
+)
+def test_an_error_is_short_whatever_it_names(make):
+    assert len(make().body) < 6000
+
+
+@pytest.mark.parametrize(
     ("status", "connection", "extra"),
     [
         pytest.param(200, None, [], id="plain"),
@@ -101,6 +115,7 @@ def test_own_reply(status, connection, extra):
     assert fields == [
         (b"server", b"fastroute"),
         (b"content-type", b"application/json"),
+        (b"x-content-type-options", b"nosniff"),
         *extra,
         (b"content-length", b"2"),
     ]
@@ -110,7 +125,8 @@ def test_head():
     """The fields are those of GET, Content-Length too, and no byte more."""
     reply = OwnReply(200, b"a: 1\n", "text/plain")
     raw = own_reply(reply, method=b"HEAD", connection=None)
-    assert raw.endswith(b"\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\r\n")
+    assert b"\r\ncontent-type: text/plain\r\n" in raw
+    assert raw.endswith(b"\r\ncontent-length: 5\r\n\r\n")
 
 
 @pytest.mark.parametrize(
@@ -121,6 +137,8 @@ def test_head():
         pytest.param(b'W/"new"', 304, id="weak"),
         pytest.param(b'"old", "new"', 304, id="one-of-them"),
         pytest.param(b"*", 304, id="any"),
+        pytest.param(b"x," * 31 + b'"new"', 304, id="the-last-that-counts"),
+        pytest.param(b"x," * 32 + b'"new"', 200, id="one-too-many"),
         pytest.param(b'"old"', 200, id="another"),
         pytest.param(b"new", 200, id="no-etag"),
         pytest.param(b"", 200, id="empty"),

@@ -86,6 +86,14 @@ def test_a_body_in_one_piece_is_not_copied():
         pytest.param(CLOSE + GET, 1, None, id="good-behind-the-last-one"),
         pytest.param(b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", 0, 405, id="connect"),
         pytest.param(GET + POST.replace(b": 4", b": 5001"), 1, 413, id="too-long-a-body"),
+        pytest.param(GET[:-2] + b"a:\r\n" * 199 + b"\r\n", 1, None, id="many-headers"),
+        pytest.param(GET + GET[:-2] + b"a:\r\n" * 201, 1, 431, id="too-many-headers"),
+        pytest.param(CHUNKED[:-2] + b"a:\r\n" * 199 + b"\r\n", 1, None, id="many-trailers"),
+        pytest.param(CHUNKED[:-2] + b"a:\r\n" * 201, 0, 431, id="too-many-trailers"),
+        pytest.param(
+            GET[:-2] + b"Connection: " + b"a," * 40 + b"\r\n\r\n", 0, 400, id="too-many-members"
+        ),
+        pytest.param(POST.replace(b": 4", b": " + b"0" * 500 + b"4"), 0, 400, id="too-many-digits"),
         pytest.param(GET * (MAX_PIPELINED + 1), MAX_PIPELINED + 1, None, id="many"),
         pytest.param(GET * (MAX_PIPELINED + 2), MAX_PIPELINED + 1, 429, id="too-many"),
     ],

@@ -36,6 +36,7 @@ def test_authority(value):
     "value",
     [
         pytest.param(b"user@host", id="userinfo"),
+        pytest.param(b"a" * 301, id="longer-than-a-name-may-be"),
         pytest.param(b"host/path", id="path"),
         pytest.param(b"host?query", id="query"),
         pytest.param(b"host#fragment", id="fragment"),
@@ -84,6 +85,14 @@ def test_request_body(version, transfer_encoding, content_length, expected):
 )
 def test_content_length(fields, length):
     assert content_length(fields) == length
+
+
+@pytest.mark.parametrize("digits", [b"1" * 19, b"0" * 5000 + b"1"], ids=["large", "zeros"])
+def test_content_length_of_too_many_digits(digits):
+    with pytest.raises(ValueError, match="more than 18 digits"):
+        content_length([(b"Content-Length", digits)])
+    assert content_length([(b"Content-Length", b"1" * 18 + b" \t")]) == int("1" * 18)
+    assert reply_body(b"GET", 200, None, digits) is Body.LENGTH
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 import pytest
 
-from fastroute.rules.headers import connection_tokens, header_lines
+from fastroute.rules.headers import MAX_MEMBERS, connection_tokens, header_lines
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,19 @@ def test_header_lines(fields, dropped, expected):
 )
 def test_connection_tokens(special, expected):
     assert connection_tokens(special) == expected
+
+
+@pytest.mark.parametrize("name", [b"connection", b"proxy-connection"])
+def test_members_of_connection_are_limited(name):
+    members = b", ".join(b"member-%d" % number for number in range(MAX_MEMBERS))
+    connection_tokens({name: members})
+    with pytest.raises(ValueError, match="more than 32 members"):
+        connection_tokens({name: members + b", x"})
+
+
+def test_long_values_of_connection_are_not_cached():
+    """Anybody can send such a header, and the cache is never cleared."""
+    value = b"keep-alive, " + b"x" * 60_000
+    assert connection_tokens({b"connection": value}) == {b"keep-alive", b"x" * 60_000}
+    first, second = (connection_tokens({b"connection": value}) for _ in range(2))
+    assert first is not second

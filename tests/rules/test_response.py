@@ -133,6 +133,21 @@ def test_surplus(data, body, end):
             id="too-long",
         ),
         pytest.param(
+            b"HTTP/1.1 200 OK\r\n" + b"a:\r\n" * 201 + b"\r\n",
+            *(ReplyEnd.INVALID_HTTP, "more than 200 headers"),
+            id="too-many-headers",
+        ),
+        pytest.param(
+            LENGTH.replace(b": 5", b": " + b"0" * 500 + b"5"),
+            *(ReplyEnd.INVALID_HTTP, "more than 18 digits"),
+            id="too-many-digits",
+        ),
+        pytest.param(
+            LENGTH.replace(b"\r\n\r\n", b"\r\nConnection: " + b"a," * 40 + b"\r\n\r\n"),
+            *(ReplyEnd.INVALID_HTTP, "more than 32 members"),
+            id="too-many-members",
+        ),
+        pytest.param(
             HINTS * (MAX_INFORMATIONAL + 1),
             *(ReplyEnd.HEAD_TOO_LONG, "more than 100 informational"),
             id="endless-hints",

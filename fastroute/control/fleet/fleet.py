@@ -14,7 +14,6 @@ import msgspec
 
 from fastroute.config import Config, ServerConfig
 from fastroute.control.fleet.context import FleetContext
-from fastroute.control.fleet.model_budget import within_budget
 from fastroute.control.fleet.server import FleetServer
 from fastroute.control.watch.models import merge
 from fastroute.errors import ConfigError
@@ -191,17 +190,13 @@ class Fleet:
             names: What became of the names that are followed.
         """
         servers = list(self.servers.values())
-        models = within_budget([server.models.names for server in servers])
-        routed = tuple(
-            msgspec.structs.replace(server.routed(), models=names)
-            for server, names in zip(servers, models, strict=True)
-        )
+        routed = tuple(server.routed() for server in servers)
         if not self._models_are_settled():
             # Else the first server to tell its models would get all requests at the start.
             routed = tuple(msgspec.structs.replace(server, models=None) for server in routed)
-        known = [cards for server in servers if (cards := server.models.cards) is not None]
-        for cards in known:
-            self._give_slots(cards)
+        known = [models for server in servers if (models := server.models.cards) is not None]
+        for models in known:
+            self._give_slots(models)
         return Configure(
             config=self.config,
             servers=routed,
@@ -250,7 +245,5 @@ class Fleet:
     def _give_slots(self, models: Iterable[str]) -> None:
         """Have these models counted apart while there is room; a slot is for ever."""
         for model in models:
-            if len(self._model_slots) == MODEL_SLOTS - 1:
-                return
-            if model not in self._model_slots:
+            if model not in self._model_slots and len(self._model_slots) < MODEL_SLOTS - 1:
                 self._model_slots.append(model)

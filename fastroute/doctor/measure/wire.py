@@ -8,8 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 import h11
 
 from fastroute.config import ServerConfig
-from fastroute.net.http_client import MAX_BODY_BYTES, ClientError, in_few_words
-from fastroute.rules.response import MAX_HEADERS
+from fastroute.net.http_client import ClientError, in_few_words
 
 READ_BYTES = 65536
 GZIP_BITS = 16 + zlib.MAX_WBITS
@@ -19,14 +18,13 @@ GZIP_BITS = 16 + zlib.MAX_WBITS
 class Wire:
     """A connection. `open` it, and `close` it when done; callers set time limits."""
 
-    __slots__ = ("_decompress", "_http", "_reader", "_room", "_writer")
+    __slots__ = ("_decode", "_http", "_reader", "_writer")
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
         self._http = h11.Connection(h11.CLIENT)
-        self._decompress: Callable[[bytes, int], bytes] | None = None
-        self._room = MAX_BODY_BYTES
+        self._decode: Callable[[bytes], bytes] = bytes
 
     @classmethod
     async def open(cls, server: ServerConfig, tls: ssl.SSLContext | None) -> "Wire":
@@ -70,10 +68,8 @@ class Wire:
         while True:
             event = self._next_event()
             if isinstance(event, h11.Response):
-                if len(event.headers) > MAX_HEADERS:
-                    raise ClientError(f"the response has more than {MAX_HEADERS} headers")
                 if dict(event.headers).get(b"content-encoding") == b"gzip":
-                    self._decompress = zlib.decompressobj(GZIP_BITS).decompress
+                    self._decode = zlib.decompressobj(GZIP_BITS).decompress
                 return event
             if event is h11.NEED_DATA:
                 await self._read("the connection was closed without a response")
@@ -82,7 +78,7 @@ class Wire:
         """Yield the body of the response as it arrives, decompressed if it is gzip.
 
         Raises:
-            ClientError: The response is truncated, or longer than `MAX_BODY_BYTES`.
+            ClientError: The response is truncated.
         """
         arrived = b""
         while True:
@@ -112,16 +108,10 @@ class Wire:
         self._writer.transport.abort()
 
     def _decoded(self, data: bytes) -> bytes:
-        """Return bytes of the body; a byte of gzip may stand for a thousand."""
-        if self._decompress is not None:
-            try:
-                data = self._decompress(data, self._room + 1)
-            except zlib.error as error:
-                raise ClientError(f"the response is no gzip: {error}") from None
-        self._room -= len(data)
-        if self._room < 0:
-            raise ClientError(f"the response is longer than {MAX_BODY_BYTES} bytes")
-        return data
+        try:
+            return self._decode(data)
+        except zlib.error as error:
+            raise ClientError(f"the response is no gzip: {error}") from None
 
     def _next_event(self) -> object:
         try:
