@@ -206,4 +206,7 @@ def read_answer(body: bytes, kind: type[Answer]) -> Answer:
     Raises:
         ValueError: The body is not such a report.
     """
-    return msgspec.json.decode(body, type=kind)
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except RecursionError:
+        raise ValueError("too deeply nested") from None

@@ -27,10 +27,10 @@ IDLE_TIMEOUT = 4.0
 """Seconds after which an idle connection is closed, unless told otherwise."""
 
 MAX_BODY_BYTES = 8 << 20
-"""Limit for a response's body. Metrics are 64 KB, of many engines some hundreds."""
+"""Limit for a response's body, unless told otherwise."""
 
-MAX_BYTES = 2 * MAX_BODY_BYTES
-"""Limit for a whole response as it comes, with what chunks and trailers add."""
+MAX_OVERHEAD_BYTES = 1 << 20
+"""Limit for what heads, chunks and trailers add to a body: 200,000 chunks of a byte take 0.1 s."""
 
 MAX_HEAD_BYTES = 64 << 10
 """Limit for a response's head."""
@@ -95,12 +95,13 @@ class ServerClient:
             self._tls = tls or ssl.create_default_context()
         self._connection: _Connection | None = None
 
-    async def get(self, target: str, within: float) -> Reply:
+    async def get(self, target: str, within: float, max_body: int = MAX_BODY_BYTES) -> Reply:
         """Send a request and wait for the complete response.
 
         Args:
             target: Path and query.
             within: Timeout in seconds, connecting included.
+            max_body: Limit for the response's body, in bytes.
 
         Raises:
             ClientError: There is no complete response.
@@ -108,7 +109,7 @@ class ServerClient:
         request = b"GET %b HTTP/1.1\r\n%b\r\n" % (target.encode("ascii"), self._fields)
         try:
             async with asyncio.timeout(within):
-                return await self._exchange(request)
+                return await self._exchange(request, max_body)
         except TimeoutError:
             raise ClientError(f"no response within {within:g} s", timed_out=True) from None
         finally:
@@ -122,15 +123,15 @@ class ServerClient:
             self._connection.close()
             self._connection = None
 
-    async def _exchange(self, request: bytes) -> Reply:
+    async def _exchange(self, request: bytes, max_body: int) -> Reply:
         if self._connection is not None and self._connection.is_idle:
             try:
-                return await self._connection.send(request)
+                return await self._connection.send(request, max_body)
             except _NotServed:
                 pass  # it was closed while idle: once more, on a new connection
         self._connection = await self._connect()
         try:
-            return await self._connection.send(request)
+            return await self._connection.send(request, max_body)
         except _NotServed as error:
             raise ClientError(str(error)) from None
 
@@ -192,7 +193,8 @@ class _Connection(asyncio.Protocol):
     """One connection: carries one request at a time, and collects the response."""
 
     __slots__ = ("_body", "_framer", "_head", "_idle_timeout", "_idle_timer", "_idle_until",
-                 "_loop", "_received", "_size", "_transport", "_unwrapper", "_waiter")  # fmt: skip
+                 "_loop", "_max_body", "_received", "_size", "_transport", "_unwrapper",
+                 "_waiter")  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, idle_timeout: float) -> None:
         # Connection
@@ -205,11 +207,12 @@ class _Connection(asyncio.Protocol):
         # Request; `send` sets the rest of it
         self._waiter: asyncio.Future[Reply] | None = None
 
-    def _start(self) -> None:
+    def _start(self, max_body: int) -> None:
         self._framer.start(b"GET")
         self._head: ReplyHead | None = None
         self._unwrapper: Unwrapper | None = None
         self._body: list[bytes] = []
+        self._max_body = max_body
         self._size = 0  # bytes of the body, its chunked coding taken off
         self._received = 0  # bytes of all
 
@@ -218,7 +221,7 @@ class _Connection(asyncio.Protocol):
         """True if it can take a request."""
         return self._transport is not None and self._waiter is None
 
-    async def send(self, request: bytes) -> Reply:
+    async def send(self, request: bytes, max_body: int) -> Reply:
         """Send a request and return the response.
 
         Raises:
@@ -227,7 +230,7 @@ class _Connection(asyncio.Protocol):
         """
         assert self._transport is not None, "the connection is closed"
         assert self._waiter is None, "a request is in progress"
-        self._start()
+        self._start(max_body)
         self._waiter = self._loop.create_future()
         self._transport.write(request)
         return await self._waiter
@@ -257,10 +260,10 @@ class _Connection(asyncio.Protocol):
         elif not framer.passes(data):
             data = framer.end_body(data)
         self._collect(data)
-        if framer.end is not None:
+        if self._is_too_long():
+            self._fail(f"the response is longer than {self._max_body} bytes")
+        elif framer.end is not None:
             self._end(framer.end)
-        elif self._size > MAX_BODY_BYTES or self._received > MAX_BYTES:
-            self._fail(f"the response is longer than {MAX_BODY_BYTES} bytes")
 
     def eof_received(self) -> None:
         self._lose(in_order=True, error=None)
@@ -288,6 +291,10 @@ class _Connection(asyncio.Protocol):
             data = self._unwrapper.feed(data)
         self._size += len(data)
         self._body.append(data)
+
+    def _is_too_long(self) -> bool:
+        overhead = self._received - self._size
+        return self._size > self._max_body or overhead > MAX_OVERHEAD_BYTES
 
     def _lose(self, in_order: bool, error: Exception | None) -> None:
         """Act on the end of the connection."""

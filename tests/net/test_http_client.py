@@ -8,7 +8,7 @@ import ssl
 import pytest
 import trustme
 
-from fastroute.net.http_client import MAX_BODY_BYTES, MAX_BYTES, ClientError, ServerClient
+from fastroute.net.http_client import MAX_BODY_BYTES, MAX_OVERHEAD_BYTES, ClientError, ServerClient
 from fastroute.server_address import ServerAddress
 from tests.support.names import Names
 from tests.support.ports import free_port
@@ -241,9 +241,21 @@ async def test_an_unknown_name():
             "longer than",
             id="too-long-by-its-length",
         ),
-        pytest.param(CHUNKED + b"1;" + b"x" * MAX_BYTES, "longer than", id="endless-extension"),
         pytest.param(
-            CHUNKED + b"2\r\nok\r\n0\r\nX: " + b"x" * MAX_BYTES, "longer than", id="endless-trailer"
+            CHUNKED + b"1;" + b"x" * (MAX_OVERHEAD_BYTES + 1), "longer than", id="endless-extension"
+        ),
+        pytest.param(
+            CHUNKED + b"2\r\nok\r\n0\r\nX: " + b"x" * (MAX_OVERHEAD_BYTES + 1),
+            "longer than",
+            id="endless-trailer",
+        ),
+        pytest.param(
+            CHUNKED + b"1\r\nx\r\n" * (MAX_OVERHEAD_BYTES // 5 + 1), "longer than", id="tiny-chunks"
+        ),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 201 + b"Content-Length: 0\r\n\r\n",
+            "more than 200 headers",
+            id="many-headers",
         ),
         pytest.param(
             b"HTTP/1.1 103 Hints\r\n\r\n" * 5000, "breaks HTTP: its head", id="endless-hints"

@@ -2,6 +2,7 @@
 
 import math
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,11 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from fastroute.rules.load import (
+    MAX_METRICS_BYTES,
+    MAX_MODELS,
     MAX_REQUESTS,
+    MAX_SAMPLE_BYTES,
+    MAX_SAMPLES,
     NAMES,
     BadMetrics,
     LoadReport,
@@ -19,6 +24,7 @@ from fastroute.rules.load import (
     is_filtered,
     parse_metrics,
 )
+from tests.support.hostile_server import other_labels, samples
 
 TESTS = Path(__file__).parent.parent
 RUNNING = "vllm:num_requests_running"
@@ -239,6 +245,53 @@ def test_no_text_takes_long(line):
     with pytest.raises(BadMetrics):
         parse_metrics(f"{BOTH}{line}\n".encode())
     assert time.perf_counter() - began < 0.5
+
+
+class TestLimits:
+    """Samples of 8 MB, with other labels each time, took a supervisor's CPU and memory."""
+
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            pytest.param(b"#" * MAX_METRICS_BYTES + b"\n", "longer than 4194304", id="text"),
+            pytest.param(samples(MAX_SAMPLES + 1), "more than 20000 samples", id="samples"),
+            pytest.param(
+                b'vllm:num_requests_running{a="%b"} 1\n' % (b"x" * MAX_SAMPLE_BYTES),
+                "a line of vllm:num_requests_running is longer than 4096",
+                id="labels",
+            ),
+            pytest.param(
+                b"vllm:num_requests_running 1" + b"0" * MAX_SAMPLE_BYTES + b"\n",
+                "a line of vllm:num_requests_running is longer than 4096",
+                id="number",
+            ),
+        ],
+    )
+    def test_beyond(self, text, reason):
+        with pytest.raises(BadMetrics, match=reason):
+            parse_metrics(text)
+
+    def test_all_but_one(self):
+        assert parse_metrics(samples(MAX_SAMPLES - 1)).running == 0
+
+    def test_names_of_models(self):
+        lines = [b'vllm:num_requests_running{model_name="%d"} 1\n' % n for n in range(5000)]
+        report = parse_metrics(b"".join([*lines, b"vllm:num_requests_waiting 0\n"]))
+        assert (report.running, len(report.models)) == (5000, MAX_MODELS)
+
+    @pytest.mark.parametrize("length", [10, 400, 4000])
+    def test_what_is_remembered_of_labels(self, length):
+        """It was kept by number, not by size, and with all labels as a dictionary."""
+        bodies = other_labels(900, length)
+        parse_metrics(bodies())
+        tracemalloc.start()
+        try:
+            for _ in range(5):
+                parse_metrics(bodies())
+            kept = tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+        assert kept < 8 << 20
 
 
 # Texts as a server may write them, against the parser of prometheus_client.

@@ -63,14 +63,14 @@ def many_models(count: int) -> bytes:
 
 def samples(count: int, tag: str = "") -> bytes:
     """Return valid metrics of this number of engines, one sample each."""
-    lines = [f'vllm:num_requests_running{{e="{tag}{number}"}} 0\n' for number in range(count)]
+    lines = [f'vllm:num_requests_running{{e="{number}{tag}"}} 0\n' for number in range(count)]
     return "".join([*lines, "vllm:num_requests_waiting 0\n"]).encode()
 
 
-def other_labels(count: int) -> Callable[[], bytes]:
-    """Return what makes metrics whose labels never come again."""
+def other_labels(count: int, length: int) -> Callable[[], bytes]:
+    """Return what makes metrics whose labels, somewhat longer than `length`, never come again."""
     numbers = itertools.count()
-    return lambda: samples(count, f"{next(numbers)}-" + "x" * 60)
+    return lambda: samples(count, f"-{next(numbers)}" + "x" * length)
 
 
 def bomb(size: int) -> bytes:

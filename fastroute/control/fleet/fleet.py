@@ -14,6 +14,7 @@ import msgspec
 
 from fastroute.config import Config, ServerConfig
 from fastroute.control.fleet.context import FleetContext
+from fastroute.control.fleet.model_budget import within_budget
 from fastroute.control.fleet.server import FleetServer
 from fastroute.control.watch.models import merge
 from fastroute.errors import ConfigError
@@ -190,13 +191,17 @@ class Fleet:
             names: What became of the names that are followed.
         """
         servers = list(self.servers.values())
-        routed = tuple(server.routed() for server in servers)
+        models = within_budget([server.models.names for server in servers])
+        routed = tuple(
+            msgspec.structs.replace(server.routed(), models=names)
+            for server, names in zip(servers, models, strict=True)
+        )
         if not self._models_are_settled():
             # Else the first server to tell its models would get all requests at the start.
             routed = tuple(msgspec.structs.replace(server, models=None) for server in routed)
-        known = [models for server in servers if (models := server.models.cards) is not None]
-        for models in known:
-            self._give_slots(models)
+        known = [cards for server in servers if (cards := server.models.cards) is not None]
+        for cards in known:
+            self._give_slots(cards)
         return Configure(
             config=self.config,
             servers=routed,
@@ -245,5 +250,7 @@ class Fleet:
     def _give_slots(self, models: Iterable[str]) -> None:
         """Have these models counted apart while there is room; a slot is for ever."""
         for model in models:
-            if model not in self._model_slots and len(self._model_slots) < MODEL_SLOTS - 1:
+            if len(self._model_slots) == MODEL_SLOTS - 1:
+                return
+            if model not in self._model_slots:
                 self._model_slots.append(model)

@@ -3,11 +3,16 @@
 import asyncio
 import logging
 
-import msgspec
-
 from fastroute.config import ServerConfig
 from fastroute.control.fleet.context import FleetContext
-from fastroute.control.watch.models import Models
+from fastroute.control.watch.models import (
+    MAX_MODELS,
+    MAX_NAME_CHARACTERS,
+    ModelList,
+    Models,
+    nameplate,
+)
+from fastroute.printable import listed
 from fastroute.rules.health import ServerHealth
 
 log = logging.getLogger("supervisor")
@@ -38,7 +43,7 @@ class ServerModels:
         self.updated_at: float | None = None
         self._fleet = fleet
         self._health = health
-        self._listed: Models | None = None
+        self._listed: ModelList | None = None
         self._listing_error: str | None = None
 
     @property
@@ -54,19 +59,26 @@ class ServerModels:
         pinned, listed = self.config.models, self._listed
         if pinned is None:
             return listed
-        return {name: (listed or {}).get(name) or _nameplate(name) for name in pinned}
+        cards: Models = {} if listed is None else listed
+        return {name: cards.get(name) or nameplate(name) for name in pinned}
 
     @property
     def models_refresh_interval(self) -> float:
         return self._fleet.config.models_refresh_interval
 
-    def models_listed(self, models: Models) -> None:
+    def models_listed(self, models: ModelList) -> None:
         self.updated_at = self._fleet.unix_clock()
         self._fleet.checked()
         if models is self._listed:
             return
         if self._listed is None or list(models) != list(self._listed):
-            log.info("server %s has models: %s", self.config.url, ", ".join(models) or "none")
+            log.info("server %s has models: %s", self.config.url, listed(models) or "none")
+        if models.ignored and not (self._listed and self._listed.ignored):
+            log.warning(
+                "server %s lists too many models or too long names: %d are ignored; at most %d of "
+                "%d characters are used",
+                *(self.config.url, models.ignored, MAX_MODELS, MAX_NAME_CHARACTERS),
+            )
         self._listed = models
         self._fleet.changed()
 
@@ -83,9 +95,3 @@ class ServerModels:
         self._listing_error = reason
         level = logging.WARNING if self._health.is_healthy else logging.DEBUG
         log.log(level, "server %s: its models are not known: %s", self.config.url, reason)
-
-
-def _nameplate(model: str) -> msgspec.Raw:
-    """Return the object of a model that only the configuration tells of."""
-    card = {"id": model, "object": "model", "created": 0, "owned_by": "fastroute"}
-    return msgspec.Raw(msgspec.json.encode(card))

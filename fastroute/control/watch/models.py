@@ -2,6 +2,9 @@
 
 A model's JSON object is kept as the server sent it, so that fields unknown to fastroute are
 preserved: the maximum context length, the parent of a LoRA adapter or a future field.
+
+A list is not trusted: the number of models, their names and the sizes of their objects are limited,
+because all of them go to each worker, and to each client that asks for them.
 """
 
 import asyncio
@@ -28,46 +31,97 @@ JITTER = 0.1
 RENEWED_FIELDS = ("created", "permission")
 """Fields that vLLM regenerates for each response; they do not count as a change of the model."""
 
+MAX_MODELS = 10_000
+"""Limit for the models of one server, and for the list for clients; the rest is ignored."""
+
+MAX_NAME_CHARACTERS = 256
+"""Limit for a model's name; a model with a longer one is ignored."""
+
+MAX_CARD_BYTES = 16 << 10
+"""Limit for a model's JSON object, of which vLLM needs 600; a longer one is replaced."""
+
+MAX_LIST_BYTES = 8 << 20
+"""Limit for the list for clients."""
+
 Models = Mapping[str, msgspec.Raw]
 """A server's models by id, in its order, each with the unchanged JSON object."""
+
+
+class ModelList(dict[str, msgspec.Raw]):
+    """The models that a server lists.
+
+    Attributes:
+        ignored: Number of those that are missing here, because of a limit.
+    """
+
+    __slots__ = ("ignored",)
+
+    def __init__(self, models: Models, ignored: int = 0) -> None:
+        super().__init__(models)
+        self.ignored = ignored
 
 
 class BadModels(Exception):
     """The body is not a list of models; the message gives the reason in a few words."""
 
 
-class _ModelList(msgspec.Struct):
-    data: list[msgspec.Raw]
-
-
-class _Model(msgspec.Struct):
+class _Model(msgspec.Struct, gc=False):
     id: str
 
 
-_LIST_DECODER = msgspec.json.Decoder(_ModelList)
-_MODEL_DECODER = msgspec.json.Decoder(_Model)
+class _Models(msgspec.Struct):
+    data: list[_Model]
+
+
+class _Cards(msgspec.Struct):
+    data: list[msgspec.Raw]
+
+
+# The first refuses a list of anything else at its first element, before it takes memory.
+_MODELS_DECODER = msgspec.json.Decoder(_Models)
+_CARDS_DECODER = msgspec.json.Decoder(_Cards)
 _ENCODER = msgspec.json.Encoder()
 
 
-def parse_models(body: bytes) -> Models:
+def parse_models(body: bytes) -> ModelList:
     """Parse a server's response to GET /v1/models. Of two models with the same id the first counts.
+
+    Models beyond the limits are ignored.
 
     Raises:
         BadModels: The body is not a list of models.
     """
     models: dict[str, msgspec.Raw] = {}
+    ignored = 0
     try:
-        # msgspec does not validate skipped fields; clients must get valid JSON.
-        msgspec.json.decode(body)
-        for raw in _LIST_DECODER.decode(body).data:
-            # A copy, because a view would keep the whole body alive.
-            models.setdefault(_MODEL_DECODER.decode(raw).id, raw.copy())
+        listed = _MODELS_DECODER.decode(body).data
+        for model, raw in zip(listed, _CARDS_DECODER.decode(body).data, strict=True):
+            if len(models) == MAX_MODELS or len(model.id) > MAX_NAME_CHARACTERS:
+                ignored += 1
+            elif model.id not in models:
+                models[model.id] = _card(model.id, raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadModels(f"not a list of models: {error}") from None
-    return models
+    return ModelList(models, ignored)
 
 
-def settled(known: Models | None, listed: Models) -> Models:
+def _card(model: str, raw: msgspec.Raw) -> msgspec.Raw:
+    """Return the JSON object of a model, which is valid and not too long."""
+    if memoryview(raw).nbytes > MAX_CARD_BYTES:
+        return nameplate(model)
+    # msgspec does not validate skipped fields; clients must get valid JSON.
+    msgspec.json.decode(raw)
+    # A copy, because a view would keep the whole body alive.
+    return raw.copy()
+
+
+def nameplate(model: str) -> msgspec.Raw:
+    """Return a JSON object for a model of which only the name is known."""
+    card = {"id": model, "object": "model", "created": 0, "owned_by": "fastroute"}
+    return msgspec.Raw(_ENCODER.encode(card))
+
+
+def settled(known: ModelList | None, listed: ModelList) -> ModelList:
     """Return `known` itself if the models listed now are the same, else `listed`.
 
     Callers can then detect changes with `is`, and clients see the same `created` each time.
@@ -85,13 +139,20 @@ def settled(known: Models | None, listed: Models) -> Models:
 def merge(lists: Iterable[Models]) -> bytes:
     """Return the JSON list of all models, one object per id: that of the first server that has it.
 
+    It ends at the limits.
+
     Args:
         lists: The models of each server, in the order of the configuration.
     """
     merged: dict[str, msgspec.Raw] = {}
+    room = MAX_LIST_BYTES
     for models in lists:
         for model, raw in models.items():
-            merged.setdefault(model, raw)
+            if model not in merged and len(merged) < MAX_MODELS:
+                room -= memoryview(raw).nbytes
+                if room < 0:
+                    break
+                merged[model] = raw
     return _ENCODER.encode({"object": "list", "data": list(merged.values())})
 
 
@@ -102,14 +163,14 @@ class Listed(Protocol):
     def models_refresh_interval(self) -> float:
         """Seconds between two rounds."""
 
-    def models_listed(self, models: Models) -> None:
+    def models_listed(self, models: ModelList) -> None:
         """Handle a list; it is the same object as the last time if nothing has changed."""
 
     def listing_failed(self, reason: str) -> None:
         """Handle a failed round."""
 
 
-async def fetch_models(client: ServerClient, within: float) -> Models:
+async def fetch_models(client: ServerClient, within: float) -> ModelList:
     """Fetch a server's models.
 
     Raises:
@@ -136,7 +197,7 @@ async def keep_listing(
         refresh: Set it to start a round immediately, for example after a recovery.
         rng: Returns a number from 0 up to 1.
     """
-    known: Models | None = None
+    known: ModelList | None = None
     try:
         while True:
             interval = server.models_refresh_interval

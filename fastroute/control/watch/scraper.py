@@ -17,7 +17,14 @@ from collections.abc import Callable
 from typing import Protocol
 
 from fastroute.net.http_client import ClientError, ServerClient
-from fastroute.rules.load import NAMES, BadMetrics, LoadReport, is_filtered, parse_metrics
+from fastroute.rules.load import (
+    MAX_METRICS_BYTES,
+    NAMES,
+    BadMetrics,
+    LoadReport,
+    is_filtered,
+    parse_metrics,
+)
 
 ALL_METRICS = "/metrics"
 OUR_METRICS = "/metrics/?" + "&".join(f"name[]={name}" for name in NAMES)
@@ -62,7 +69,7 @@ class Scraper:
             report = await self._scrape_filtered(within)
             if report is not None:
                 return report
-        reply = await self._client.get(ALL_METRICS, within)
+        reply = await self._client.get(ALL_METRICS, within, MAX_METRICS_BYTES)
         if reply.status != 200:
             raise ScrapeError(f"{ALL_METRICS} returned {reply.status}")
         report = parse_metrics(reply.body)
@@ -72,7 +79,7 @@ class Scraper:
 
     async def _scrape_filtered(self, within: float) -> LoadReport | None:
         """Scrape only the required names; None if the server does not support this."""
-        reply = await self._client.get(OUR_METRICS, within)
+        reply = await self._client.get(OUR_METRICS, within, MAX_METRICS_BYTES)
         if reply.status >= 500:
             raise ScrapeError(f"{ALL_METRICS} returned {reply.status}")
         if reply.status != 200:

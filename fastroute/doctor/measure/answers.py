@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from typing import Annotated
 
 import msgspec
 
@@ -11,7 +12,16 @@ from fastroute.doctor.facts import Facts, Filtered, Metrics, Models
 from fastroute.doctor.measure.bench import ANSWER_TIMEOUT, Bench
 from fastroute.doctor.measure.kv_cache import kv_cache
 from fastroute.net.http_client import ClientError, ServerClient
-from fastroute.rules.load import NAMES, BadMetrics, LoadReport, is_filtered, parse_metrics
+from fastroute.printable import printable
+from fastroute.rules.load import (
+    MAX_COUNT,
+    MAX_METRICS_BYTES,
+    NAMES,
+    BadMetrics,
+    LoadReport,
+    is_filtered,
+    parse_metrics,
+)
 
 _NAME = re.compile(rb"^(vllm:\w+)(?=[ {])", re.MULTILINE)
 
@@ -21,15 +31,15 @@ class _Version(msgspec.Struct):
 
 
 class _Card(msgspec.Struct):
-    max_model_len: int
+    max_model_len: Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 
 
 async def measure_version(bench: Bench, facts: Facts) -> None:
     """Fetch the version, which only vLLM reports."""
     try:
         reply = await bench.client.get("/version", ANSWER_TIMEOUT)
-        facts.version = msgspec.json.decode(reply.body, type=_Version).version
-    except (ClientError, msgspec.DecodeError, UnicodeDecodeError):
+        facts.version = printable(msgspec.json.decode(reply.body, type=_Version).version)
+    except (ClientError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         facts.version = None
 
 
@@ -45,7 +55,7 @@ async def measure_models(bench: Bench, facts: Facts) -> None:
 async def measure_metrics(bench: Bench, facts: Facts) -> None:
     """Read all metrics, as fastroute does if filtering is not possible."""
     try:
-        reply = await bench.client.get(ALL_METRICS, ANSWER_TIMEOUT)
+        reply = await bench.client.get(ALL_METRICS, ANSWER_TIMEOUT, MAX_METRICS_BYTES)
     except ClientError as error:
         facts.metrics = Metrics(error=str(error))
         return
@@ -66,7 +76,7 @@ async def measure_metrics(bench: Bench, facts: Facts) -> None:
 async def measure_filtered(bench: Bench, facts: Facts) -> None:
     """Fetch only the metrics that fastroute reads."""
     try:
-        reply = await bench.client.get(OUR_METRICS, ANSWER_TIMEOUT)
+        reply = await bench.client.get(OUR_METRICS, ANSWER_TIMEOUT, MAX_METRICS_BYTES)
     except ClientError as error:
         facts.filtered = Filtered(error=str(error))
         return

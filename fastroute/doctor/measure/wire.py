@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 import h11
 
 from fastroute.config import ServerConfig
-from fastroute.net.http_client import ClientError, in_few_words
+from fastroute.net.http_client import MAX_BODY_BYTES, ClientError, in_few_words
+from fastroute.rules.headers import MAX_FIELDS
 
 READ_BYTES = 65536
 GZIP_BITS = 16 + zlib.MAX_WBITS
@@ -18,13 +19,14 @@ GZIP_BITS = 16 + zlib.MAX_WBITS
 class Wire:
     """A connection. `open` it, and `close` it when done; callers set time limits."""
 
-    __slots__ = ("_decode", "_http", "_reader", "_writer")
+    __slots__ = ("_decompress", "_http", "_reader", "_room", "_writer")
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
         self._http = h11.Connection(h11.CLIENT)
-        self._decode: Callable[[bytes], bytes] = bytes
+        self._decompress: Callable[[bytes, int], bytes] | None = None
+        self._room = MAX_BODY_BYTES
 
     @classmethod
     async def open(cls, server: ServerConfig, tls: ssl.SSLContext | None) -> "Wire":
@@ -68,8 +70,10 @@ class Wire:
         while True:
             event = self._next_event()
             if isinstance(event, h11.Response):
+                if len(event.headers) > MAX_FIELDS:
+                    raise ClientError(f"the response has more than {MAX_FIELDS} headers")
                 if dict(event.headers).get(b"content-encoding") == b"gzip":
-                    self._decode = zlib.decompressobj(GZIP_BITS).decompress
+                    self._decompress = zlib.decompressobj(GZIP_BITS).decompress
                 return event
             if event is h11.NEED_DATA:
                 await self._read("the connection was closed without a response")
@@ -78,7 +82,7 @@ class Wire:
         """Yield the body of the response as it arrives, decompressed if it is gzip.
 
         Raises:
-            ClientError: The response is truncated.
+            ClientError: The response is truncated, or longer than `MAX_BODY_BYTES`.
         """
         arrived = b""
         while True:
@@ -108,10 +112,16 @@ class Wire:
         self._writer.transport.abort()
 
     def _decoded(self, data: bytes) -> bytes:
-        try:
-            return self._decode(data)
-        except zlib.error as error:
-            raise ClientError(f"the response is no gzip: {error}") from None
+        """Return bytes of the body; a byte of gzip may stand for a thousand."""
+        if self._decompress is not None:
+            try:
+                data = self._decompress(data, self._room + 1)
+            except zlib.error as error:
+                raise ClientError(f"the response is no gzip: {error}") from None
+        self._room -= len(data)
+        if self._room < 0:
+            raise ClientError(f"the response is longer than {MAX_BODY_BYTES} bytes")
+        return data
 
     def _next_event(self) -> object:
         try:

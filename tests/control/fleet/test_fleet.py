@@ -5,7 +5,7 @@ import pytest
 
 from fastroute.config import Config, ServerConfig
 from fastroute.control.fleet.fleet import ROW_GRACE, SETTLING, Fleet
-from fastroute.control.watch.models import parse_models
+from fastroute.control.watch.models import MAX_MODELS, parse_models
 from fastroute.control.watch.prober import Probe
 from fastroute.errors import ConfigError
 from fastroute.ipc.messages import ConfigState, Observed
@@ -14,6 +14,7 @@ from fastroute.ipc.table_layout import MODEL_SLOTS
 from fastroute.rules.health_event import Event
 from fastroute.rules.load import LoadReport
 from fastroute.rules.server_state import ServerState
+from tests.support.hostile_server import many_models, model_list
 
 GOOD = Probe(True, False, 0.01, "", "/health")
 REFUSED = Probe(False, False, 0.0, "cannot connect: Connection refused", "/health")
@@ -602,6 +603,27 @@ class TestModels:
         assert configure.model_slots == ("m", "lora")
         assert log()[0] == "server http://a has models: m, lora"
         assert fleet.fleet.health().servers["http://a"].models_last_updated == 1e9 + 1000
+
+    def test_a_list_that_is_too_long_is_reported_once(self, make, log):
+        fleet = make()
+        for count in (MAX_MODELS + 7, MAX_MODELS + 8, 3, MAX_MODELS + 9):
+            fleet.server().models.models_listed(parse_models(many_models(count)))
+        warnings = [line for line in log() if "ignored" in line]
+        assert warnings == [
+            "server http://a lists too many models or too long names: "
+            f"{count} are ignored; at most 10000 of 256 characters are used"
+            for count in (7, 9)
+        ]
+        assert max(map(len, log())) < 400
+
+    def test_of_two_hostile_servers_together_no_more_is_sent(self, make):
+        fleet = make(a(), ServerConfig(url="http://b"), ServerConfig(url="http://c"))
+        for url, prefix, count in (("a", "x", MAX_MODELS), ("b", "y", MAX_MODELS), ("c", "z", 2)):
+            models = parse_models(model_list(f"{prefix}{n}" for n in range(count)))
+            fleet.server(f"http://{url}").models.models_listed(models)
+        first, second, third = (server.models for server in fleet.routed())
+        assert third == ("z0", "z1")
+        assert len({*first, *second, *third}) == MAX_MODELS
 
     def test_the_same_list_again_is_no_change(self, make):
         fleet = make()

@@ -10,6 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastroute.control.watch.models import (
+    MAX_CARD_BYTES,
+    MAX_LIST_BYTES,
+    MAX_MODELS,
+    MAX_NAME_CHARACTERS,
     BadModels,
     fetch_models,
     keep_listing,
@@ -21,6 +25,7 @@ from fastroute.net.http_client import ClientError, ServerClient
 from fastroute.server_address import ServerAddress
 from fastroute.standin.message import Settings
 from fastroute.standin.server import StandIn
+from tests.support.hostile_server import many_models, model_list
 from tests.support.ports import free_port
 from tests.support.scripted import replies, scripted
 from tests.support.standins import standin, until
@@ -54,9 +59,51 @@ def test_of_two_with_one_id_the_first_counts():
     assert bytes(parse_models(listing(BASE, other))["tiny"]) == BASE
 
 
+class TestLimits:
+    """A server that listed 480,000 models stalled each worker for a second."""
+
+    def test_the_rest_of_a_long_list_is_ignored(self):
+        models = parse_models(many_models(MAX_MODELS + 5))
+        assert (len(models), models.ignored) == (MAX_MODELS, 5)
+        assert "m0" in models
+
+    def test_a_long_name_is_ignored(self):
+        names = ("a", "x" * MAX_NAME_CHARACTERS, "x" * (MAX_NAME_CHARACTERS + 1), "b")
+        models = parse_models(model_list(names))
+        assert (list(models), models.ignored) == ([names[0], names[1], "b"], 1)
+
+    def test_nothing_else_is(self):
+        assert parse_models(many_models(MAX_MODELS)).ignored == 0
+
+    @pytest.mark.parametrize(("size", "is_kept"), [(MAX_CARD_BYTES, True), (40_000, False)])
+    def test_a_long_object_is_replaced(self, size, is_kept):
+        card = b'{"id":"m","x":"%b"}'
+        card %= b"x" * (size - len(card) + 2)
+        (shown,) = parse_models(listing(card)).values()
+        assert json.loads(bytes(shown))["id"] == "m"
+        assert (bytes(shown) == card) is is_kept
+        assert len(bytes(shown)) <= MAX_CARD_BYTES
+
+    def test_the_list_for_clients_ends(self):
+        card = b'"x":"%b"' % (b"x" * (MAX_CARD_BYTES - 50))
+        lists = [
+            parse_models(listing(*(b'{"id":"%d-%d",%b}' % (server, n, card) for n in range(100))))
+            for server in range(10)
+        ]
+        merged = merge(lists)
+        assert MAX_LIST_BYTES - MAX_CARD_BYTES < len(merged) < MAX_LIST_BYTES + MAX_MODELS
+        assert 500 < len(json.loads(merged)["data"]) < 600
+
+    def test_the_list_for_clients_has_no_more_models_than_a_server_may_have(self):
+        lists = [parse_models(model_list(f"{s}-{n}" for n in range(6000))) for s in range(2)]
+        assert len(json.loads(merge(lists))["data"]) == MAX_MODELS
+
+
 @pytest.mark.parametrize(
     "body",
     [
+        pytest.param(b'{"data":[{"id":"m","x":' + b"[" * 100_000, id="deep"),
+        pytest.param(b'{"data":[{"id":"m"},' + b"1," * 1000 + b"1]}", id="numbers"),
         pytest.param(b"", id="empty"),
         pytest.param(b"<html>", id="html"),
         pytest.param(b"[]", id="a-list"),

@@ -8,7 +8,8 @@ import pytest
 
 from fastroute.config import ServerConfig
 from fastroute.doctor.measure.wire import GZIP_BITS, Wire
-from fastroute.net.http_client import ClientError
+from fastroute.net.http_client import MAX_BODY_BYTES, ClientError
+from tests.support.hostile_server import bomb, response
 from tests.support.scripted import read_request, replies, scripted
 from tests.support.standins import standin
 
@@ -125,6 +126,11 @@ async def test_a_reset_is_a_close():
             id="no-gzip",
         ),
         pytest.param(b"\x15\x03\x01\x00\x02\x02\x46", "breaks HTTP", id="tls"),
+        pytest.param(
+            response(bomb(64 << 20), b"Content-Encoding: gzip\r\n"), "longer than", id="gzip-bomb"
+        ),
+        pytest.param(response(b"x" * (MAX_BODY_BYTES + 1)), "longer than", id="long-body"),
+        pytest.param(response(b"", b"X: y\r\n" * 201), "more than 200 headers", id="many-headers"),
     ],
 )
 async def test_broken_replies(reply, reason):
