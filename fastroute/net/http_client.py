@@ -204,6 +204,7 @@ class _Connection(asyncio.Protocol):
         self._idle_timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
         self._framer = ResponseFramer(HeadMatcher(_KNOWN_HEADS), MAX_HEAD_BYTES)
+        self._body: list[bytes] = []
         # Request; `send` sets the rest of it
         self._waiter: asyncio.Future[Reply] | None = None
 
@@ -211,7 +212,7 @@ class _Connection(asyncio.Protocol):
         self._framer.start(b"GET")
         self._head: ReplyHead | None = None
         self._unwrapper: Unwrapper | None = None
-        self._body: list[bytes] = []
+        self._body = []
         self._max_body = max_body
         self._size = 0  # bytes of the body, its chunked coding taken off
         self._received = 0  # bytes of all
@@ -243,6 +244,8 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
             self._transport = None
+        # Its megabytes would live until garbage is collected: an exception refers to its frames.
+        self._body = []
 
     # From the transport
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import json
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
@@ -23,23 +24,30 @@ FORGED = "x\n2026-01-01T00:00:00 INFO supervisor: forged\x1b[2J\x7f\x85\x9b31m\u
 """A name with a forged log line, escape sequences and each kind of control character."""
 
 
+IDLE_S = 1.5
+"""Seconds after which it closes an idle connection; longer than a scrape's interval."""
+
+
 @contextlib.asynccontextmanager
 async def hostile(bodies: Mapping[str, Body], fields: bytes = b"") -> AsyncIterator[Scripted]:
     """Run a server in this process.
 
     Args:
-        bodies: What differs from `HEALTHY`, by path without the query.
+        bodies: What differs from `HEALTHY`, by path without the query; one that starts with
+            HTTP/1.1 is a whole response.
         fields: Further lines of each response's head.
     """
-    responses = {**HEALTHY, **bodies}
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError):
+        with contextlib.suppress(asyncio.IncompleteReadError, TimeoutError):
             while True:
-                head, _ = await read_request(reader)
+                async with asyncio.timeout(IDLE_S):
+                    head, _ = await read_request(reader)
                 path = head.split(b" ")[1].decode().partition("?")[0].rstrip("/")
-                body = responses.get(path, b"{}")
-                writer.write(response(body if isinstance(body, bytes) else body(), fields))
+                body = bodies.get(path, HEALTHY.get(path, b"{}"))
+                body = body if isinstance(body, bytes) else body()
+                is_whole = body.startswith(b"HTTP/1.1 ")
+                writer.write(body if is_whole else response(body, fields))
                 await writer.drain()
 
     async with scripted(serve) as server:
@@ -59,6 +67,11 @@ def model_list(names: Any) -> bytes:
 def many_models(count: int) -> bytes:
     """Return a list of models named m0, m1 and so on."""
     return model_list(f"m{number}" for number in range(count))
+
+
+def json_text(name: str) -> str:
+    """Return a name as in JSON, without its quotes."""
+    return json.dumps(name)[1:-1]
 
 
 def samples(count: int, tag: str = "") -> bytes:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ async def router_process(
     capacity: int = 8,
     servers: dict[str, int] | None = None,
     env: dict[str, str] | None = None,
+    options: Sequence[str] = (),
     **settings: Any,
 ) -> AsyncIterator[RunningCommand]:
     """Run `fastroute run --config ...` until the context exits; it must log no uncaught exception.
@@ -33,6 +34,7 @@ async def router_process(
         capacity: Capacity of each server.
         servers: Capacities by URL, instead of urls and capacity.
         env: Added to the environment.
+        options: Further options of the command.
         settings: Settings of section [config].
     """
     servers = servers or dict.fromkeys(urls, capacity)
@@ -42,7 +44,7 @@ async def router_process(
     command = RunningCommand(
         folder,
         *("run", "--config", str(file), "--host", "127.0.0.1", "--port", "0"),
-        *("--workers", str(workers)),
+        *("--workers", str(workers), *options),
         env=env,
     )
     try:
