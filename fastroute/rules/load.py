@@ -31,7 +31,7 @@ MAX_SAMPLE_BYTES = 4096
 """Limit for one of these samples, whose labels have the names of a model and an engine."""
 
 MAX_MODELS = 1000
-"""Limit for the names of models in labels, which are only shown."""
+"""Number of samples whose names of models are read; they are only shown."""
 
 MAX_COUNT = 2**53
 """Maximum value of a counter: vLLM's counters are floats, which cannot count beyond it."""
@@ -102,7 +102,7 @@ class LoadReport(msgspec.Struct, frozen=True, kw_only=True):
         prefix_hits: Prompt tokens found in the prefix cache.
         preemptions: Requests that were preempted because memory was short.
         asleep: True if an engine sleeps; it accepts requests and does not respond.
-        models: Model names in the labels, sorted; at most `MAX_MODELS`.
+        models: Model names in the labels, sorted; of the first `MAX_MODELS` samples.
     """
 
     running: int
@@ -143,7 +143,7 @@ def parse_metrics(text: bytes) -> LoadReport:
             value == 0 and _labels_read(labels).sleep_state == b"awake"
             for labels, value in samples.get(SLEEP_STATE, ())
         ),
-        models=_models(labels for labels, _ in samples[RUNNING]),
+        models=_models(labels for labels, _ in samples[RUNNING][:MAX_MODELS]),
     )
 
 
@@ -248,7 +248,7 @@ def _total(samples: Samples, names: Sequence[bytes]) -> int | None:
 
 def _models(labels: Iterable[bytes]) -> tuple[str, ...]:
     found = {_labels_read(each).model_name for each in labels} - {b""}
-    return tuple(sorted(map(_unescaped, found))[:MAX_MODELS])
+    return tuple(sorted(map(_unescaped, found)))
 
 
 class _Labels(NamedTuple):
