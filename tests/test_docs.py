@@ -25,7 +25,7 @@ from tests.support.programs import require
 from tests.support.standins import StandInProcess, standin_process
 
 ROOT = Path(__file__).parents[1]
-TOP = ("README.md", "README.zh.md", "CONTRIBUTING.md")
+TOP = ("README.md", "README.zh.md", "CONTRIBUTING.md", "SECURITY.md")
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
     for path in (*(ROOT / name for name in TOP), *sorted(ROOT.glob("docs/*.md")))
