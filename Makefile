@@ -93,6 +93,7 @@ types: $(DEV_INSTALLED)
 
 docs: $(DEV_INSTALLED)  ## Render the generated parts of the documentation
 	$(BIN)/python -m tests.support.docs
+	$(BIN)/python -m tests.support.health_page
 	$(BIN)/python -m tests.support.monitor_page
 	$(BIN)/python -m tests.support.configuration_page
 	$(BIN)/python -m tests.support.contributing_page

@@ -18,7 +18,7 @@ import pytest
 from fastroute.config import Config, ServerConfig, parse_config, setting_docs
 from fastroute.rules.outcome import Outcome
 from fastroute.rules.policy import POLICIES
-from tests.support import contributing_page, lifecycle_page
+from tests.support import contributing_page, health_page, lifecycle_page
 from tests.support.command import RunningCommand, running
 from tests.support.configuration_page import EXAMPLE, PAGE, with_policies, with_tables
 from tests.support.programs import require
@@ -233,6 +233,12 @@ def test_the_table_of_endings_is_up_to_date():
     """Run `make docs` to render it again."""
     page = PAGES["docs/lifecycle.md"]
     assert page == lifecycle_page.with_endings(page)
+
+
+def test_the_tables_of_health_are_up_to_date():
+    """Run `make docs` to render them again."""
+    page = PAGES["docs/health.md"]
+    assert page == health_page.with_tables(page)
 
 
 @pytest.mark.parametrize("outcome", [outcome.value for outcome in Outcome])

@@ -13,7 +13,7 @@ FACTOR = 3.0
 MIN_FIRST_BYTES = 20
 """Minimum number of values for a meaningful quantile."""
 
-IDLE_STATES = frozenset(("down", "draining"))
+IDLE_STATES = frozenset(("down", "draining", "ejected", "asleep"))
 """States without requests; servers in them are excluded from the comparison."""
 
 

@@ -171,6 +171,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     config: ConfigReport
     dns_names: tuple[NameReport, ...]
     workers: tuple[WorkerReport, ...]
+    panic_models: tuple[str, ...] = ()
+    """Default for a router of an older version."""
 
 
 class Report(msgspec.Struct, frozen=True):

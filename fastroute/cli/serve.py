@@ -73,7 +73,7 @@ def serve(
     _start_logging(logs)
     recording = Recording(has_screen=with_screen)
     recording.apply(config)
-    raise_descriptor_limit(config.max_connections)
+    raise_descriptor_limit(config.max_connections, len(config.servers))
     launch = Launch(sockets, create_table(config, place.workers), logs)
     if not with_screen:  # otherwise their output belongs to the monitor, which does not exist yet
         launch.start_ahead()

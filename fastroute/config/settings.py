@@ -174,7 +174,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     enable_active_health_check: Annotated[
         bool,
         form("must be true or false"),
-        about("True for active health checks; if false, only failed requests eject a server."),
+        about(
+            "True for active health checks; if false, only requests take a server out of service."
+        ),
     ] = True
     health_path: Annotated[
         HealthPath,
@@ -192,7 +194,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     health_check_consecutive_failures: Annotated[
         int,
         limits("checks", 1, 1000),
-        about("Number of failed health checks in a row that eject a server."),
+        about("Number of failed health checks in a row that mark a server down."),
     ] = 3
     health_check_window_size: Annotated[
         int,
@@ -202,24 +204,38 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     health_check_min_success_rate: Annotated[
         float,
         limits("", 0, 1),
-        about("Share of successful health checks below which a server is ejected."),
+        about("Share of successful health checks below which a server is marked down."),
     ] = 0.5
     health_check_max_response_time: Annotated[
         Seconds,
-        about("Mean response time of health checks above which a server is ejected."),
+        about("Mean response time of health checks above which a server is marked down."),
     ] = 10.0
     failure_threshold: Annotated[
         int,
-        limits("requests", 1, 1000),
-        about("Number of failed requests in a row that eject a server (circuit breaker)."),
+        limits("moments", 1, 1000),
+        about(
+            "Number of moments with failed requests within 30 s from which a server is ejected, if "
+            "it fails more than the other servers of the model (circuit breaker)."
+        ),
     ] = 5
+    max_ejection_percent: Annotated[
+        float,
+        limits("percent", 0, 100),
+        about(
+            "Largest share of a model's servers that failed requests eject at the same time; never "
+            "the last usable one."
+        ),
+    ] = 50.0
     auto_recovery_threshold: Annotated[
         Seconds,
-        about("Maximum time until a server that failed requests is tried again."),
+        about("Maximum time until an ejected server is tried again."),
     ] = 60.0
     stall_timeout: Annotated[
         SecondsOrZero,
-        about("Time with requests and without a new token after which a server is ejected."),
+        about(
+            "Time without a byte and without a token after which a server with waiting requests is "
+            "ejected, if other servers make progress."
+        ),
     ] = 60.0
     request_timeout: Annotated[
         Seconds,

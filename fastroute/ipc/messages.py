@@ -8,7 +8,7 @@ import msgspec
 
 from fastroute.config import Config
 from fastroute.ipc.request_record import RequestRecord
-from fastroute.rules.health_event import Event
+from fastroute.rules.evidence import Event
 
 LENGTH_BYTES = 4
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
@@ -146,6 +146,8 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     detail: str = ""
     retry_after: float = 0.0
     """Seconds of the server's Retry-After header; 0 if it sent none."""
+    model: str = ""
+    """The model that the request named, as its servers are known by it; empty for none."""
 
 
 class MetricsRequest(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -106,10 +106,11 @@ class ScoreTable:
         states_version: Cell that the supervisor increments after each change of a state.
         recent: The supervisor's columns for the last seconds.
         in_flight_columns: The `in_flight` column of each worker.
+        excused_columns: The `excused` column of each worker.
     """
 
-    __slots__ = ("_cells", "_mapping", "_views", "fd", "in_flight_columns", "recent", "rows",
-                 "servers", "states_version", "workers")  # fmt: skip
+    __slots__ = ("_cells", "_mapping", "_views", "excused_columns", "fd", "in_flight_columns",
+                 "recent", "rows", "servers", "states_version", "workers")  # fmt: skip
 
     def __init__(self, fd: int, rows: int, workers: int) -> None:
         """Map a table of known size; call `create` or `attach` instead."""
@@ -126,10 +127,8 @@ class ScoreTable:
             **RECENT.group(self._columns(RECENT, recent_start(rows), rows))
         )
         self.states_version: Column = self._column(STATES_VERSION, 1)
-        in_flight = WORKER_COLUMNS.index("in_flight")
-        self.in_flight_columns = tuple(
-            self._column(start + in_flight * rows, rows) for start in self._starts(COLUMNS_OFFSET)
-        )
+        self.in_flight_columns = self._of_each_worker("in_flight")
+        self.excused_columns = self._of_each_worker("excused")
 
     @classmethod
     def create(cls, rows: int, workers: int) -> Self:
@@ -207,8 +206,8 @@ class ScoreTable:
     def clear_in_flight(self, worker: int) -> None:
         """Clear requests in flight and connections of a dead worker; its counters remain."""
         self._check_worker(worker)
-        in_flight = self.in_flight_columns[worker]
-        in_flight[:] = memoryview(bytes(in_flight.nbytes)).cast("q")
+        for column in (self.in_flight_columns[worker], self.excused_columns[worker]):
+            column[:] = memoryview(bytes(column.nbytes)).cast("q")
         process = worker_start(self.rows, worker)
         self._cells[process + PROCESS_CELLS.index("client_connections")] = 0
 
@@ -233,6 +232,12 @@ class ScoreTable:
             workers=tuple(self._worker_snapshot(index) for index in range(self.workers)),
             models=self._models_snapshot(),
         )
+
+    def _of_each_worker(self, name: str) -> tuple[Column, ...]:
+        """Return the view of one of `WORKER_COLUMNS` of each worker."""
+        offset = WORKER_COLUMNS.index(name) * self.rows
+        starts = self._starts(COLUMNS_OFFSET)
+        return tuple(self._column(start + offset, self.rows) for start in starts)
 
     def _starts(self, offset: int) -> list[int]:
         """Return the index of a cell of each worker.

@@ -150,9 +150,12 @@ class OutcomeCounters(Generic[Cell]):
 
 @dataclass(kw_only=True, eq=False)
 class ServerCounters(OutcomeCounters[Cell]):
-    """Counters per worker and server, written by that worker. All but `in_flight` only increase."""
+    """Counters per worker and server, written by that worker; only `OPEN_COUNTS` decrease."""
 
     in_flight: Cell
+    excused: Cell
+    """Those of `in_flight` that do not wait for the server: their client does not read, or their
+    path is not one of inference. An engine may be idle while it has them."""
     counted_generation: Cell
     """Generation of the counted server; the worker clears the counters for a new server."""
     started: Cell
@@ -233,6 +236,8 @@ RECENT_COUNTS = RECENT.cells
 PROCESS_CELLS = PROCESS.cells
 MODEL_COUNTERS = MODEL.cells
 COUNTERS = COUNTED.cells
+OPEN_COUNTS = ("in_flight", "excused")
+"""Those of `COUNTERS` that count what is open now, and end with their worker."""
 WORKER_COLUMNS = COUNTED.columns
 """Per-server columns of a worker, in order."""
 

@@ -17,6 +17,7 @@ from typing import cast
 import msgspec
 
 from fastroute.net.resolver import Resolver
+from fastroute.rules.evidence import OWN_LIMITS
 from fastroute.rules.framing import Body, ReplyEnd, Unwrapper
 from fastroute.rules.head_match import HeadMatcher
 from fastroute.rules.response import ResponseFramer
@@ -44,11 +45,14 @@ class ClientError(Exception):
 
     Attributes:
         timed_out: True if it only took too long.
+        is_own_limit: True if this process is out of descriptors, ports or memory, which says
+            nothing about the server.
     """
 
-    def __init__(self, reason: str, *, timed_out: bool = False) -> None:
+    def __init__(self, reason: str, *, timed_out: bool = False, is_own_limit: bool = False) -> None:
         super().__init__(reason)
         self.timed_out = timed_out
+        self.is_own_limit = is_own_limit
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -147,7 +151,9 @@ class ServerClient:
             # Of the kernel or the TLS handshake; ours arrives as a cancellation.
             raise ClientError("connecting takes too long", timed_out=True) from None
         except OSError as error:
-            raise ClientError(f"cannot connect: {in_few_words(error)}") from None
+            is_ours = error.errno in OWN_LIMITS
+            reason = f"cannot connect: {in_few_words(error)}"
+            raise ClientError(reason, is_own_limit=is_ours) from None
 
     async def _connect_to(self, host: str) -> "_Connection":
         loop = asyncio.get_running_loop()

@@ -55,7 +55,9 @@ def addresses_of(name: str) -> tuple[str, ...]:
             return ()
         raise Unresolved(error.strerror or str(error)) from None
     except (OSError, UnicodeError) as error:
-        raise Unresolved(str(error)) from None
+        failed = Unresolved(str(error))
+        failed.errno = error.errno if isinstance(error, OSError) else None
+        raise failed from None
     # A link-local address (its scope is not 0) cannot be used in a URL.
     usable = [info[4] for info in infos if len(info[4]) < 4 or info[4][3] == 0]
     return tuple(dict.fromkeys(str(address[0]) for address in usable))

@@ -5,7 +5,6 @@ whole response, with `Exchange.take_failure` after anything else, or by `drop`, 
 """
 
 import asyncio
-import errno
 import logging
 from collections.abc import Callable
 from typing import Final
@@ -16,22 +15,17 @@ from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.reply import Reply
 from fastroute.proxy.server import Server
 from fastroute.proxy.upstream import ReplySink, UpstreamConnection
+from fastroute.rules.evidence import OWN_LIMITS
 from fastroute.rules.framing import ReplyEnd
 from fastroute.rules.outcome import ENDINGS, Next, Outcome, Phase, outcome_of_failure
 from fastroute.rules.request_head import RequestHead
 from fastroute.rules.response_head import ReplyHead
-from fastroute.rules.retry import may_retry
 
 log = logging.getLogger(__name__)
 
 # Through their classes each costs 60 ns on Python 3.11.
 REUSABLE: Final = ReplyEnd.REUSABLE
 SPENT: Final = ReplyEnd.SPENT
-GIVE_UP: Final = Next.GIVE_UP
-# Ours, not the server's: descriptors, ports and memory.
-OUR_LIMITS: Final = frozenset(
-    (errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM)
-)
 
 
 class AttemptSink:
@@ -73,6 +67,10 @@ class AttemptSink:
         """Take the end of a whole response."""
         raise NotImplementedError
 
+    def follow(self, outcome: Outcome) -> Next:
+        """Return what may follow an attempt without a whole response."""
+        raise NotImplementedError
+
     def end_attempt(self, outcome: Outcome, reason: str) -> None:
         """Take the end of an attempt without a whole response."""
         raise NotImplementedError
@@ -86,6 +84,7 @@ class Attempt(ReplySink):
         upstream: The connection to it, or None before there is one and after a whole response.
         started_at: When the server was chosen, in seconds by `clock`.
         heard_at: When the server sent something last, in seconds of the coarse clock.
+        is_excused: True while it is counted as not waiting for its server.
         first_byte: Seconds from the start to the first byte of the response.
         reply: The response, or None until its head has come.
     """
@@ -96,6 +95,7 @@ class Attempt(ReplySink):
         "_sink",
         "first_byte",
         "heard_at",
+        "is_excused",
         "reply",
         "server",
         "started_at",
@@ -107,6 +107,7 @@ class Attempt(ReplySink):
     _sink: AttemptSink
     first_byte: float
     heard_at: float
+    is_excused: bool
     reply: Reply | None
     server: Server
     started_at: float
@@ -136,6 +137,9 @@ class Attempt(ReplySink):
         self.started_at = clock.now()
         self.heard_at = context.stamp
         self.reply = None
+        self.is_excused = False
+        if sink.paused or not sink.request.is_inference:
+            self.excuse(True)
 
     def __repr__(self) -> str:
         return f"{self.phase().name} server={self.server.url}"
@@ -152,27 +156,52 @@ class Attempt(ReplySink):
         if self.upstream is not None:
             self.upstream.cancel()
 
+    def excuse(self, excused: bool) -> None:
+        """Count the request among those that do not wait for their server, or not any more.
+
+        Those whose client does not read, and those that are no work for the engine, say nothing
+        about its progress.
+        """
+        if excused is not self.is_excused:
+            self.is_excused = excused
+            self._context.ledger.excuse(self.server.row, 1 if excused else -1)
+
     def pause(self) -> None:
         """Stop reading from the server."""
+        self.excuse(True)
         if self.upstream is not None:
             self.upstream.transport.pause_reading()
 
     def resume(self) -> None:
         """Go on reading from the server."""
+        self.excuse(not self._sink.request.is_inference)
         if self.upstream is not None:
             self.heard_at = self._context.stamp
             self.upstream.transport.resume_reading()
 
-    def observe(self, outcome: Outcome, reason: str) -> None:
-        """Report what an outcome says about the server."""
+    def observe(self, outcome: Outcome, reason: str, model: str) -> None:
+        """Report what an outcome says about the server.
+
+        Args:
+            outcome: How it ended.
+            reason: Details for people.
+            model: The model that the request names; empty for none.
+        """
+        evidence = ENDINGS[outcome].evidence
+        if evidence is not None:
+            detail, retry_after = self.detail(outcome, reason), self.retry_after()
+            self._context.observer.observe(self.server, evidence, detail, model, retry_after)
+
+    def detail(self, outcome: Outcome, reason: str) -> str:
+        """Return how it ended, for people."""
         ending, reply = ENDINGS[outcome], self.reply
-        if ending.evidence is None:
-            return
-        if not ending.is_response or reply is None:
-            detail, retry_after = f"{self.phase().value}: {reason}", 0.0
-        else:
-            detail, retry_after = ending.message.format(reply.head.status), reply.head.retry_after
-        self._context.observer.observe(self.server, ending.evidence, detail, retry_after)
+        if ending.is_response and reply is not None:
+            return ending.message.format(reply.head.status)
+        return f"{self.phase().value}: {reason}"
+
+    def retry_after(self) -> float:
+        """Return the seconds that its response asks to be left alone; 0 if it does not."""
+        return 0.0 if self.reply is None else self.reply.head.retry_after
 
     def sweep(self, now: float) -> None:
         """Fail if the server has been silent for too long."""
@@ -186,7 +215,8 @@ class Attempt(ReplySink):
     def phase(self) -> Phase:
         """Return how far it has come."""
         if self.reply is not None:
-            return Phase.REPLYING
+            # A head alone says nothing: vLLM sends it before it looks at the request.
+            return Phase.WAITING if self.reply.awaits_body() else Phase.REPLYING
         if self.upstream is None:
             return Phase.CONNECTING
         return Phase.REPLYING if self.upstream.first_byte_at else Phase.WAITING
@@ -261,7 +291,7 @@ class Attempt(ReplySink):
             return
         except (OSError, ValueError) as error:  # ValueError: a name that IDNA refuses
             self._connecting = None
-            if isinstance(error, OSError) and error.errno in OUR_LIMITS:
+            if isinstance(error, OSError) and error.errno in OWN_LIMITS:
                 log.error(
                     "no connection can be made: %s; raise the limit (ulimit -n)", error.strerror
                 )
@@ -279,11 +309,12 @@ class Attempt(ReplySink):
         self._sink.send_request(self, upstream)
 
     def _fail(self, reason: str, *, silent: bool) -> None:
-        reused = self.upstream is not None and self.upstream.reused
+        # A connection that brought a head was not stale.
+        reused = self.reply is None and self.upstream is not None and self.upstream.reused
         outcome = outcome_of_failure(
             self.phase(), reused=reused, silent=silent, begun=self.is_passed_on()
         )
-        sink, follow = self._sink, ENDINGS[outcome].follow
+        sink = self._sink
         log.warning(
             "server %s failed while %s: %s; %s %s, request %s: %s",
             self.server.url,
@@ -292,6 +323,6 @@ class Attempt(ReplySink):
             printable_bytes(sink.request.method),
             printable_bytes(sink.request.path),  # a query may hold a key
             printable_bytes(sink.request_id),
-            (follow if may_retry(outcome, 0, self._context.settings.retry_on) else GIVE_UP).value,
+            sink.follow(outcome).value,
         )
         sink.end_attempt(outcome, reason)

@@ -89,7 +89,7 @@ class WorkerContext:
         self.router = Router(table)
         self.ledger = Ledger(cells)
         self.clients = Clients(cells.process.client_connections)
-        self.observer = Observer(link.report)
+        self.observer = Observer(link.report, self.router.refusals)
         self._recorder = Recorder(link, cells.process.records_lost)
         self.recorder: Recorder | None = None
         self.request_ids = RequestIds()
@@ -99,7 +99,7 @@ class WorkerContext:
         """Activate settings and servers; exchanges in progress keep the server they have."""
         for server in configured.servers:
             if self.ledger.clear(server.row, server.generation):
-                self.observer.failing.discard(server.row)
+                self.router.refusals.forget(server.row)
         self.configured = configured
         self.settings = Settings(configured.config)
         self.router.configure(configured)

@@ -27,13 +27,13 @@ from fastroute.proxy.attempt import Attempt, AttemptSink
 from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.reply import Reply
 from fastroute.proxy.request_trace import RequestTrace
+from fastroute.proxy.retries import Retries
 from fastroute.proxy.router import ModelServers
 from fastroute.proxy.server import Server
 from fastroute.proxy.upstream import UpstreamConnection
 from fastroute.rules.framing import Body
 from fastroute.rules.outcome import ENDINGS, Next, Outcome, Phase, Side
 from fastroute.rules.request_head import RequestHead
-from fastroute.rules.retry import is_shutting_down, may_retry
 from fastroute.rules.server_state import ServerState
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 # Through their classes each costs 60 ns on Python 3.11.
 ANSWERED: Final = Outcome.ANSWERED
 TRIAL: Final = ServerState.TRIAL
+FIRST_ERROR: Final = 400
+NONE_TRIED: Final[tuple[Server, ...]] = ()
 UNTIL_CLOSE: Final = Body.UNTIL_CLOSE
 
 
@@ -83,8 +85,8 @@ class Exchange(AttemptSink):
         trace: Its trace, or None if none is wanted.
     """
 
-    __slots__ = ("_attempt", "_body", "_client", "_context", "_group", "_retries_left",
-                 "_started_at", "_tried", "trace")  # fmt: skip
+    __slots__ = ("_attempt", "_body", "_client", "_context", "_group", "_retries", "_started_at",
+                 "trace")  # fmt: skip
 
     trace: RequestTrace | None
     _attempt: Attempt | None
@@ -92,9 +94,8 @@ class Exchange(AttemptSink):
     _client: Client
     _context: WorkerContext
     _group: ModelServers
-    _retries_left: int
+    _retries: Retries | None
     _started_at: float
-    _tried: list[Server]
 
     def __repr__(self) -> str:
         return f"<Exchange {self.request_id!r} {self._attempt!r}>"
@@ -113,8 +114,7 @@ class Exchange(AttemptSink):
         self._body = body
         self._group = group
         self.request_id = head.request_id or context.request_ids.new()
-        self._retries_left = context.settings.max_retries
-        self._tried = []
+        self._retries = None
         self._started_at = 0.0
         self.request = head
         self.paused = False
@@ -124,7 +124,8 @@ class Exchange(AttemptSink):
             self.trace = RequestTrace(context, client.address, head, len(body), client.model)
             self.write = self.trace.follow(self.request_id, client.write)
         context.ledger.requests += 1
-        server = self._choose()
+        chooser = context.router if self.trace is None else self.trace
+        server = chooser.choose(self._group, NONE_TRIED)
         if server is None:
             context.ledger.own(Outcome.NO_USABLE_SERVER)
             self._end(Outcome.NO_USABLE_SERVER)
@@ -151,16 +152,16 @@ class Exchange(AttemptSink):
         if attempt is None:
             return
         phase = attempt.phase()
-        replying = phase is Phase.REPLYING
-        outcome = Outcome.CLIENT_GONE_REPLYING if replying else Outcome.CLIENT_GONE_WAITING
+        is_waiting = phase is not Phase.REPLYING
+        outcome = Outcome.CLIENT_GONE_WAITING if is_waiting else Outcome.CLIENT_GONE_REPLYING
         self._end(outcome, phase.value)
 
     def cut(self) -> None:
         """Stop at once, and let the client see that it was not the end."""
         attempt = self._attempt
-        if attempt is None:
-            return
-        self._end(Outcome.STOPPED_REPLYING if attempt.is_passed_on() else Outcome.STOPPED_WAITING)
+        if attempt is not None:
+            passed_on = attempt.is_passed_on()
+            self._end(Outcome.STOPPED_REPLYING if passed_on else Outcome.STOPPED_WAITING)
 
     def sweep(self, now: float) -> None:
         """Fail if the server has been silent for too long. A client's own pause does not count."""
@@ -173,6 +174,8 @@ class Exchange(AttemptSink):
         """Send the request, as this server is to get it."""
         server, body, client = attempt.server, self._body, self._client.address
         authority, key, request_id = server.authority, server.authorization, self.request_id
+        if self._retries is not None:
+            request_id = self._retries.request_id(request_id)
         head = self.request.render(authority, key, client, request_id, len(body))
         if self.trace is not None:
             head = self.trace.outgoing(head)
@@ -182,12 +185,18 @@ class Exchange(AttemptSink):
             upstream.transport.pause_reading()
 
     def begin_response(self, reply: Reply, head: bytes, body: bytes) -> None:
-        """Write what came with the head, in one system call; but hold what may be tried again."""
-        retry_on = self._context.settings.retry_on
-        if reply.outcome is ANSWERED or not reply.may_lead_on(self._retries_left, retry_on):
+        """Write what came with the head, in one system call; but hold what may be tried again.
+
+        So is the head of an event stream until its first event: vLLM sends it within milliseconds,
+        and the first token after queue and prefill. Until then a server that dies can be replaced.
+        """
+        if reply.head.status >= FIRST_ERROR and self._may_lead_on(reply):
+            if not (reply.hold(head) and (not body or reply.hold(body))):
+                self.release_response(reply)
+        elif body or not reply.head.is_event_stream or reply.outcome is not ANSWERED:
             self._pass_on(reply, head, body, 1 if body else 0)
-        elif not (reply.hold(head) and (not body or reply.hold(body))):
-            self.release_response(reply)
+        else:
+            reply.hold_until_body(head)
 
     def release_response(self, reply: Reply) -> None:
         """Write what was held."""
@@ -197,14 +206,16 @@ class Exchange(AttemptSink):
 
     def end_response(self, reply: Reply) -> None:
         """Count the request and tell the client, or try again."""
-        outcome = reply.outcome
+        if reply.outcome is not ANSWERED:
+            reply.judge_body()
         if reply.held is not None:
-            if is_shutting_down(reply.head.status, b"".join(reply.held)):
-                reply.outcome = outcome = Outcome.SHUTTING_DOWN
-            if self._retry(outcome, ""):
+            if reply.outcome is not ANSWERED and self._retry(reply.outcome, ""):
                 return
             self.release_response(reply)
-        self._end(outcome)
+        self._end(reply.outcome)
+
+    def follow(self, outcome: Outcome) -> Next:
+        return self._failures().follow(outcome, 0)
 
     def end_attempt(self, outcome: Outcome, reason: str) -> None:
         """Do what the retry rule of a failure says."""
@@ -217,9 +228,9 @@ class Exchange(AttemptSink):
         """Start an attempt at a server."""
         if self.trace is not None:
             self.trace.attempt(server)
-        context = self._context
+        context, attempt = self._context, Attempt()
+        self._attempt = attempt
         upstream = server.take_idle(context.stamp)
-        attempt = self._attempt = Attempt()
         attempt.begin(context, self, server, upstream)
         if not self._started_at:
             self._started_at = attempt.started_at
@@ -234,9 +245,12 @@ class Exchange(AttemptSink):
         attempt = self._attempt
         assert attempt is not None, "a response of no attempt"
         self._body = b""  # a long stream must not hold its request
-        if attempt.server.state is TRIAL and reply.outcome is ANSWERED:
+        if reply.outcome is ANSWERED:
             # It answers: others need not wait until this stream ends.
-            attempt.observe(ANSWERED, "")
+            if attempt.server.state is TRIAL:
+                attempt.observe(ANSWERED, "", self._group.name)
+            if self._retries is not None:
+                self._retries.confirm()
         # Counted only now: a refusal that is tried elsewhere is no answer.
         self._context.ledger.first_byte(attempt.server.row, attempt.first_byte)
         if self.trace is not None:
@@ -246,46 +260,45 @@ class Exchange(AttemptSink):
         reply.bytes_out = len(data)
         self.write(data)
 
+    def _may_lead_on(self, reply: Reply) -> bool:
+        """Judge an error; return True if it must be held, as another attempt may follow its end."""
+        attempt = self._attempt
+        assert attempt is not None, "a response of no attempt"
+        if not reply.judge(attempt.server.authorization is not None, bool(self._group.name)):
+            return True
+        return self._failures().follow(reply.outcome, reply.head.status) is not Next.GIVE_UP
+
+    def _failures(self) -> Retries:
+        if self._retries is None:
+            self._retries = Retries(self._context, self.request, self._group, self.trace)
+        return self._retries
+
     def _retry(self, outcome: Outcome, reason: str) -> bool:
         """Make another attempt after one with this outcome; False if there is none to make."""
-        attempt, context = self._attempt, self._context
+        attempt, retries = self._attempt, self._failures()
         assert attempt is not None, "a retry of no attempt"
         reply, server = attempt.reply, attempt.server
         status = 0 if reply is None else reply.head.status
-        if not may_retry(outcome, status, context.settings.retry_on):
-            return False
-        ending = ENDINGS[outcome]
-        other: Server | None = server
-        if ending.follow is Next.SAME_SERVER_FRESH:
-            server.close_idle()  # they are as old or older, and as likely to be closed
-        else:
-            other = self._choose_other(server)
+        other = retries.next_server(server, outcome, status)
         if other is None:
             return False
         if self.trace is not None:
-            self.trace.failed(ending.retry_message.format(status))
-        attempt.observe(outcome, reason)
-        context.ledger.retry(outcome, server.row, status, other.row)
+            self.trace.failed(ENDINGS[outcome].retry_message.format(status))
+        attempt.excuse(False)
+        retries.note(server, outcome, attempt.detail(outcome, reason), attempt.retry_after())
+        self._context.ledger.retry(outcome, server.row, status, other.row)
         self._ask(other)
         return True
 
-    def _choose_other(self, server: Server) -> Server | None:
-        """Choose a server for one more attempt, if limits and budget allow it and there is one."""
-        context = self._context
-        if not self._retries_left or not context.ledger.allows_retry():
-            return None
-        self._tried.append(server)
-        other = self._choose()
-        if other is not None:
-            self._retries_left -= 1
-            context.ledger.retries += 1
-        return other
-
-    def _choose(self) -> Server | None:
-        """Choose a server that has not been tried yet."""
-        if self.trace is not None:
-            return self.trace.choose(self._group, self._tried)
-        return self._context.router.choose(self._group, self._tried)
+    def _settle_evidence(self, attempt: Attempt, outcome: Outcome, reason: str) -> None:
+        """Report what the request says about its last server, and what waited for its end."""
+        if outcome is ANSWERED:
+            self._context.router.refusals.answered(attempt.server.row)
+            if self._retries is not None:
+                self._retries.confirm()
+        elif self._retries is not None and self._retries.blames_request(outcome):
+            return
+        attempt.observe(outcome, reason, self._group.name)
 
     def _end(self, outcome: Outcome, reason: str = "") -> None:
         """End the request: count it, record it, and tell the client; once.
@@ -296,17 +309,19 @@ class Exchange(AttemptSink):
         """
         attempt, self._attempt = self._attempt, None
         if attempt is None:
-            self._fail(outcome, reason, None)
+            _fail(self._client, self.trace, outcome, reason, None)
             return
         context, server, reply = self._context, attempt.server, attempt.reply
         row, slot = server.row, self._group.slot
-        if outcome is not ANSWERED or context.observer.failing or server.state is TRIAL:
-            attempt.observe(outcome, reason)
+        attempt.excuse(False)
+        unusual = outcome is not ANSWERED or self._retries is not None or server.state is TRIAL
+        if unusual or context.router.refusals.penalties:
+            self._settle_evidence(attempt, outcome, reason)
         if reply is None or not (outcome is ANSWERED or ENDINGS[outcome].is_response):
             attempt.drop()
             bytes_out = 0 if reply is None else reply.bytes_out
             context.ledger.fail(outcome, row, slot, bytes_out)
-            self._fail(outcome, reason, reply)
+            _fail(self._client, self.trace, outcome, reason, reply)
             return
         seconds = clock.now() - self._started_at
         context.ledger.answer(row, slot, reply.head.status, seconds, reply.bytes_out)
@@ -314,15 +329,17 @@ class Exchange(AttemptSink):
             self.trace.end(outcome, bytes_out=reply.bytes_out)
         self._client.exchange_done(reply.keep_alive)
 
-    def _fail(self, outcome: Outcome, reason: str, reply: Reply | None) -> None:
-        """Record a request without a whole response, and tell the client."""
-        ending = ENDINGS[outcome]
-        message = ending.message.format(reason)
-        if ending.status is not None:
-            self._client.exchange_refused(outcome, message)
-            return
-        bytes_out = 0 if reply is None else reply.bytes_out
-        if self.trace is not None:
-            self.trace.end(outcome, bytes_out=bytes_out, reason=message)
-        if ending.by is not Side.CLIENT and reply is not None:
-            self._client.exchange_broken(reply.body is UNTIL_CLOSE)
+
+def _fail(
+    client: Client, trace: RequestTrace | None, outcome: Outcome, reason: str, reply: Reply | None
+) -> None:
+    """Record a request without a whole response, and tell the client."""
+    ending = ENDINGS[outcome]
+    message = ending.message.format(reason)
+    if ending.status is not None:
+        client.exchange_refused(outcome, message)
+        return
+    if trace is not None:
+        trace.end(outcome, bytes_out=0 if reply is None else reply.bytes_out, reason=message)
+    if ending.by is not Side.CLIENT and reply is not None:
+        client.exchange_broken(reply.body is UNTIL_CLOSE)

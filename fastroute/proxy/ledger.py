@@ -20,6 +20,7 @@ from fastroute.rules.retry import RetryBudget
 
 # Columns of a server that are counted per request or event; access by name takes 10 ns more.
 IN_FLIGHT: Final = WORKER_COLUMNS.index("in_flight")
+EXCUSED: Final = WORKER_COLUMNS.index("excused")
 STARTED: Final = WORKER_COLUMNS.index("started")
 CONNECTIONS_NEW: Final = WORKER_COLUMNS.index("connections_new")
 CONNECTIONS_REUSED: Final = WORKER_COLUMNS.index("connections_reused")
@@ -65,6 +66,10 @@ class Ledger:
         counts = self._counts
         counts[STARTED, row] += 1
         counts[IN_FLIGHT, row] += 1
+
+    def excuse(self, row: int, change: int) -> None:
+        """Count a request in flight that does not wait for its server (1), or does again (-1)."""
+        self._counts[EXCUSED, row] += change
 
     def send(self, row: int, size: int, reused: bool) -> None:
         """Count a request of `size` bytes, and the kind of its connection."""
@@ -147,7 +152,7 @@ class Ledger:
         if self.cells.counted_generation[row] == generation:
             return False
         for column in range(len(WORKER_COLUMNS)):
-            if column != IN_FLIGHT:
+            if column not in (IN_FLIGHT, EXCUSED):
                 self._counts[column, row] = 0
         self.cells.counted_generation[row] = generation
         return True

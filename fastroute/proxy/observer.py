@@ -4,51 +4,58 @@ from collections.abc import Callable
 
 from fastroute.ipc.messages import Message, Observed
 from fastroute.proxy.server import Server
-from fastroute.rules.health_event import Event
+from fastroute.rules.evidence import REFUSALS, Event
+from fastroute.rules.refusals import Refusals
 from fastroute.rules.server_state import ServerState
 
 
 class Observer:
-    """Reports evidence to the supervisor.
+    """Reports evidence to the supervisor."""
 
-    Attributes:
-        failing: Rows of servers whose last request failed.
-    """
+    __slots__ = ("_refusals", "_send")
 
-    __slots__ = ("_report", "failing")
-
-    def __init__(self, report: Callable[[Message], None]) -> None:
+    def __init__(self, send: Callable[[Message], None], refusals: Refusals) -> None:
         """Begin without any.
 
         Args:
-            report: Sends a message to the supervisor.
+            send: Sends a message to the supervisor.
+            refusals: Makes a server that refuses look loaded.
         """
-        self._report = report
-        self.failing: set[int] = set()
+        self._send = send
+        self._refusals = refusals
 
-    def observe(self, server: Server, kind: Event, detail: str, retry_after: float) -> None:
+    def observe(
+        self, server: Server, kind: Event, detail: str, model: str, retry_after: float
+    ) -> None:
         """Report what matters for a server's health.
 
-        A success matters after failures and of a server on trial only.
+        Good responses are counted in the score table; they are reported on trial only.
 
         Args:
             server: The server.
             kind: The evidence.
             detail: More of it, for people.
+            model: The model that the request named; empty for none.
             retry_after: Seconds the server asked to be left alone; 0 if it named none.
         """
         if kind is Event.REQUEST_OK:
-            if server.row not in self.failing and server.state is not ServerState.TRIAL:
+            if server.state is not ServerState.TRIAL:
                 return
-            self.failing.discard(server.row)
-        elif kind is Event.REQUEST_FAILED:
-            self.failing.add(server.row)
-        self._report(
+        elif kind in REFUSALS:
+            self._refusals.note(server.row)
+        self.report(server, kind, detail, model, retry_after)
+
+    def report(
+        self, server: Server, kind: Event, detail: str, model: str, retry_after: float
+    ) -> None:
+        """Report evidence whose penalty has been noted before; see `observe`."""
+        self._send(
             Observed(
                 row=server.row,
                 generation=server.generation,
                 kind=kind,
                 detail=detail,
+                model=model,
                 retry_after=retry_after,
             )
         )

@@ -6,7 +6,7 @@ from fastroute.rules.framing import Body, Unwrapper
 from fastroute.rules.outcome import Outcome
 from fastroute.rules.request_head import RequestHead
 from fastroute.rules.response_head import ReplyHead
-from fastroute.rules.retry import UNCLEAR, judge, may_retry
+from fastroute.rules.retry import UNCLEAR, judge, judge_body
 
 # Through the class each costs 60 ns on Python 3.11.
 CHUNKED: Final = Body.CHUNKED
@@ -25,7 +25,8 @@ class Reply:
         body: How its end is found, at the client.
         keep_alive: True if the client's connection stays open after it.
         held: The head and pieces of the body that are not written yet, because a refusal waits
-            for its end; None once the client gets the response as it comes.
+            for its end or an event stream for its first event; None once the client gets the
+            response as it comes.
         unwrapper: Takes the chunked coding off for a client of HTTP/1.0, or None.
         bytes_out: Bytes that were written to the client.
     """
@@ -66,7 +67,7 @@ class Reply:
             The head for the client.
         """
         self.head = head
-        self.outcome = ANSWERED if head.status < 400 else judge(head.status)
+        self.outcome = ANSWERED  # the exchange judges errors
         self.body = head.body
         self.bytes_out = 0
         self.held = None
@@ -83,11 +84,33 @@ class Reply:
             connection = b"keep-alive"
         return head.render(raw, authority, connection, request.http_1_0)
 
-    def may_lead_on(self, retries_left: int, retry_on: frozenset[str]) -> bool:
-        """Return True if another attempt may follow its end."""
-        if self.head.status == UNCLEAR:
-            return True  # only its whole body says if the server is shutting down
-        return retries_left > 0 and may_retry(self.outcome, self.head.status, retry_on)
+    def judge(self, key_is_ours: bool, names_model: bool) -> bool:
+        """Set the outcome of an error; True if it is certain before the body is known.
+
+        Args:
+            key_is_ours: True if the request had the server's own key.
+            names_model: True if it names a model that the server is known to have.
+        """
+        status = self.head.status
+        self.outcome = judge(status, key_is_ours=key_is_ours, names_model=names_model)
+        return status != UNCLEAR and self.outcome is not Outcome.MODEL_MISSING
+
+    def judge_body(self) -> None:
+        """Set the outcome of an error now that its body is known, if it was held to its end."""
+        if self.held is None:
+            if self.outcome is Outcome.MODEL_MISSING:
+                self.outcome = ANSWERED  # too long to hold: a page, and not about a model
+        elif self.outcome is not ANSWERED:
+            self.outcome = judge_body(self.outcome, self.head.status, b"".join(self.held))
+
+    def hold_until_body(self, head: bytes) -> None:
+        """Keep the head until the first piece of the body comes: that one is too much to hold."""
+        self.held = [head]
+        self._held_bytes = MAX_HELD_BYTES
+
+    def awaits_body(self) -> bool:
+        """Return True while the head of an event stream is held until its first event."""
+        return self.held is not None and self.outcome is ANSWERED
 
     def hold(self, data: bytes) -> bool:
         """Keep a piece; False if it is too much by now."""

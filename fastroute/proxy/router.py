@@ -13,6 +13,7 @@ from fastroute.proxy.server import Server
 from fastroute.rules.json_object import TooManySteps
 from fastroute.rules.model_name import replace_model, requested_model
 from fastroute.rules.policy import Load, Loads, Policy, make_policy, score, usable_now, without
+from fastroute.rules.refusals import Refusals
 from fastroute.rules.server_state import ServerState
 
 NEVER_GROUPED: Final = -1
@@ -42,15 +43,18 @@ class ModelServers:
 
     Attributes:
         servers: All of them, whatever their states.
-        states_version: The version of the states that the next three are of.
+        states_version: The version of the states that the next four are of.
         up: May be chosen.
         on_trial: May have one request at a time, until they have proved themselves.
-        cooling: Said that they are full; asked only when there is no other.
+        cooling: Said that they are overloaded; asked only when there is no other.
+        ejected: Failed requests; asked only when there is no other at all (panic mode).
         slot: Where the model is counted in the score table.
         name: The model's, or empty where they are not the servers of one model.
     """
 
-    __slots__ = ("cooling", "name", "on_trial", "servers", "slot", "states_version", "up")
+    __slots__ = (
+        "cooling", "ejected", "name", "on_trial", "servers", "slot", "states_version", "up",
+    )  # fmt: skip
 
     def __init__(self, name: str = "") -> None:
         self.name = name
@@ -59,6 +63,7 @@ class ModelServers:
         self.up: tuple[Server, ...] = ()
         self.on_trial: tuple[Server, ...] = ()
         self.cooling: tuple[Server, ...] = ()
+        self.ejected: tuple[Server, ...] = ()
         self.slot = 0
 
     def update(self, servers: Sequence[Server]) -> None:
@@ -69,9 +74,13 @@ class ModelServers:
     def regroup(self, states_version: int) -> None:
         """Group the servers by their states, which are those of this version."""
         self.states_version = states_version
-        self.up = tuple(s for s in self.servers if s.state == ServerState.UP)
-        self.on_trial = tuple(s for s in self.servers if s.state == ServerState.TRIAL)
-        self.cooling = tuple(s for s in self.servers if s.state == ServerState.COOLING)
+        self.up = self._in_state(ServerState.UP)
+        self.on_trial = self._in_state(ServerState.TRIAL)
+        self.cooling = self._in_state(ServerState.COOLING)
+        self.ejected = self._in_state(ServerState.EJECTED)
+
+    def _in_state(self, state: ServerState) -> tuple[Server, ...]:
+        return tuple([server for server in self.servers if server.state == state])
 
 
 class Choice(NamedTuple):
@@ -86,6 +95,7 @@ class Router:
     """The servers as one worker knows them, grouped by model.
 
     Attributes:
+        refusals: Load that servers seem to have because they just refused or failed requests.
         servers: All of them, chosen or not.
         unsearched: Number of requests whose search for the model reached its limit.
     """
@@ -93,6 +103,7 @@ class Router:
     __slots__ = (
         "_aliases",
         "_all",
+        "_capacities",
         "_foreign",
         "_groups",
         "_in_flight",
@@ -108,6 +119,7 @@ class Router:
         "_table",
         "_tls",
         "_unlisted",
+        "refusals",
         "servers",
         "unsearched",
     )
@@ -131,6 +143,8 @@ class Router:
         self._in_flight = [column[:0] for column in table.in_flight_columns]
         self._states_version = table.states_version
         self._states_seen = NEVER_GROUPED
+        self._capacities: dict[int, float] = {}
+        self.refusals = Refusals()
         self.servers: tuple[Server, ...] = ()
 
     def configure(self, configured: Configure) -> None:
@@ -161,6 +175,7 @@ class Router:
         for gone in before.values():
             gone.retire()
         self.servers = tuple(pools)
+        self._capacities = {pool.row: pool.capacity for pool in pools}
         self._take_states()
 
     def _take_states(self) -> None:
@@ -258,6 +273,8 @@ class Router:
             return "trial"
         if chosen.state is ServerState.COOLING:
             return "cooling down, but there is no other"
+        if chosen.state is ServerState.EJECTED:
+            return "ejected, but there is no other"
         reason = self._policy.explain(chosen, candidates, loads)
         return f"{reason} with the model" if len(candidates) == 1 and group.name else reason
 
@@ -269,8 +286,13 @@ class Router:
         up = without(group.up, tried) if tried else group.up
         if up and not group.on_trial:
             return up
-        others = without(group.on_trial, tried), without(group.cooling, tried)
-        return usable_now(up, *others, in_flight)
+        return usable_now(
+            up,
+            without(group.on_trial, tried),
+            without(group.cooling, tried),
+            without(group.ejected, tried),
+            in_flight,
+        )
 
     def _regroup(self, group: ModelServers) -> None:
         if self._states_seen != self._states_version[0]:
@@ -287,4 +309,6 @@ class Router:
             # Over all workers.
             columns = [column.tolist() for column in self._in_flight]
             loads.in_flight = list(map(sum, zip(*columns, strict=True)))
+        if self.refusals.penalties:
+            loads.in_flight = self.refusals.added_to(loads.in_flight, self._capacities)
         return loads

@@ -221,6 +221,7 @@ class Worker:
         for server in state.router.servers:
             server.expire_idle(now)
         state.ledger.sample(state.stamp)
+        state.router.refusals.decay()
         if state.recorder is not None:
             state.recorder.flush()
 

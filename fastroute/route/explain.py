@@ -118,8 +118,13 @@ def explain(servers: Sequence[Known], model: str | None, settings: Settings) -> 
     def in_state(state: ServerState) -> list[Candidate]:
         return [rows[row] for row in having if servers[row].state is state]
 
-    up, trial, cooling = map(in_state, (ServerState.UP, ServerState.TRIAL, ServerState.COOLING))
-    candidates = usable_now(up, trial, cooling, loads.in_flight)
+    candidates = usable_now(
+        in_state(ServerState.UP),
+        in_state(ServerState.TRIAL),
+        in_state(ServerState.COOLING),
+        in_state(ServerState.EJECTED),
+        loads.in_flight,
+    )
     policy = make_policy(settings)
     chances = _chances(policy, candidates, loads)
     usable = {candidate.row for candidate in candidates}
@@ -170,13 +175,15 @@ def _left_out(server: Known, model: str | None, has_model: bool) -> str:
     if not has_model and server.models is not None:
         return f"does not have {model}, but {listed(server.models) or 'none'}"
     reason = f": {server.reason}" if server.reason else ""
-    if not has_model and server.state not in (ServerState.DOWN, ServerState.DRAINING):
+    if not has_model and server.state not in _GETS_NONE:
         return "its models are unknown, and other servers are known to have it"
     return {
         ServerState.DOWN: f"down{reason}",
         ServerState.DRAINING: f"draining{reason}",
         ServerState.COOLING: f"cooling{reason}; used only if no other server is usable",
         ServerState.TRIAL: f"on trial{reason}; it already has a request",
+        ServerState.EJECTED: f"ejected{reason}; used only if no other server is usable",
+        ServerState.ASLEEP: f"asleep{reason}",
     }.get(server.state, server.state.name.lower())
 
 
@@ -187,7 +194,7 @@ def _words(ranked: Sequence[Ranked], model: str | None, policy: Policy) -> str:
         which = "" if model is None else f" that may have {model}"
         return f"no server: none{which} is usable now"
     rule = f"{policy.rule} (policy {policy.name})"
-    last_resort = _last_resort(usable[0].server.state)
+    last_resort = _LAST_RESORT.get(usable[0].server.state, "")
     if len(usable) == 1:
         return f"{usable[0].server.url}: the only server that can take it{last_resort}"
     if len(likely) == 1:
@@ -196,7 +203,10 @@ def _words(ranked: Sequence[Ranked], model: str | None, policy: Policy) -> str:
     return f"{policy.among} {urls}: {rule}{last_resort}"
 
 
-def _last_resort(state: ServerState) -> str:
-    if state is ServerState.COOLING:
-        return "; no server is up, so overloaded servers are used as a fallback"
-    return "; no server is up, so a server on trial is used" if state is ServerState.TRIAL else ""
+_GETS_NONE = frozenset((ServerState.DOWN, ServerState.DRAINING, ServerState.ASLEEP))
+
+_LAST_RESORT = {
+    ServerState.COOLING: "; no server is up, so overloaded servers are used as a fallback",
+    ServerState.TRIAL: "; no server is up, so a server on trial is used",
+    ServerState.EJECTED: "; panic mode: no other server is usable, so ejected servers are used",
+}

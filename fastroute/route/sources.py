@@ -70,7 +70,7 @@ async def _query_server(server: ServerConfig, config: Config, client: ServerClie
     except ScrapeError as error:
         return replace(known, note=f"load unknown, assumed to be 0: {error}")
     if report.asleep:
-        known = replace(known, state=ServerState.DOWN, reason="its engine is asleep")
+        known = replace(known, state=ServerState.ASLEEP, reason="its engine is asleep")
     load = foreign_load(report.running, report.waiting, config.waiting_weight, 0)
     return replace(known, foreign_load=load)
 

@@ -1,49 +1,35 @@
-"""The state of a server: what changes it, as one table.
+"""The health of one server: its states and what changes them, as one table.
 
-`TRANSITIONS` says for each state and event which state follows and under which condition; what is
-absent changes nothing. `Record` is what the conditions look at, `ServerHealth` applies the table.
+`TRANSITIONS` gives for each state and event the state that follows and the condition for it; what
+is absent changes nothing. The conditions look at `Record`, and `ServerHealth` applies the table.
 
-The way back from DOWN depends on what is wrong (`Cause`):
-
-1. Probes took it down: the next good probe brings it on trial.
-2. Requests took it down, while probes may have succeeded all along: the same, but after the
-   breaker's wait, which doubles each time in a row.
-3. It is asleep or stalled: probes succeed all the time and prove nothing, only its metrics do.
-
-A probe that fails in earnest turns 2 and 3 into 1: that process is gone, what answers later is
-another one, and probes tell the truth about it.
+Every way out of service has a way back in bounded time: `WAYS_BACK`, in words.
 
 Seconds are of any one clock, given as `now`.
 """
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import msgspec
 
-from fastroute.rules.health_event import NO_FACTS, Event, Facts
-from fastroute.rules.health_record import Cause, Limits, Record
+from fastroute.rules.evidence import CAUSES, Cause, Event
+from fastroute.rules.health_record import NO_FACTS, Facts, Limits, Record
 from fastroute.rules.server_state import ServerState
 
-DOWN_PROBE_INTERVAL = 2.0
-"""Seconds at most between probes of a DOWN server, so that a restarted one is soon noticed."""
+OUT_PROBE_INTERVAL = 2.0
+"""Longest time between health checks of a server out of service, so that a restarted one is soon
+noticed; seconds."""
+
+KEY_BACKOFF = 30.0
+"""Seconds in which a server that refused its API key is asked only where there is no other."""
 
 TRIAL_PROBE_INTERVAL = 1.0
-"""Seconds at most between probes of a server on trial."""
-
-CAUSES = {
-    Event.PROBE_OK: Cause.PROBES,  # Too slow on average.
-    Event.PROBE_FAILED: Cause.PROBES,
-    Event.PROBE_SLOW: Cause.PROBES,
-    Event.REQUEST_FAILED: Cause.REQUESTS,
-    # A server that shuts down answers its probes until it is gone.
-    Event.SHUTTING_DOWN: Cause.REQUESTS,
-    Event.ASLEEP: Cause.ASLEEP,
-    Event.STALLED: Cause.STALLED,
-}
+"""Longest time between health checks of a server on trial, seconds."""
 
 
 class Change(msgspec.Struct, frozen=True):
-    """A server's state changed."""
+    """A change of a server's state."""
 
     before: ServerState
     after: ServerState
@@ -51,7 +37,7 @@ class Change(msgspec.Struct, frozen=True):
 
 
 Condition = Callable[[Record, Event, float], str | None]
-"""Says why the transition happens, or None that it does not."""
+"""Returns why the transition happens, or None where it does not."""
 
 
 def _always(record: Record, event: Event, now: float) -> str | None:
@@ -73,105 +59,162 @@ def _probes_are_bad(record: Record, event: Event, now: float) -> str | None:
     return None
 
 
-def _requests_are_bad(record: Record, event: Event, now: float) -> str | None:
-    if record.request_failures < record.limits.failure_threshold:
-        return None
-    return f"{record.request_failures} requests in a row failed"
-
-
 def _cool_down_is_over(record: Record, event: Event, now: float) -> str | None:
     return "its cool-down is over" if now >= record.cool_until else None
 
 
-def _probe_may_bring_it_back(record: Record, event: Event, now: float) -> str | None:
-    if record.cause is Cause.PROBES:
-        return event.value
-    if record.cause is Cause.REQUESTS and now >= record.wait_until:
-        return event.value
-    return None
+def _backoff_is_over(record: Record, event: Event, now: float) -> str | None:
+    return "its backoff is over" if now >= record.wait_until else None
 
 
-def _time_may_bring_it_back(record: Record, event: Event, now: float) -> str | None:
-    due = recovery_due(record)
-    return "it has been down long enough" if due is not None and now >= due else None
+def _backoff_is_over_and_nobody_checks(record: Record, event: Event, now: float) -> str | None:
+    if record.limits.enable_active_health_check:
+        return None
+    return _backoff_is_over(record, event, now)
+
+
+def _nobody_checks(record: Record, event: Event, now: float) -> str | None:
+    return None if record.limits.enable_active_health_check else event.value
 
 
 def _probe_proves_it_well(record: Record, event: Event, now: float) -> str | None:
-    # Its checks were good all the while that its requests failed or its engine hung.
+    # Its health checks succeeded all the while that its requests failed or its engine hung.
     unproven = record.cause is Cause.REQUESTS or record.cause is Cause.STALLED
     return None if unproven else event.value
-
-
-def _was_asleep(record: Record, event: Event, now: float) -> str | None:
-    return event.value if record.cause is Cause.ASLEEP else None
 
 
 def _was_stalled(record: Record, event: Event, now: float) -> str | None:
     return event.value if record.cause is Cause.STALLED else None
 
 
-def _is_another_cause(record: Record, event: Event, now: float) -> str | None:
-    # A sleeping engine makes no progress, so a stall would only hide the cause.
-    if event is Event.STALLED and record.cause is Cause.ASLEEP:
-        return None
-    return None if CAUSES[event] is record.cause else event.value
-
-
-def recovery_due(record: Record) -> float | None:
-    """When time alone brings a DOWN server on trial, or None: it does not."""
-    if record.limits.enable_active_health_check:
-        return None
-    if record.cause is Cause.ASLEEP or record.cause is Cause.STALLED:
-        return None
-    return record.down_since + record.limits.auto_recovery_threshold
-
-
-_IN_USE: dict[Event, tuple[Condition, ServerState]] = {
+_IN_SERVICE: dict[Event, tuple[Condition, ServerState]] = {
     Event.PROBE_OK: (_probes_are_bad, ServerState.DOWN),
     Event.PROBE_FAILED: (_probes_are_bad, ServerState.DOWN),
     Event.PROBE_SLOW: (_probes_are_bad, ServerState.DOWN),
-    Event.REQUEST_FAILED: (_requests_are_bad, ServerState.DOWN),
     Event.BUSY: (_always, ServerState.COOLING),
-    Event.SHUTTING_DOWN: (_always, ServerState.DOWN),
-    Event.ASLEEP: (_always, ServerState.DOWN),
-    Event.STALLED: (_always, ServerState.DOWN),
+    Event.KEY_REFUSED: (_always, ServerState.COOLING),
+    Event.OUTLIER: (_always, ServerState.EJECTED),
+    Event.SHUTTING_DOWN: (_always, ServerState.EJECTED),
+    Event.STALLED: (_always, ServerState.EJECTED),
+    Event.ASLEEP: (_always, ServerState.ASLEEP),
 }
 
 TRANSITIONS: Mapping[ServerState, Mapping[Event, tuple[Condition, ServerState]]] = {
-    ServerState.UP: _IN_USE,
-    ServerState.COOLING: {**_IN_USE, Event.TIME: (_cool_down_is_over, ServerState.UP)},
-    # From DOWN to DOWN only the cause changes.
-    ServerState.DOWN: {
-        Event.PROBE_OK: (_probe_may_bring_it_back, ServerState.TRIAL),
-        Event.PROBE_FAILED: (_is_another_cause, ServerState.DOWN),
-        Event.ASLEEP: (_is_another_cause, ServerState.DOWN),
-        Event.AWAKE: (_was_asleep, ServerState.TRIAL),
-        Event.STALLED: (_is_another_cause, ServerState.DOWN),
+    ServerState.UP: _IN_SERVICE,
+    ServerState.COOLING: {**_IN_SERVICE, Event.TIME: (_cool_down_is_over, ServerState.UP)},
+    ServerState.EJECTED: {
+        # The process is gone; what answers later is another one, and health checks tell.
+        Event.PROBE_FAILED: (_probes_are_bad, ServerState.DOWN),
+        Event.ASLEEP: (_always, ServerState.ASLEEP),
         Event.MOVING: (_was_stalled, ServerState.TRIAL),
-        Event.TIME: (_time_may_bring_it_back, ServerState.TRIAL),
+        Event.TIME: (_backoff_is_over, ServerState.TRIAL),
+        Event.UNDRAIN: (_always, ServerState.TRIAL),
+        Event.RECONFIGURED: (_always, ServerState.TRIAL),
+    },
+    ServerState.DOWN: {
+        Event.PROBE_OK: (_always, ServerState.TRIAL),
+        Event.ASLEEP: (_always, ServerState.ASLEEP),
+        Event.TIME: (_backoff_is_over_and_nobody_checks, ServerState.TRIAL),
+        Event.UNDRAIN: (_nobody_checks, ServerState.TRIAL),
+        Event.RECONFIGURED: (_nobody_checks, ServerState.TRIAL),
+    },
+    ServerState.ASLEEP: {
+        Event.PROBE_FAILED: (_probes_are_bad, ServerState.DOWN),
+        Event.AWAKE: (_always, ServerState.TRIAL),
+        Event.REPORTS_LOST: (_always, ServerState.TRIAL),
+        Event.UNDRAIN: (_always, ServerState.TRIAL),
     },
     ServerState.TRIAL: {
         Event.PROBE_OK: (_probe_proves_it_well, ServerState.UP),
         Event.PROBE_FAILED: (_always, ServerState.DOWN),
         Event.PROBE_SLOW: (_always, ServerState.DOWN),
         Event.REQUEST_OK: (_always, ServerState.UP),
-        Event.REQUEST_FAILED: (_always, ServerState.DOWN),
-        # Full is not ill: it lives, and goes on as any other full server.
+        Event.REQUEST_FAILED: (_always, ServerState.EJECTED),
+        Event.REQUEST_SILENT: (_always, ServerState.EJECTED),
         Event.BUSY: (_always, ServerState.COOLING),
-        Event.SHUTTING_DOWN: (_always, ServerState.DOWN),
-        Event.ASLEEP: (_always, ServerState.DOWN),
-        Event.STALLED: (_always, ServerState.DOWN),
+        Event.KEY_REFUSED: (_always, ServerState.COOLING),
+        Event.OUTLIER: (_always, ServerState.EJECTED),
+        Event.SHUTTING_DOWN: (_always, ServerState.EJECTED),
+        Event.STALLED: (_always, ServerState.EJECTED),
+        Event.ASLEEP: (_always, ServerState.ASLEEP),
     },
 }
-"""DRAIN and UNDRAIN are not here: draining lies over the other states and leaves them alone."""
+"""DRAIN is not here: draining lies over the other states and leaves them alone."""
+
+
+class WayBack(NamedTuple):
+    """The way out of a state, in words; the rows of docs/health.md.
+
+    Attributes:
+        state: The state.
+        requests: Which requests it gets.
+        cause: Why it is in that state.
+        back: When it leaves it, and for which state.
+    """
+
+    state: ServerState
+    requests: str
+    cause: str
+    back: str
+
+
+WAYS_BACK: tuple[WayBack, ...] = (
+    WayBack(
+        ServerState.DOWN,
+        "none",
+        "its health checks failed, or were slow",
+        "on trial after a successful health check; where health checks are switched off, when the "
+        "backoff is over",
+    ),
+    WayBack(
+        ServerState.EJECTED,
+        "only where no other server is usable (panic mode)",
+        "its requests failed more often than those of the other servers, it was shutting down, or "
+        "its engine made no progress",
+        "on trial when the backoff is over, which doubles up to `auto_recovery_threshold`; when "
+        "its engine makes progress again, if that was the cause; at once when a setting that "
+        "concerns the cause, its key or its health check changes, or `drain` is removed; DOWN if "
+        "its health checks fail too",
+    ),
+    WayBack(
+        ServerState.ASLEEP,
+        "none",
+        "its metrics say that its engine is asleep",
+        "on trial when they say that it is awake, when they cannot be read for some seconds, or "
+        "when `drain` is removed",
+    ),
+    WayBack(
+        ServerState.DRAINING,
+        "none",
+        "`drain = true`",
+        "the state that it has otherwise, when that is removed; one that was ejected or asleep is "
+        "put on trial",
+    ),
+    WayBack(
+        ServerState.TRIAL,
+        "one at a time",
+        "it was out of service",
+        "up after one answered request, or after failed health checks or sleep alone after a "
+        "successful health check; out of service again if the request fails",
+    ),
+    WayBack(
+        ServerState.COOLING,
+        "only where no other server is up or free for a trial",
+        "it answered 429 or 503",
+        "up when its Retry-After, or 1 s, is over",
+    ),
+)
+"""All states but UP, in the order of the documentation."""
+
+OUT_OF_SERVICE = frozenset((ServerState.DOWN, ServerState.EJECTED, ServerState.ASLEEP))
 
 
 class ServerHealth:
     """One server's health.
 
     Attributes:
-        record: What is known of it; read it for display, replace its `limits` on a reload.
-        since: When the state began, or None: it is UP from the start.
+        record: Its past; read it for display, replace its `limits` on a reload.
+        since: Time when the state began, or None: it is UP from the start.
     """
 
     __slots__ = ("_condition", "_draining", "_reason", "record", "since")
@@ -190,7 +233,7 @@ class ServerHealth:
 
     @property
     def reason(self) -> str:
-        """Why the state is what it is; "" for a server that has been UP from the start."""
+        """Reason of the state; "" for a server that has been UP from the start."""
         return Event.DRAIN.value if self._draining else self._reason
 
     @property
@@ -202,26 +245,30 @@ class ServerHealth:
     def probe_interval(self) -> float:
         """Seconds until the next health check."""
         interval = self.record.limits.health_check_interval
-        if self._condition is ServerState.DOWN:
-            return min(interval, DOWN_PROBE_INTERVAL)
+        if self._condition in OUT_OF_SERVICE:
+            return min(interval, OUT_PROBE_INTERVAL)
         if self._condition is ServerState.TRIAL:
             return min(interval, TRIAL_PROBE_INTERVAL)
         return interval
 
     @property
     def due(self) -> float | None:
-        """When `Event.TIME` is to be observed; None while time alone changes nothing."""
+        """Time when `Event.TIME` is to be observed; None while time alone changes nothing."""
         if self._condition is ServerState.COOLING:
             return self.record.cool_until
-        return recovery_due(self.record) if self._condition is ServerState.DOWN else None
+        if self._condition is ServerState.EJECTED:
+            return self.record.wait_until
+        unchecked = not self.record.limits.enable_active_health_check
+        is_down = self._condition is ServerState.DOWN
+        return self.record.wait_until if is_down and unchecked else None
 
     def observe(self, event: Event, now: float, facts: Facts = NO_FACTS) -> Change | None:
         """Take an event.
 
         Args:
-            event: What was seen.
-            now: When.
-            facts: What belongs to it.
+            event: The observation.
+            now: Time of it.
+            facts: Its details.
 
         Returns:
             The change of state, to be logged once; None if there is none.
@@ -229,29 +276,22 @@ class ServerHealth:
         before = self.state
         if event is Event.DRAIN or event is Event.UNDRAIN:
             self._draining = event is Event.DRAIN
-        else:
-            taken = self._note(event, now, facts)
-            if taken is not None:
-                self._follow(taken, now, facts.detail)
+        taken = self._note(event, now, facts)
+        if taken is not None:
+            self._follow(taken, now, facts.detail)
         if self.state is before:
             return None
         self.since = now
         return Change(before, self.state, event.value if event is Event.UNDRAIN else self.reason)
 
     def _note(self, event: Event, now: float, facts: Facts) -> Event | None:
-        """Remember what the conditions ask for; return the event as it is to be taken."""
-        record = self.record
+        """Remember what the conditions ask for; return the event as it counts."""
         if event in (Event.PROBE_OK, Event.PROBE_FAILED, Event.PROBE_SLOW):
-            return record.note_probe(event, now, facts, is_up=self.is_healthy)
+            return self.record.note_probe(event, now, facts, is_in=self.is_healthy)
         if event is Event.BUSY:
-            record.note_busy(now, facts.retry_after)
-        elif self._condition is ServerState.DOWN:
-            pass  # Requests that were under way when it went down tell nothing new.
-        elif event is Event.REQUEST_OK:
-            # Unlike a probe, it proves that the server serves.
-            record.request_failures = record.trips = 0
-        elif event is Event.REQUEST_FAILED:
-            record.request_failures += 1
+            self.record.note_busy(now, facts.retry_after)
+        elif event is Event.KEY_REFUSED:
+            self.record.note_busy(now, KEY_BACKOFF)
         return event
 
     def _follow(self, event: Event, now: float, detail: str) -> None:
@@ -262,10 +302,10 @@ class ServerHealth:
             return
         before, self._condition = self._condition, after
         self._reason = f"{why}: {detail}" if detail else why
-        if after is not ServerState.DOWN:
+        if after not in OUT_OF_SERVICE:
             if before is ServerState.TRIAL:
                 self.record.note_recovery(now)
-        elif before is ServerState.DOWN:
+        elif before in OUT_OF_SERVICE:
             self.record.cause = CAUSES[event]
         else:
-            self.record.note_down(CAUSES[event], now)
+            self.record.note_out(CAUSES[event], now)

@@ -1,27 +1,40 @@
-"""The record of a server that the rules of its health look at.
+"""The memory of one server's health: health checks, backoff, cool-down."""
 
-Seconds are of any one clock, given as `now`.
-"""
-
-import enum
 from collections import deque
+from collections.abc import Mapping
 
 import msgspec
 
-from fastroute.rules.health_event import Event, Facts
+from fastroute.rules.evidence import Cause, Event
 
 DEFAULT_COOL_DOWN = 1.0
-"""Seconds, for a server that is full and gives no Retry-After, as vLLM does not."""
+"""Seconds, for an overloaded server that gives no Retry-After, as vLLM does not."""
 
 MAX_COOL_DOWN = 30.0
-"""Seconds; a server's word is not taken for longer than this."""
+"""Longest Retry-After that is followed, in seconds."""
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """Details of an event.
+
+    Attributes:
+        detail: Exact observation for the log, such as "connection refused".
+        response_time: Of a health check, seconds.
+        delivering: Of a health check: bytes of responses came from the server lately.
+        retry_after: Of BUSY, seconds; 0 if the server gave none.
+    """
+
+    detail: str = ""
+    response_time: float = 0.0
+    delivering: bool = False
+    retry_after: float = 0.0
+
+
+NO_FACTS = Facts()
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Those settings of servers.toml that are about health. Times in seconds.
-
-    Defaults and ranges are those of the fields of the same names in `Config`.
-    """
+    """The settings of servers.toml about health. Times in seconds."""
 
     health_check_interval: float
     enable_active_health_check: bool
@@ -30,34 +43,41 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     health_check_min_success_rate: float
     health_check_max_response_time: float
     failure_threshold: int
+    max_ejection_percent: float
     auto_recovery_threshold: float
+    stall_timeout: float
 
 
-class Cause(enum.Enum):
-    """Why a server is DOWN, which decides what brings it back."""
-
-    PROBES = enum.auto()
-    REQUESTS = enum.auto()
-    ASLEEP = enum.auto()
-    STALLED = enum.auto()
+CONCERNED: Mapping[Cause, tuple[str, ...]] = {
+    Cause.PROBES: (
+        "enable_active_health_check",
+        "health_check_consecutive_failures",
+        "health_check_window_size",
+        "health_check_min_success_rate",
+        "health_check_max_response_time",
+    ),
+    Cause.REQUESTS: ("failure_threshold", "max_ejection_percent", "auto_recovery_threshold"),
+    Cause.ASLEEP: (),
+    Cause.STALLED: ("stall_timeout", "auto_recovery_threshold"),
+}
+"""Settings that concern a cause: a server that is out for it is tried again when one changes."""
 
 
 class Record:
-    """The past of a server, as far as the rules need it.
+    """The past of one server, as far as the rules need it.
 
     Attributes:
-        limits: May be replaced at any time.
-        last_check: When the last probe ended, or None.
-        last_response_time: Of the last probe, seconds, or None.
-        total_checks: Probes so far.
-        consecutive_failures: Probes failed in a row.
-        request_failures: Requests failed in a row.
-        cause: Why it is DOWN, or was the last time.
-        down_since: When it went DOWN the last time.
-        wait_until: The end of the breaker's wait.
-        trips: How often in a row requests took it down.
-        up_since: When it came back, or None: it is not back, or was never gone.
-        cool_until: The end of the cool-down.
+        limits: The current settings; may be replaced at any time.
+        last_check: Time of the end of the last health check, or None.
+        last_response_time: Of the last health check, seconds, or None.
+        total_checks: Number of health checks so far.
+        consecutive_failures: Number of failed health checks in a row.
+        cause: Cause why it is out of service, or was the last time.
+        out_since: Time when it went out of service the last time.
+        wait_until: End of the backoff.
+        trips: Number of ejections with too little good time between them.
+        in_since: Time when it came back, or None while it is out or if it was never out.
+        cool_until: End of the cool-down.
     """
 
     __slots__ = (
@@ -65,14 +85,13 @@ class Record:
         "cause",
         "consecutive_failures",
         "cool_until",
-        "down_since",
+        "in_since",
         "last_check",
         "last_response_time",
         "limits",
-        "request_failures",
+        "out_since",
         "total_checks",
         "trips",
-        "up_since",
         "wait_until",
     )
 
@@ -82,14 +101,13 @@ class Record:
         self.last_response_time: float | None = None
         self.total_checks = 0
         self.consecutive_failures = 0
-        self.request_failures = 0
         self.cause = Cause.PROBES
-        self.down_since = 0.0
+        self.out_since = 0.0
         self.wait_until = 0.0
         self.trips = 0
-        self.up_since: float | None = None
+        self.in_since: float | None = None
         self.cool_until = 0.0
-        # Whether each of the last probes succeeded, and its response time.
+        # For each of the last health checks: True if it succeeded, and its response time.
         self._window: deque[tuple[bool, float]] = deque()
 
     @property
@@ -111,22 +129,22 @@ class Record:
 
     @property
     def average_response_time(self) -> float | None:
-        """Mean response time of the last successful health checks, seconds; None without any."""
+        """Mean of `response_times`, or None without any."""
         times = self.response_times
         return sum(times) / len(times) if times else None
 
-    def note_probe(self, event: Event, now: float, facts: Facts, *, is_up: bool) -> Event | None:
-        """Remember a probe.
+    def note_probe(self, event: Event, now: float, facts: Facts, *, is_in: bool) -> Event | None:
+        """Remember a health check.
 
         Args:
-            event: How it ended.
-            now: When.
-            facts: What belongs to it.
-            is_up: Whether it is a server in use; its slow answers go into the average, while
-                one that is to come back must answer quickly.
+            event: Its outcome.
+            now: Time of its end.
+            facts: Its details.
+            is_in: True for a server in service: a slow answer goes into its average, while a
+                server that is to come back must answer quickly.
 
         Returns:
-            How it is to be taken; None: not at all, as busy is not dead.
+            The event as it counts; None if it does not: a slow answer of a server that delivers.
         """
         self.total_checks += 1
         self.last_check = now
@@ -137,7 +155,7 @@ class Record:
         )
         if is_slow and facts.delivering:
             return None
-        if is_ok and is_slow and not is_up:
+        if is_ok and is_slow and not is_in:
             is_ok, event = False, Event.PROBE_SLOW
         self.consecutive_failures = 0 if is_ok else self.consecutive_failures + 1
         self._window.append((is_ok, facts.response_time))
@@ -146,28 +164,28 @@ class Record:
         return event
 
     def note_busy(self, now: float, retry_after: float) -> None:
-        """Remember how long it must be left alone; an earlier, longer wish stands."""
+        """Remember until when it backs off; an earlier, longer Retry-After stays valid."""
         wait = min(MAX_COOL_DOWN, retry_after) if retry_after > 0 else DEFAULT_COOL_DOWN
         self.cool_until = max(self.cool_until, now + wait)
 
-    def note_down(self, cause: Cause, now: float) -> None:
-        """Remember that and why it went DOWN."""
+    def note_out(self, cause: Cause, now: float) -> None:
+        """Remember when and why it went out of service, and for how long it backs off.
+
+        The backoff starts with `health_check_interval`, doubles each time, and is never longer
+        than `auto_recovery_threshold`. After so long in service it starts from the beginning.
+        """
         longest = self.limits.auto_recovery_threshold
-        if self.up_since is not None and now - self.up_since >= longest:
-            # Good for so long: what was before is forgiven, though no request may have told so.
+        if self.in_since is not None and now - self.in_since >= longest:
             self.trips = 0
         self.cause = cause
-        self.down_since = now
-        self.up_since = None
-        if cause is not Cause.REQUESTS:
-            return
+        self.out_since = now
+        self.in_since = None
         self.trips += 1
         doubled = self.limits.health_check_interval * 2.0 ** min(self.trips - 1, 30)
         self.wait_until = now + min(longest, doubled)
 
     def note_recovery(self, now: float) -> None:
-        """Forget what took it down, or the next probe would do so again."""
+        """Forget the health checks that took it out, or the next one would do so again."""
         self._window.clear()
         self.consecutive_failures = 0
-        self.request_failures = 0
-        self.up_since = now
+        self.in_since = now

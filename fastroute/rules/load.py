@@ -166,18 +166,47 @@ def foreign_load(
     return max(0.0, running + waiting_weight * waiting - own_in_flight_when_scraped)
 
 
-def decayed(foreign: float, age: float, interval: float) -> float:
-    """Return the current estimate of a foreign load.
+FROZEN_AFTER = 10
+"""Reports alike after which the load of others halves with each; a long prefill is shorter."""
 
-    It is the scraped value for 3 intervals; after that it halves in every interval.
 
-    Args:
-        foreign: The scraped load.
-        age: Seconds since the scrape.
-        interval: Seconds between scrapes.
+class ForeignLoad:
+    """The load that others than fastroute cause at one server, and its worth as time passes.
+
+    vLLM's gauges may stand still for ever (seen after mass aborts in some versions). Requests that
+    run move a counter of tokens sooner or later, so a load whose gauges and counters do not move is
+    none. Without counters this cannot be told.
     """
-    stale_intervals = age / interval - 3
-    return foreign if stale_intervals <= 0 else foreign * 0.5**stale_intervals
+
+    __slots__ = ("_alike", "_last", "_requests")
+
+    def __init__(self) -> None:
+        self._requests = 0.0
+        self._last: LoadReport | None = None
+        self._alike = 0
+
+    def note_report(
+        self, report: LoadReport, waiting_weight: float, own_in_flight_when_scraped: int
+    ) -> float:
+        """Take a report and return the load, in requests; the arguments are `foreign_load`'s."""
+        has_counters = (report.generation_tokens, report.prompt_tokens) != (None, None)
+        self._alike = self._alike + 1 if has_counters and report == self._last else 0
+        self._last = report
+        load = foreign_load(
+            report.running, report.waiting, waiting_weight, own_in_flight_when_scraped
+        )
+        self._requests = load * 0.5 ** max(0, self._alike - FROZEN_AFTER)
+        return self._requests
+
+    def worth(self, age: float, interval: float) -> float:
+        """Return the load as it counts now: all of it for 3 intervals, then it halves each.
+
+        Args:
+            age: Seconds since the last report.
+            interval: Seconds between reports.
+        """
+        stale_intervals = age / interval - 3
+        return self._requests if stale_intervals <= 0 else self._requests * 0.5**stale_intervals
 
 
 def _read_samples(text: bytes) -> Samples:

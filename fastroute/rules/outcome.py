@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from fastroute.rules.health_event import Event
+from fastroute.rules.evidence import Event
 
 
 class Side(enum.Enum):
@@ -30,6 +30,9 @@ class Outcome(enum.Enum):
     ANSWERED = "answered"
     OVERLOADED = "overloaded"
     SERVER_ERROR = "server_error"
+    GATEWAY_FAILED = "gateway_failed"
+    KEY_REFUSED = "key_refused"
+    MODEL_MISSING = "model_missing"
     SHUTTING_DOWN = "shutting_down"
     # No whole response, and the client got no part of one
     CONNECT_FAILED = "connect_failed"
@@ -57,7 +60,7 @@ class Outcome(enum.Enum):
 class Next(enum.Enum):
     """The next step after an attempt that has ended."""
 
-    SAME_SERVER_FRESH = "once more on a fresh connection"
+    ONCE_MORE = "once more, on another server if there is one"
     OTHER_SERVER = "another server is tried if there is one"
     GIVE_UP = "given up"
 
@@ -86,6 +89,10 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
         retry_counter: Column that counts the attempt that follows.
         retry_message: Reason of the attempt that follows, for people.
         evidence: What it says about the server, or None.
+        is_replay: True if the attempt that follows sends a request again that was sent whole, so
+            that a server may have begun to work on it.
+        suspects_request: True if the request itself may be to blame: the evidence waits until
+            another server has answered the request, and is dropped if that fails in the same way.
         span_error: Class of error in a span, if no status from 400 on is the class.
     """
 
@@ -99,6 +106,8 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     retry_counter: str = ""
     retry_message: str = ""
     evidence: Event | None = None
+    is_replay: bool = False
+    suspects_request: bool = False
     span_error: str | None = None
 
     @property
@@ -121,10 +130,34 @@ ENDINGS: Final[Mapping[Outcome, Ending]] = {
     ),
     Outcome.SERVER_ERROR: Ending(
         message="status {}",
+        evidence=Event.REQUEST_ERROR,
+    ),
+    # A gateway in front of the server could not reach it, or gave up waiting for it.
+    Outcome.GATEWAY_FAILED: Ending(
+        message="status {}",
         follow=Next.OTHER_SERVER,
         retry_counter="retries_failed",
         retry_message="status {}",
         evidence=Event.REQUEST_FAILED,
+        suspects_request=True,
+    ),
+    # 401 or 403 where the key is the operator's: other servers may have the right one.
+    Outcome.KEY_REFUSED: Ending(
+        message="status {}",
+        follow=Next.OTHER_SERVER,
+        cause=None,
+        retry_counter="retries_failed",
+        retry_message="status {}",
+        evidence=Event.KEY_REFUSED,
+    ),
+    # 404 for a model that the server has listed: it was unloaded, or the process is another one.
+    Outcome.MODEL_MISSING: Ending(
+        message="status {}",
+        follow=Next.OTHER_SERVER,
+        cause=None,
+        retry_counter="retries_failed",
+        retry_message="status {}",
+        evidence=Event.MODEL_MISSING,
     ),
     # The server has started nothing, and will not come back.
     Outcome.SHUTTING_DOWN: Ending(
@@ -154,8 +187,9 @@ ENDINGS: Final[Mapping[Outcome, Ending]] = {
         counter="failed",
         model_counter="failed",
         message="the server failed: {}",
-        follow=Next.SAME_SERVER_FRESH,
+        follow=Next.ONCE_MORE,
         cause=None,
+        is_replay=True,
         retry_counter="retries_reset",
         retry_message="closed connection",
     ),
@@ -171,6 +205,8 @@ ENDINGS: Final[Mapping[Outcome, Ending]] = {
         retry_counter="retries_reset",
         retry_message="closed connection",
         evidence=Event.REQUEST_FAILED,
+        is_replay=True,
+        suspects_request=True,
     ),
     # From here on a generation may be running. It is not repeated.
     Outcome.BROKEN_RESPONSE: Ending(
@@ -185,7 +221,7 @@ ENDINGS: Final[Mapping[Outcome, Ending]] = {
         counter="failed",
         model_counter="failed",
         message="the server did not answer: {}",
-        evidence=Event.REQUEST_FAILED,
+        evidence=Event.REQUEST_SILENT,
     ),
     Outcome.TRUNCATED: Ending(
         counter="failed",
@@ -198,7 +234,7 @@ ENDINGS: Final[Mapping[Outcome, Ending]] = {
         counter="failed",
         model_counter="failed",
         message="broken: {}",
-        evidence=Event.REQUEST_FAILED,
+        evidence=Event.REQUEST_SILENT,
         span_error="broken",
     ),
     Outcome.CLIENT_GONE_WAITING: Ending(

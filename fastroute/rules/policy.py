@@ -273,15 +273,20 @@ def without(candidates: Sequence[C], excluded: Collection[C]) -> Sequence[C]:
 
 
 def usable_now(
-    up: Sequence[C], on_trial: Sequence[C], cooling: Sequence[C], in_flight: Column
+    up: Sequence[C],
+    on_trial: Sequence[C],
+    cooling: Sequence[C],
+    ejected: Sequence[C],
+    in_flight: Column,
 ) -> Sequence[C]:
-    """Return the candidates among a model's servers: better one that is full than none.
+    """Return the candidates among a model's servers: better one that is overloaded than none.
 
     Args:
         up: May be chosen.
         on_trial: May have one request at a time, and more only when there is no other server.
-        cooling: Said that they are full; asked only when there is no other.
+        cooling: Said that they are overloaded; asked only when there is no other.
+        ejected: Failed requests; asked only when there is no other at all (panic mode).
         in_flight: Our own requests by row.
     """
     free = [candidate for candidate in on_trial if not in_flight[candidate.row]]
-    return [*up, *free] or cooling or on_trial
+    return [*up, *free] or cooling or on_trial or ejected

@@ -11,6 +11,7 @@ from fastroute.rules.headers import (
     connection_tokens,
     header_lines,
 )
+from fastroute.rules.paths import is_inference
 
 # Headers of a request that determine its framing or routing: Connection cannot remove them.
 _REQUEST_OWN: Final = frozenset(
@@ -47,6 +48,7 @@ class RequestHead:
         method: Method as sent.
         target: Path and query exactly as sent (of an absolute URI, only this part).
         path: The target without its query.
+        is_inference: True if it is work for the engine alone.
         keep_alive: True if the client's connection may carry another request.
         http_1_0: True if the client speaks HTTP/1.0, which has no chunked coding.
         body: Framing of the body.
@@ -70,6 +72,7 @@ class RequestHead:
         "expects_continue",
         "has_credentials",
         "http_1_0",
+        "is_inference",
         "keep_alive",
         "method",
         "path",
@@ -78,6 +81,7 @@ class RequestHead:
     )
 
     content_type: bytes | None
+    is_inference: bool
     path: bytes
     request_id: bytes | None
     target: bytes
@@ -116,6 +120,7 @@ class RequestHead:
         self.method = method
         self.target, authority = _origin_form(method, target)
         self.path = self.target.partition(b"?")[0]
+        self.is_inference = is_inference(self.path)
         self.http_1_0 = version == "1.0"
         self.keep_alive = keeps_alive(version, tokens)
         self.body = request_body(

@@ -1,6 +1,7 @@
 """The states of a server, in one list for health, the score table, routing and the views."""
 
 import enum
+from collections.abc import Collection
 
 
 class ServerState(enum.IntEnum):
@@ -8,11 +9,14 @@ class ServerState(enum.IntEnum):
 
     FREE      no server: its row of the score table is free, or it was removed
     UP        gets requests
-    DOWN      gets none, until a probe, the clock or its own metrics give reason to try it again
+    DOWN      health checks failed: gets none, until a health check succeeds
     DRAINING  gets none because the configuration says so, whatever its health is meanwhile
-    TRIAL     gets one request at a time; the first good answer, to a request or a probe, is UP
-    COOLING   said that it is overloaded; until its Retry-After is over it gets requests only
+    TRIAL     gets one request at a time; the first good response, or health check, is UP
+    COOLING   overloaded, as it said itself; until its Retry-After is over it gets requests only
               where there is no other server
+    EJECTED   requests to it failed or its engine stalled: gets requests only where no other server
+              is usable (panic mode), and one on trial when its backoff is over
+    ASLEEP    its metrics say that its engine is asleep: gets none but what wakes it
     """
 
     FREE = 0
@@ -21,10 +25,12 @@ class ServerState(enum.IntEnum):
     DRAINING = 3
     TRIAL = 4
     COOLING = 5
+    EJECTED = 6
+    ASLEEP = 7
 
     @property
     def is_usable(self) -> bool:
-        """True if a request may be sent to it.
+        """True if a request may be sent to it while it is not the last resort.
 
         A server that cools down is overloaded, not broken, and is asked where there is no other:
         to count it out would report a busy hour as an outage.
@@ -33,3 +39,12 @@ class ServerState(enum.IntEnum):
 
 
 _USABLE = frozenset((ServerState.UP, ServerState.TRIAL, ServerState.COOLING))
+
+
+def is_panic(states: Collection[ServerState]) -> bool:
+    """Return True if requests go to ejected servers, because no other server is usable.
+
+    Args:
+        states: Those of all servers that have the model.
+    """
+    return ServerState.EJECTED in states and not any(state.is_usable for state in states)

@@ -158,6 +158,7 @@ def _summary(view: View, listed: Sequence[ServerView]) -> Summary:
     return Summary(
         total_servers=len(listed),
         healthy_servers=sum(server.is_usable for server in listed),
+        panic_models=view.panic_models(),
         total_active_load=round(load, 3),
         total_capacity=capacity,
         overall_utilization_percent=_percent(load, capacity),

@@ -156,6 +156,8 @@ OF_PROCESS = (
            "Changed configurations that were applied."),
     Number("fastroute_config_reload_failures_total", attrgetter("config_state.failures"),
            "Changed configurations that were refused."),
+    Number("fastroute_panic_models", lambda view: len(view.panic_models()),
+           "Models whose requests go to ejected servers, as no other is usable (panic mode)."),
     Number("fastroute_removed_servers", lambda view: len(view.removed()),
            "Servers that were removed and still finish their requests."),
     Number("fastroute_removed_in_flight",

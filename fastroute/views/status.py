@@ -23,6 +23,8 @@ HEALTH_STATUS = {
     ServerState.COOLING: "busy",
     ServerState.DRAINING: "draining",
     ServerState.DOWN: "unhealthy",
+    ServerState.EJECTED: "ejected",
+    ServerState.ASLEEP: "asleep",
 }
 
 
@@ -36,7 +38,7 @@ def ready(view: View) -> Reply:
     if view.draining:
         return Reply(503, orjson.dumps({"status": "draining"}))
     listed = view.listed()
-    if not any(server.is_usable for server in listed):
+    if not any(server.is_usable for server in listed) and not view.panic_models():
         return Reply(503, orjson.dumps({"status": "no usable server"}))
     young = view.now_unix - view.started_at_unix < SETTLING_SECONDS
     if young and not any(server.is_scraped for server in listed):
@@ -46,19 +48,24 @@ def ready(view: View) -> Reply:
 
 
 def health(view: View) -> Reply:
-    """Return the health of all servers; the status is 503 if none is usable."""
+    """Return the health of all servers.
+
+    The status is 503 if none is usable; in panic mode 200, since requests are sent to servers.
+    """
     servers = [_server_health(listed, found) for listed, found in view.checked_health()]
     usable = sum(server["healthy"] for server in servers)
     share = usable / len(servers) if servers else 0.0
+    panic_models = view.panic_models()
     report = {
         "status": _overall(share) if servers else "no_servers",
         "health_score": round(share, 4),
         "total_servers": len(servers),
         "healthy_servers": usable,
+        "panic_models": panic_models,
         "servers": servers,
         "dns_names": names_report(view.names),
     }
-    return Reply(200 if usable else 503, msgspec.json.encode(report))
+    return Reply(200 if usable or panic_models else 503, msgspec.json.encode(report))
 
 
 def _overall(share: float) -> str:

@@ -19,9 +19,12 @@ from fastroute.ipc.messages import (
     StateReason,
 )
 from fastroute.ipc.score_table import ServerSnapshot, TableSnapshot
-from fastroute.rules.server_state import ServerState
+from fastroute.rules.server_state import ServerState, is_panic
 
 JSON = "application/json"
+
+ANY_MODEL = "*"
+"""Stands for the models of servers whose models are not known."""
 
 
 class Reply(NamedTuple):
@@ -137,6 +140,15 @@ class View(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         """Return the rows of removed servers with requests in flight."""
         listed = {(server.row, server.generation) for server in self.servers}
         return [row for row in self.table.servers if (row.row, row.generation) not in listed]
+
+    def panic_models(self) -> tuple[str, ...]:
+        """Return the models in panic mode: their requests go to ejected servers."""
+        states: dict[str, set[ServerState]] = {}
+        for listed in self.listed():
+            names = (ANY_MODEL,) if listed.server.models is None else listed.server.models
+            for name in names:
+                states.setdefault(name, set()).add(listed.state)
+        return tuple(sorted(name for name, found in states.items() if is_panic(found)))
 
     def seconds_since(self, moment_ns: int) -> float | None:
         """Return the seconds since a time.monotonic_ns(); None for 0, which means never."""

@@ -84,9 +84,9 @@ def test_a_hung_engine(start):
             # Its metrics do not change any more, and do not count new requests.
             server.set(hung=True)
             client.sendall(REQUEST)
-            wait_for_state(router, server, "down", seconds=5)
+            wait_for_state(router, server, "ejected", seconds=5)
             assert server.state()["mode"] == "hung"
-            assert "its engine makes no progress: no token for 1 s, requests: 1" in router.stderr()
+            assert "its engine makes no progress: no byte and no token for 1 s" in router.stderr()
             server.set(hung=False)
             wait_for_state(router, server, "trial", seconds=5)
             assert client.recv(4096).startswith(b"HTTP/1.1 200 OK\r\n")
@@ -114,8 +114,8 @@ def test_a_slow_stream_is_no_hung_engine(start):
 def test_asleep(start):
     with standin_process() as server, start(server, scrape_interval=0.1) as router:
         server.set(sleeping=True)
-        wait_for_state(router, server, "down", seconds=5)
-        assert f"server {server.url} is DOWN: its engine is asleep\n" in router.stderr()
+        wait_for_state(router, server, "asleep", seconds=5)
+        assert f"server {server.url} is ASLEEP: its engine is asleep\n" in router.stderr()
         server.set(sleeping=False)
         wait_for_state(router, server, "up", seconds=5)
 
@@ -133,11 +133,11 @@ def test_a_server_that_shuts_down_loses_no_request(start):
             wait_until(lambda: leaving.state()["running"] == 1)
             with traffic(router.port) as clients:
                 leaving.signal(signal.SIGTERM)
-                wait_for_state(router, leaving, "down", seconds=5)
+                wait_for_state(router, leaving, "ejected", seconds=5)
                 good = clients.good
                 wait_until(lambda: clients.good > good + 20)
             assert clients.bad == []
-        line = f"server {leaving.url} is DOWN: it is shutting down"
+        line = f"server {leaving.url} is EJECTED: it is shutting down"
         assert line in router.stderr(), router.stderr()
 
 

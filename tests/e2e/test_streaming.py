@@ -39,12 +39,12 @@ class TestEachEvent:
             router = await start_router(server.url)
             async with client(router.port) as connection:
                 connection.send(get("/v1/x", fields="" if keep else "Connection: close\r\n"))
+                got.put_nowait(None)  # the head waits for the first event
                 await connection.reader.readuntil(b"\r\n\r\n")
                 for number in range(50):
-                    got.put_nowait(None)
                     event = chunk(b"data: %d\n\n" % number)
                     assert await connection.reader.readexactly(len(event)) == event
-                got.put_nowait(None)
+                    got.put_nowait(None)
                 assert await connection.reader.readexactly(5) == b"0\r\n\r\n"
 
     async def test_leaves_at_once_for_http_1_0_too(self, start_router):
@@ -86,10 +86,11 @@ class TestEachEvent:
             router = await start_router(server.url)
             async with client(router.port) as connection:
                 connection.send(get("/v1/x"))
+                got.put_nowait(None)  # the head waits for the first byte of the body
                 await connection.reader.readuntil(b"\r\n\r\n")
                 for byte in stream:
-                    got.put_nowait(None)
                     assert await connection.reader.readexactly(1) == bytes([byte])
+                    got.put_nowait(None)
                 connection.send(get("/livez"))
                 assert (await connection.receive()).status == 200, "the end was seen"
 
@@ -112,8 +113,8 @@ class TestEachEvent:
 
 
 class TestTheHead:
-    async def test_comes_before_the_first_event(self, start_router):
-        """The server sends it seconds before the first token, and clients rely on it."""
+    async def test_comes_with_the_first_event(self, start_router):
+        """The server sends it seconds before the first token; until that it can be replaced."""
         got = asyncio.Event()
 
         async def handler(reader, writer):
@@ -126,9 +127,11 @@ class TestTheHead:
             router = await start_router(server.url)
             async with client(router.port) as connection:
                 connection.send(get("/v1/x"))
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(connection.reader.read(1), 0.1)
+                got.set()
                 head = await connection.reader.readuntil(b"\r\n\r\n")
                 assert head == HEAD[:-2] + MARK + b"\r\n", "all that came, and one field more"
-                got.set()
                 assert await connection.reader.readexactly(5) == b"0\r\n\r\n"
 
     @pytest.mark.parametrize(

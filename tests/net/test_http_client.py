@@ -10,6 +10,7 @@ import trustme
 
 from fastroute.net.http_client import MAX_BODY_BYTES, MAX_OVERHEAD_BYTES, ClientError, ServerClient
 from fastroute.server_address import ServerAddress
+from tests.support.descriptors import no_descriptors
 from tests.support.names import Names
 from tests.support.ports import free_port
 from tests.support.scripted import read_request, replies, scripted
@@ -424,3 +425,20 @@ async def test_tls_to_a_server_without():
         with client_of(server.url.replace("http:", "https:")) as client:
             with pytest.raises(ClientError, match="cannot connect: "):
                 await client.get("/", 5)
+
+
+async def test_a_limit_of_ours_is_told_apart():
+    async with scripted(replies(OK)) as server:
+        with client_of(server.url) as client:
+            with no_descriptors(), pytest.raises(ClientError, match="Too many open") as failed:
+                await client.get("/", 5)
+            assert failed.value.is_own_limit
+            assert not failed.value.timed_out
+            assert (await client.get("/", 5)).body == b"ok"
+
+
+async def test_a_refusal_is_no_limit_of_ours():
+    with client_of(f"http://127.0.0.1:{free_port()}") as client:
+        with pytest.raises(ClientError) as failed:
+            await client.get("/", 5)
+    assert not failed.value.is_own_limit

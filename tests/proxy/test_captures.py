@@ -131,7 +131,7 @@ def test_a_server_killed_after_any_byte(capture, caplog):
             client.feed(request(b"POST"))
             upstream.feed(reply[:kept])
             upstream.eof()
-            if kept < head:
+            if kept <= head:  # the head of a stream is held until its first event
                 assert client.written().startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
                 assert client.end is End.OPEN
             else:

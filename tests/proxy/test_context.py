@@ -5,7 +5,7 @@ import pytest
 from fastroute.config import Config
 from fastroute.ipc.messages import Configure, RoutedServer
 from fastroute.ipc.score_table import ScoreTable
-from fastroute.ipc.table_layout import COUNTERS
+from fastroute.ipc.table_layout import COUNTERS, OPEN_COUNTS
 from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.supervisor_link import SupervisorLink
 
@@ -54,16 +54,17 @@ class TestConfigure:
         for name in columns:
             getattr(cells, name)[0] = getattr(cells, name)[1] = 5
         cells.first_byte.buckets[3][1] = cells.duration.sum_us[1] = 5
-        state.observer.failing.update((0, 1))
+        state.router.refusals.note(0)
+        state.router.refusals.note(1)
         state.configure(configure(server(0), server(1, generation=2)))
         cleared = {name: getattr(cells, name)[1] for name in columns}
-        # A request of the server before may still end: that takes it off the count then.
-        assert cleared.pop("in_flight") == 5
+        # A request of the server before may still end: that takes it off the counts then.
+        assert [cleared.pop(name) for name in OPEN_COUNTS] == [5, 5]
         assert not any(cleared.values())
         assert (cells.first_byte.buckets[3][1], cells.duration.sum_us[1]) == (0, 0)
         assert cells.counted_generation.tolist() == [1, 2, 0, 0]
         assert all(getattr(cells, name)[0] == 5 for name in columns)
-        assert state.observer.failing == {0}
+        assert [*state.router.refusals.penalties] == [0]
 
 
 async def test_only_its_own_cells(state, table):

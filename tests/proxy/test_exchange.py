@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from fastroute.rules.health_event import Event
+from fastroute.rules.evidence import Event
 from tests.support.counts import counts
 from tests.support.judge import judge_replies, judge_requests
 from tests.support.memory_router import memory_router, own_error
@@ -15,6 +15,7 @@ from tests.support.standins import until
 
 GET = b"GET /v1/x HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /v1/x HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
+GENERATE = POST.replace(b"/v1/x", b"/v1/completions")
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -171,7 +172,7 @@ class TestNoByteOfAReply:
         """The server closed it while it was idle: once more, on a fresh one; others go too."""
         older, newer = router.pool.ready(reused=True), router.pool.ready(reused=True)
         client = router.client()
-        client.feed(POST)
+        client.feed(GENERATE)
         assert newer.take()
         newer.eof()
         assert older.end is End.ABORTED, "it is older, and as likely to be closed"
@@ -195,7 +196,7 @@ class TestNoByteOfAReply:
     async def test_fresh_connection(self, two):
         """vLLM closes so when it stops: another server may be asked."""
         client, upstream = two.client(), two.pools[0].ready()
-        client.feed(POST)
+        client.feed(GENERATE)
         upstream.eof()
         other = await two.asked(server=1)
         other.feed(OK)
@@ -206,7 +207,7 @@ class TestNoByteOfAReply:
         with started(servers=2, retry_on=("connect",)) as router:
             router.table.servers.foreign_milli[1] = 1000
             client, upstream = router.client(), router.pools[0].ready()
-            client.feed(POST)
+            client.feed(GENERATE)
             upstream.eof()
             assert own_error(client)[0] == 502
 
@@ -260,3 +261,39 @@ class TestNotRepeated:
         again = await router.asked(count=2)
         again.feed(OK)
         assert client.take() == OK
+
+
+class TestExcused:
+    """Requests that do not wait for their server say nothing about its progress."""
+
+    @pytest.mark.parametrize(
+        ("path", "excused"),
+        [
+            pytest.param(b"/v1/completions", 0, id="work-for-the-engine"),
+            pytest.param(b"/v1/load_lora_adapter", 1, id="no-work-for-the-engine"),
+        ],
+    )
+    def test_by_its_path(self, path, excused):
+        with memory_router() as router:
+            transport = router.pool.ready()
+            client = router.client()
+            client.feed(b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n" % path)
+            assert router.state.cells.excused[0] == excused
+            transport.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            assert router.state.cells.excused[0] == 0
+
+    def test_while_its_client_does_not_read(self):
+        """A client that reads slowly made its server "make no progress" and took it down."""
+        with memory_router() as router:
+            transport = router.pool.ready()
+            client = router.client()
+            client.feed(b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+            transport.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+            client.protocol.pause_writing()
+            client.protocol.pause_writing()
+            assert router.state.cells.excused[0] == 1
+            client.protocol.resume_writing()
+            assert router.state.cells.excused[0] == 0
+            client.protocol.pause_writing()
+            transport.lose(None)
+            assert router.state.cells.excused[0] == 0

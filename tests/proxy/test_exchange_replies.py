@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from fastroute.proxy.reply import MAX_HELD_BYTES
-from fastroute.rules.health_event import Event
+from fastroute.rules.evidence import Event
 from fastroute.rules.server_state import ServerState
 from tests.support.judge import judge_replies, judge_requests
 from tests.support.memory_router import memory_router, own_error
@@ -69,7 +69,8 @@ class TestRefusals:
             assert judge_requests(second.take())[0].body == b"body"
             second.feed(OK)
             assert client.take() == OK
-            assert kind in [observed.kind for observed in two.observed]
+            assert [observed.kind for observed in two.observed] == [kind]
+            two.state.router.refusals.forget(0)
             two.pools[0].close_idle()
             two.pools[1].close_idle()
         assert getattr(two.state.cells, counter).tolist() == [0, len(splits)]
@@ -190,21 +191,21 @@ class TestCounts:
         upstream.feed(CHUNKED)
         assert exchange._body == b""
 
-    async def test_success_is_told_after_a_failure_only(self, two):
-        for answer in (reply(502), OK, OK):
+    async def test_success_is_not_told(self, two):
+        """The supervisor reads good responses in the score table."""
+        for answer in (reply(501), OK, OK):
             client, upstream = two.client(), two.pools[0].ready()
-            two.pools[1].ready()
             client.feed(GET)
             upstream.feed(answer)
-            client.lose(None)
-        assert [o.kind for o in two.observed] == [Event.REQUEST_FAILED, Event.REQUEST_OK]
+            two.state.router.refusals.forget(0)
+        assert [observed.kind for observed in two.observed] == [Event.REQUEST_ERROR]
 
     @pytest.mark.parametrize(
         ("answer", "told"),
         [
             pytest.param(CHUNKED, Event.REQUEST_OK, id="head-of-a-stream"),
             pytest.param(reply(404), Event.REQUEST_OK, id="404"),
-            pytest.param(reply(501), Event.REQUEST_FAILED, id="501"),
+            pytest.param(reply(501), Event.REQUEST_ERROR, id="501"),
         ],
     )
     async def test_a_server_on_trial(self, two, answer, told):

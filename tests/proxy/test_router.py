@@ -492,3 +492,44 @@ def test_names_are_not_looked_for_where_they_do_not_matter(routing):
     group, _, _ = routing.router.find(CHAT, JSON, body)
     other, _, _ = routing.router.find(CHAT, JSON, b"not json")
     assert group is other
+
+
+class TestRefusals:
+    """A server that fails at once is never the least loaded one for long."""
+
+    @pytest.mark.parametrize("policy", ["load", "least_inflight", "power_of_two"])
+    def test_it_looks_loaded(self, routing, policy):
+        routing.configure(server(0), server(1), policy=policy)
+        routing.table.worker_cells(1).in_flight[1] = 4
+        routing.router.refusals.note(0)
+        assert routing.rows() == {1}
+        routing.router.refusals.forget(0)
+        assert routing.rows() == {0}
+
+    @pytest.mark.parametrize("policy", ["load", "least_inflight", "power_of_two"])
+    def test_it_does_so_for_a_while(self, routing, policy):
+        routing.configure(server(0), server(1), policy=policy)
+        routing.table.worker_cells(1).in_flight[1] = 1
+        routing.router.refusals.note(0)
+        ticks = 0
+        while routing.rows() == {1}:
+            routing.router.refusals.decay()
+            ticks += 1
+        assert 2 <= ticks <= 10
+
+    def test_all_refuse_alike(self, routing):
+        routing.configure(server(0), server(1))
+        routing.router.refusals.note(0)
+        routing.router.refusals.note(1)
+        assert routing.rows() == {0, 1}
+
+    def test_the_only_one_is_asked(self, routing):
+        routing.configure(server(0))
+        routing.router.refusals.note(0)
+        assert routing.rows() == {0}
+
+    def test_the_table_is_left_alone(self, routing):
+        routing.configure(server(0), server(1))
+        routing.router.refusals.note(0)
+        routing.rows()
+        assert not any(routing.table.in_flight_totals())

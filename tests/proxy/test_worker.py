@@ -28,7 +28,7 @@ from fastroute.proxy.metrics_relay import MetricsRelay
 from fastroute.proxy.own_replies import Listener, OwnReply
 from fastroute.proxy.supervisor_link import SupervisorLink
 from fastroute.proxy.worker import SWEEP_S, Worker
-from fastroute.rules.health_event import Event
+from fastroute.rules.evidence import Event
 from tests.support.judge import judge_replies
 from tests.support.score_table import put_server
 from tests.support.scripted import read_request, replies, scripted

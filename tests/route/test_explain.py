@@ -19,6 +19,7 @@ from tests.support.settings import settings_of
 DEFAULTS = settings_of(Settings)
 UP, DOWN, DRAINING = ServerState.UP, ServerState.DOWN, ServerState.DRAINING
 TRIAL, COOLING = ServerState.TRIAL, ServerState.COOLING
+EJECTED, ASLEEP = ServerState.EJECTED, ServerState.ASLEEP
 
 
 def server(name: str, models=("m",), **fields) -> Known:
@@ -80,6 +81,13 @@ def left_out(explanation: Explanation) -> dict[str, str]:
             id="only-on-trial",
         ),
         pytest.param(
+            [server("a", state=EJECTED), server("b", state=ASLEEP)],
+            {"a": 1},
+            "a: the only server that can take it; panic mode: no other server is usable, so "
+            "ejected servers are used",
+            id="panic-mode",
+        ),
+        pytest.param(
             [server("a", state=DOWN), server("b", state=DRAINING)],
             {},
             "no server: none that may have m is usable now",
@@ -122,6 +130,9 @@ def test_why_others_are_left_out():
         server("g", ()),
         server("h", None),
         server("i", None, state=DOWN, reason="no answer"),
+        server("j", state=EJECTED, reason="5 of 5 requests failed"),
+        server("k", state=ASLEEP),
+        server("l", None, state=ASLEEP),
     ]
     assert left_out(explain(servers, "m", DEFAULTS)) == {
         "b": "down: cannot connect: Connection refused",
@@ -132,6 +143,9 @@ def test_why_others_are_left_out():
         "g": "does not have m, but none",
         "h": "its models are unknown, and other servers are known to have it",
         "i": "down: no answer",
+        "j": "ejected: 5 of 5 requests failed; used only if no other server is usable",
+        "k": "asleep",
+        "l": "asleep",
     }
 
 

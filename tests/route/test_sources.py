@@ -55,7 +55,7 @@ async def test_servers_that_are_out():
         ("DOWN", "cannot connect: Connection refused"),
         ("DOWN", HealthCheck().complaint("/health", 503)),
         ("DRAINING", "drain = true"),
-        ("DOWN", "its engine is asleep"),
+        ("ASLEEP", "its engine is asleep"),
     ]
 
 

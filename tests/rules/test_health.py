@@ -1,17 +1,16 @@
-"""What takes a server down and what brings it back, as one table of all states and events."""
-
-import itertools
+"""What takes a server out of service and what brings it back, as a table of states and events."""
 
 import pytest
 
-from fastroute.rules.health import TRANSITIONS, Change, ServerHealth
-from fastroute.rules.health_event import Event, Facts
-from fastroute.rules.health_record import Cause, Limits
+from fastroute.rules.evidence import Cause, Event
+from fastroute.rules.health import TRANSITIONS, WAYS_BACK, Change, ServerHealth
+from fastroute.rules.health_record import Facts, Limits
 from fastroute.rules.server_state import ServerState
 from tests.support.settings import settings_of
 
 UP, DOWN, DRAINING = ServerState.UP, ServerState.DOWN, ServerState.DRAINING
 TRIAL, COOLING = ServerState.TRIAL, ServerState.COOLING
+EJECTED, ASLEEP = ServerState.EJECTED, ServerState.ASLEEP
 OK, FAILED, SLOW = Event.PROBE_OK, Event.PROBE_FAILED, Event.PROBE_SLOW
 
 LIMITS = settings_of(
@@ -35,87 +34,81 @@ def at_start(*events: Event, limits: Limits = LIMITS, retry_after: float = 0.0) 
     return health
 
 
-PASSIVE = settings_of(Limits, enable_active_health_check=False, auto_recovery_threshold=1.0)
-PASSIVE_AT_ONCE = settings_of(Limits, enable_active_health_check=False, auto_recovery_threshold=0.0)
+PASSIVE = settings_of(Limits, enable_active_health_check=False, health_check_interval=1.0)
 SHORT_WAIT = settings_of(Limits, auto_recovery_threshold=0.5)
+TRIED_AGAIN = {Event.UNDRAIN: TRIAL, Event.RECONFIGURED: TRIAL}
+"""What an operator does makes of every ejected server."""
+
+
+def reconfigured(health: ServerHealth, limits: Limits) -> ServerHealth:
+    health.record.limits = limits
+    return health
+
 
 # How each state is reached: as seldom as it changes, and on the brink of each change.
 HISTORIES = {
     "up": (UP, lambda: at_start()),
     "up-two-probes-failed": (UP, lambda: at_start(FAILED, SLOW)),
-    "up-four-requests-failed": (UP, lambda: at_start(*[Event.REQUEST_FAILED] * 4)),
     "cooling": (COOLING, lambda: at_start(Event.BUSY, retry_after=9.0)),
     "cooling-is-over": (COOLING, lambda: at_start(Event.BUSY)),
     "cooling-two-probes-failed": (COOLING, lambda: at_start(Event.BUSY, FAILED, FAILED)),
-    "cooling-four-requests-failed": (
-        COOLING,
-        lambda: at_start(Event.BUSY, *[Event.REQUEST_FAILED] * 4, retry_after=9.0),
-    ),
-    "down-by-probes": (DOWN, lambda: at_start(FAILED, FAILED, FAILED)),
-    "down-by-requests": (DOWN, lambda: at_start(*[Event.REQUEST_FAILED] * 5)),
-    "down-by-requests-wait-is-over": (
+    "down": (DOWN, lambda: at_start(FAILED, FAILED, FAILED)),
+    "down-and-no-checks-any-more": (
         DOWN,
-        lambda: at_start(*[Event.REQUEST_FAILED] * 5, limits=SHORT_WAIT),
+        lambda: reconfigured(at_start(FAILED, FAILED, FAILED, limits=SHORT_WAIT), PASSIVE),
     ),
-    "down-passive-long-enough": (
-        DOWN,
-        lambda: at_start(*[Event.REQUEST_FAILED] * 5, limits=PASSIVE),
-    ),
-    "down-shutting-down": (DOWN, lambda: at_start(Event.SHUTTING_DOWN)),
-    "down-asleep": (DOWN, lambda: at_start(Event.ASLEEP)),
-    "down-asleep-passive": (DOWN, lambda: at_start(Event.ASLEEP, limits=PASSIVE)),
-    "down-stalled": (DOWN, lambda: at_start(Event.STALLED)),
-    "trial": (TRIAL, lambda: at_start(Event.ASLEEP, Event.AWAKE)),
+    "ejected": (EJECTED, lambda: at_start(Event.OUTLIER)),
+    "ejected-two-probes-failed": (EJECTED, lambda: at_start(Event.OUTLIER, FAILED, FAILED)),
+    "ejected-backoff-is-over": (EJECTED, lambda: at_start(Event.OUTLIER, limits=SHORT_WAIT)),
+    "ejected-shutting-down": (EJECTED, lambda: at_start(Event.SHUTTING_DOWN)),
+    "ejected-stalled": (EJECTED, lambda: at_start(Event.STALLED)),
+    "asleep": (ASLEEP, lambda: at_start(Event.ASLEEP)),
+    "asleep-two-probes-failed": (ASLEEP, lambda: at_start(Event.ASLEEP, FAILED, FAILED)),
+    "trial": (TRIAL, lambda: at_start(FAILED, FAILED, FAILED, OK)),
+    "trial-after-sleep": (TRIAL, lambda: at_start(Event.ASLEEP, Event.AWAKE)),
     "trial-after-stall": (TRIAL, lambda: at_start(Event.STALLED, Event.MOVING)),
-    "trial-after-requests": (
-        TRIAL,
-        lambda: at_start(*[Event.REQUEST_FAILED] * 5, Event.TIME, limits=PASSIVE_AT_ONCE),
-    ),
+    "trial-after-ejection": (TRIAL, lambda: at_start(Event.OUTLIER, Event.DRAIN, Event.UNDRAIN)),
 }
 
+OVERLOADED = {
+    Event.ASLEEP: ASLEEP,
+    Event.OUTLIER: EJECTED, Event.SHUTTING_DOWN: EJECTED, Event.STALLED: EJECTED,
+}  # fmt: skip
+IN_SERVICE = {**OVERLOADED, Event.BUSY: COOLING, Event.KEY_REFUSED: COOLING}
 ON_TRIAL = {
-    Event.REQUEST_OK: UP, Event.BUSY: COOLING,
-    FAILED: DOWN, SLOW: DOWN, Event.REQUEST_FAILED: DOWN,
-    Event.SHUTTING_DOWN: DOWN, Event.ASLEEP: DOWN, Event.STALLED: DOWN,
+    **IN_SERVICE,
+    Event.REQUEST_OK: UP, FAILED: DOWN, SLOW: DOWN,
+    Event.REQUEST_FAILED: EJECTED, Event.REQUEST_SILENT: EJECTED,
 }  # fmt: skip
 
 # What the next event, a second later, makes of it. What is not named changes nothing.
 NEXT = {
-    "up": {
-        Event.BUSY: COOLING, Event.SHUTTING_DOWN: DOWN, Event.ASLEEP: DOWN, Event.STALLED: DOWN,
-    },
-    "up-two-probes-failed": {
-        FAILED: DOWN, SLOW: DOWN,
-        Event.BUSY: COOLING, Event.SHUTTING_DOWN: DOWN, Event.ASLEEP: DOWN, Event.STALLED: DOWN,
-    },
-    "up-four-requests-failed": {
-        Event.REQUEST_FAILED: DOWN,
-        Event.BUSY: COOLING, Event.SHUTTING_DOWN: DOWN, Event.ASLEEP: DOWN, Event.STALLED: DOWN,
-    },
-    "cooling": {Event.SHUTTING_DOWN: DOWN, Event.ASLEEP: DOWN, Event.STALLED: DOWN},
-    "cooling-is-over": {
-        Event.TIME: UP, Event.SHUTTING_DOWN: DOWN, Event.ASLEEP: DOWN, Event.STALLED: DOWN,
-    },
+    "up": IN_SERVICE,
+    "up-two-probes-failed": {FAILED: DOWN, SLOW: DOWN, **IN_SERVICE},
+    "cooling": OVERLOADED,
+    "cooling-is-over": {**OVERLOADED, Event.TIME: UP},
     "cooling-two-probes-failed": {
-        FAILED: DOWN, SLOW: DOWN, Event.TIME: UP,
-        Event.SHUTTING_DOWN: DOWN, Event.ASLEEP: DOWN, Event.STALLED: DOWN,
+        **OVERLOADED, FAILED: DOWN, SLOW: DOWN, Event.TIME: UP,
     },
-    "cooling-four-requests-failed": {
-        Event.REQUEST_FAILED: DOWN,
-        Event.SHUTTING_DOWN: DOWN, Event.ASLEEP: DOWN, Event.STALLED: DOWN,
+    "down": {OK: TRIAL, Event.ASLEEP: ASLEEP},
+    "down-and-no-checks-any-more": {
+        OK: TRIAL, Event.ASLEEP: ASLEEP, Event.TIME: TRIAL,
+        Event.UNDRAIN: TRIAL, Event.RECONFIGURED: TRIAL,
     },
-    "down-by-probes": {OK: TRIAL},
-    "down-by-requests": {},
-    "down-by-requests-wait-is-over": {OK: TRIAL},
-    "down-passive-long-enough": {OK: TRIAL, Event.TIME: TRIAL},
-    "down-shutting-down": {},
-    "down-asleep": {Event.AWAKE: TRIAL},
-    "down-asleep-passive": {Event.AWAKE: TRIAL},
-    "down-stalled": {Event.MOVING: TRIAL},
+    "ejected": {Event.ASLEEP: ASLEEP, **TRIED_AGAIN},
+    "ejected-two-probes-failed": {FAILED: DOWN, Event.ASLEEP: ASLEEP, **TRIED_AGAIN},
+    "ejected-backoff-is-over": {Event.TIME: TRIAL, Event.ASLEEP: ASLEEP, **TRIED_AGAIN},
+    "ejected-shutting-down": {Event.ASLEEP: ASLEEP, **TRIED_AGAIN},
+    "ejected-stalled": {Event.MOVING: TRIAL, Event.ASLEEP: ASLEEP, **TRIED_AGAIN},
+    "asleep": {Event.AWAKE: TRIAL, Event.REPORTS_LOST: TRIAL, Event.UNDRAIN: TRIAL},
+    "asleep-two-probes-failed": {
+        FAILED: DOWN, Event.AWAKE: TRIAL, Event.REPORTS_LOST: TRIAL, Event.UNDRAIN: TRIAL,
+    },
     "trial": {OK: UP, **ON_TRIAL},
-    # Their checks were good all the while: they prove nothing.
+    "trial-after-sleep": {OK: UP, **ON_TRIAL},
+    # Their checks succeeded all the while: they prove nothing.
     "trial-after-stall": ON_TRIAL,
-    "trial-after-requests": ON_TRIAL,
+    "trial-after-ejection": ON_TRIAL,
 }  # fmt: skip
 
 
@@ -156,7 +149,13 @@ def test_the_histories_meet_all_of_the_table():
     assert met <= listed
 
 
-@pytest.mark.parametrize("history", HISTORIES)
+def test_every_state_but_up_has_a_way_back_in_words():
+    documented = [row.state for row in WAYS_BACK]
+    assert len(set(documented)) == len(documented)
+    assert set(ServerState) - set(documented) == {UP, ServerState.FREE}
+
+
+@pytest.mark.parametrize("history", [name for name in HISTORIES if Event.UNDRAIN not in NEXT[name]])
 def test_draining_hides_a_state_and_gives_it_back(history):
     before, make = HISTORIES[history]
     health = make()
@@ -171,10 +170,19 @@ def test_draining_hides_a_state_and_gives_it_back(history):
 
 def test_health_goes_on_under_draining():
     health = at_start(Event.DRAIN)
-    assert health.observe(Event.ASLEEP, LATER) is None
+    for _ in range(3):
+        assert health.observe(FAILED, LATER) is None
     assert not health.is_healthy
     assert health.observe(Event.UNDRAIN, LATER) == Change(DRAINING, DOWN, Event.UNDRAIN.value)
-    assert health.reason == Event.ASLEEP.value
+    assert health.reason == "3 health checks in a row failed"
+
+
+@pytest.mark.parametrize("history", [name for name in HISTORIES if Event.UNDRAIN in NEXT[name]])
+def test_drained_and_back_is_tried_again(history):
+    """Seen: neither drain on and off nor anything else cleared a stall whose gauges stay."""
+    health = HISTORIES[history][1]()
+    assert health.observe(Event.DRAIN, LATER).after is DRAINING
+    assert health.observe(Event.UNDRAIN, LATER).after is TRIAL
 
 
 @pytest.mark.parametrize(
@@ -182,7 +190,9 @@ def test_health_goes_on_under_draining():
     [
         pytest.param("up", True, id="up"),
         pytest.param("cooling", True, id="full-is-not-ill"),
-        pytest.param("down-asleep", False, id="down"),
+        pytest.param("down", False, id="down"),
+        pytest.param("ejected", False, id="ejected"),
+        pytest.param("asleep", False, id="asleep"),
         pytest.param("trial", False, id="trial"),
     ],
 )
@@ -275,8 +285,9 @@ def test_a_smaller_window_forgets_at_once():
     [
         pytest.param("up", 10.0, 10.0, id="up"),
         pytest.param("cooling", 10.0, 10.0, id="cooling"),
-        pytest.param("down-by-probes", 10.0, 2.0, id="down"),
-        pytest.param("down-by-probes", 0.5, 0.5, id="down-never-slower"),
+        pytest.param("down", 10.0, 2.0, id="down"),
+        pytest.param("ejected", 10.0, 2.0, id="ejected"),
+        pytest.param("down", 0.5, 0.5, id="down-never-slower"),
         pytest.param("trial", 10.0, 1.0, id="trial"),
     ],
 )
@@ -286,101 +297,67 @@ def test_probe_interval(history, interval, expected):
     assert health.probe_interval == expected
 
 
-# The breaker.
+# Ejection and backoff.
 
 
-def trip(health: ServerHealth, now: float) -> None:
-    for _ in range(LIMITS.failure_threshold):
-        health.observe(Event.REQUEST_FAILED, now)
-    assert health.state is DOWN
-
-
-def wait_of(health: ServerHealth, now: float) -> float:
-    """How long good probes do not bring it back, tried each second."""
-    for second in itertools.count():
-        if health.observe(OK, now + second) is not None:
-            assert health.state is TRIAL
-            return second
-    raise AssertionError
-
-
-def test_the_wait_doubles_while_only_probes_succeed():
+def test_the_backoff_doubles_while_trials_fail():
     """A server whose GPU is broken answers /health 200 for ever (vLLM issue 36960)."""
     health = at_start()
-    now = START
-    waits = []
-    trip(health, now)
+    now, waits = START, []
+    assert health.observe(Event.OUTLIER, now).after is EJECTED
     for _ in range(6):
-        waits.append(wait_of(health, now))
-        now += waits[-1] + 1
-        assert health.observe(OK, now) is None, "a good check is no proof"
-        assert health.observe(Event.REQUEST_FAILED, now).after is DOWN
+        waits.append(health.due - now)
+        now = health.due
+        assert health.observe(Event.TIME, now).after is TRIAL
+        assert health.observe(OK, now) is None, "a successful health check is no proof"
+        assert health.observe(Event.REQUEST_FAILED, now).after is EJECTED
     assert waits == [10, 20, 40, 60, 60, 60]
 
 
-def test_failing_on_trial_counts_as_a_trip():
+def test_one_answer_does_not_end_the_doubling_but_a_long_good_time_does():
     health = at_start()
-    trip(health, START)
-    assert wait_of(health, START) == 10
-    assert health.observe(Event.REQUEST_FAILED, START + 10).after is DOWN
-    assert wait_of(health, START + 10) == 20
-
-
-def test_an_answered_request_ends_the_doubling():
-    health = at_start()
-    trip(health, START)
-    wait_of(health, START)
+    assert health.observe(Event.OUTLIER, START).after is EJECTED
+    assert health.observe(Event.TIME, START + 10).after is TRIAL
     assert health.observe(Event.REQUEST_OK, START + 10).after is UP
-    trip(health, START + 11)
-    assert wait_of(health, START + 11) == 10
+    assert health.observe(Event.OUTLIER, START + 11).after is EJECTED
+    assert health.due == START + 11 + 20
+    assert health.observe(Event.TIME, START + 31).after is TRIAL
+    assert health.observe(Event.REQUEST_OK, START + 31).after is UP
+    assert health.observe(Event.OUTLIER, START + 91).after is EJECTED
+    assert health.due == START + 91 + 10
 
 
-def test_a_long_good_time_ends_the_doubling():
-    health = at_start()
-    trip(health, START)
-    wait_of(health, START)
-    assert health.observe(Event.BUSY, START + 11).after is COOLING
-    assert health.observe(Event.TIME, START + 12).after is UP
-    trip(health, START + 72)
-    assert wait_of(health, START + 72) == 10
-
-
-def test_answers_between_failures_keep_it_up():
-    health = at_start(*[*[Event.REQUEST_FAILED] * 4, Event.REQUEST_OK] * 5)
+@pytest.mark.parametrize("event", [Event.REQUEST_FAILED, Event.REQUEST_ERROR, Event.REQUEST_SILENT])
+def test_failed_requests_alone_change_nothing(event):
+    """Only the comparison with the other servers ejects."""
+    health = at_start(*[event] * 100)
     assert health.state is UP
 
 
-def test_probes_do_not_excuse_requests():
-    health = at_start(*[Event.REQUEST_FAILED, OK] * 5)
-    assert health.state is DOWN
-    assert health.reason == "5 requests in a row failed"
+def test_an_error_on_trial_changes_nothing_yet():
+    """It may be the request's fault: the comparison decides."""
+    health = HISTORIES["trial-after-ejection"][1]()
+    assert health.observe(Event.REQUEST_ERROR, LATER) is None
 
 
-def test_what_was_under_way_when_it_went_down_changes_nothing():
-    health = at_start(*[Event.REQUEST_FAILED] * 5)
-    for event in (Event.REQUEST_FAILED, Event.REQUEST_OK, Event.BUSY, Event.SHUTTING_DOWN):
-        assert health.observe(event, LATER) is None
-    assert health.record.request_failures == 5
-    assert wait_of(health, START) == 10
+@pytest.mark.parametrize("event", [Event.REQUEST_OK, Event.REQUEST_FAILED, Event.BUSY])
+def test_what_was_in_flight_when_it_was_ejected_changes_nothing(event):
+    health = at_start(Event.OUTLIER)
+    assert health.observe(event, LATER) is None
+    assert health.due == START + 10
 
 
 @pytest.mark.parametrize(
-    "history",
-    [
-        pytest.param("down-by-requests", id="requests"),
-        pytest.param("down-shutting-down", id="shutting-down"),
-        pytest.param("down-asleep", id="asleep"),
-        pytest.param("down-stalled", id="stalled"),
-    ],
+    "history", ["ejected", "ejected-shutting-down", "ejected-stalled", "asleep"]
 )
 def test_a_restarted_server_does_not_wait(history):
-    """Killed under load, its requests failed first; a probe that failed too tells it is new."""
+    """Killed under load, its requests failed first; failed health checks say that it is new."""
     health = HISTORIES[history][1]()
-    assert health.observe(SLOW, LATER) is None
-    assert health.observe(OK, LATER) is None
-    assert health.observe(FAILED, LATER, Facts(detail="connection refused")) is None
+    for _ in range(3):
+        health.observe(FAILED, LATER, Facts(detail="connection refused"))
+    assert health.state is DOWN
     assert health.record.cause is Cause.PROBES
-    assert health.reason == "a health check failed: connection refused"
+    assert health.reason == "3 health checks in a row failed: connection refused"
     assert health.observe(OK, LATER).after is TRIAL
 
 
@@ -391,13 +368,24 @@ def test_a_reason_stands_while_the_cause_is_the_same():
     assert health.reason == "3 health checks in a row failed: no response within 10 s"
 
 
-def test_down_by_probes_then_found_asleep_waits_for_its_metrics():
-    health = at_start(FAILED, FAILED, FAILED)
-    assert health.observe(Event.ASLEEP, LATER) is None
-    assert health.observe(OK, LATER) is None
-    assert health.observe(Event.STALLED, LATER) is None
-    assert health.observe(Event.MOVING, LATER) is None
-    assert health.observe(Event.AWAKE, LATER).after is TRIAL
+@pytest.mark.parametrize("history", HISTORIES)
+def test_every_state_has_a_way_back_in_bounded_time(history):
+    """Whatever took it out: with good health checks and good metrics it is back in 60 s."""
+    health = HISTORIES[history][1]()
+    health.record.limits = LIMITS
+    for second in range(61):
+        now = START + second
+        for event in (OK, Event.AWAKE, Event.TIME):
+            health.observe(event, now, Facts(response_time=0.1))
+        if health.state is TRIAL:
+            health.observe(Event.REQUEST_OK, now)
+    assert health.state is UP
+
+
+def test_asleep_and_its_metrics_gone():
+    """Seen: asleep for ever, as only metrics that nobody can read could have cleared it."""
+    health = at_start(Event.ASLEEP)
+    assert health.observe(Event.REPORTS_LOST, LATER).after is TRIAL
 
 
 # Cooling and time.
@@ -428,25 +416,16 @@ def test_a_later_refusal_lengthens_and_never_shortens():
     assert health.due == START + 9.5
 
 
-def test_without_probes_time_brings_it_on_trial():
-    limits = settings_of(Limits, enable_active_health_check=False, auto_recovery_threshold=60.0)
-    health = at_start(*[Event.REQUEST_FAILED] * 5, limits=limits)
-    assert health.due == START + 60
-    assert health.observe(Event.TIME, START + 59.9) is None
-    assert health.observe(Event.TIME, START + 60).after is TRIAL
+def test_without_health_checks_time_brings_it_on_trial():
+    health = at_start(Event.OUTLIER, limits=PASSIVE)
+    assert health.due == START + 1
+    assert health.observe(Event.TIME, START + 0.9) is None
+    assert health.observe(Event.TIME, START + 1).after is TRIAL
     assert health.observe(Event.TIME, START + 999) is None
     assert health.observe(Event.REQUEST_OK, START + 999).after is UP
 
 
-@pytest.mark.parametrize(
-    "history",
-    [
-        pytest.param("up", id="up"),
-        pytest.param("down-by-requests", id="probed"),
-        pytest.param("down-asleep-passive", id="asleep"),
-        pytest.param("trial", id="trial"),
-    ],
-)
+@pytest.mark.parametrize("history", ["up", "down", "asleep", "trial"])
 def test_time_alone_changes_nothing(history):
     health = HISTORIES[history][1]()
     assert health.due is None

@@ -5,12 +5,14 @@ import time
 import tracemalloc
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from fastroute.rules.load import (
+    FROZEN_AFTER,
     MAX_METRICS_BYTES,
     MAX_MODELS,
     MAX_REQUESTS,
@@ -18,8 +20,8 @@ from fastroute.rules.load import (
     MAX_SAMPLES,
     NAMES,
     BadMetrics,
+    ForeignLoad,
     LoadReport,
-    decayed,
     foreign_load,
     is_filtered,
     parse_metrics,
@@ -424,5 +426,46 @@ def test_foreign_load(running, waiting, weight, own, expected):
         pytest.param(1e12, 0.0, id="forgotten"),
     ],
 )
-def test_decayed(age, expected):
-    assert decayed(8.0, age, 2.0) == expected
+def test_an_old_report_counts_less_and_less(age, expected):
+    foreign = ForeignLoad()
+    foreign.note_report(LoadReport(running=8, waiting=0), 0.5, 0)
+    assert foreign.worth(age, 2.0) == expected
+
+
+BUSY = LoadReport(running=8, waiting=0, generation_tokens=5, prompt_tokens=7)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param({}, [8, 4, 2, 1], id="frozen"),
+        pytest.param({"generation_tokens": None}, [8, 4, 2, 1], id="one-counter-will-do"),
+        pytest.param(
+            {"generation_tokens": None, "prompt_tokens": None}, [8, 8, 8, 8], id="no-counters"
+        ),
+    ],
+)
+def test_a_load_whose_numbers_stand_still_is_none(changes, expected):
+    report = msgspec.structs.replace(BUSY, **changes)
+    foreign = ForeignLoad()
+    for _ in range(FROZEN_AFTER):
+        assert foreign.note_report(report, 0.5, 0) == 8
+    loads = []
+    for _ in expected:
+        loads.append(foreign.note_report(report, 0.5, 0))
+        assert foreign.worth(0.0, 1.0) == loads[-1]
+    assert loads == expected
+
+
+@pytest.mark.parametrize(
+    "moved",
+    [{"generation_tokens": 6}, {"prompt_tokens": 8}, {"running": 7}, {"kv_cache_usage": 0.5}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_load_that_moves_again_counts(moved):
+    foreign = ForeignLoad()
+    for _ in range(100):
+        foreign.note_report(BUSY, 0.5, 0)
+    assert foreign.worth(0.0, 1.0) < 1e-9
+    report = msgspec.structs.replace(BUSY, **moved)
+    assert foreign.note_report(report, 0.5, 0) == report.running

@@ -290,20 +290,23 @@ class TestRoundRobin:
 
 
 @pytest.mark.parametrize(
-    ("up", "on_trial", "cooling", "in_flight", "expected"),
+    ("up", "on_trial", "cooling", "ejected", "in_flight", "expected"),
     [
-        pytest.param([0, 1], [], [2], [0, 0, 0], [0, 1], id="up"),
-        pytest.param([0], [1], [2], [0, 0, 0], [0, 1], id="up-and-on-trial"),
-        pytest.param([0], [1], [2], [0, 1, 0], [0], id="its-trial-is-under-way"),
-        pytest.param([], [0, 1], [2], [1, 0, 0], [1], id="only-the-free-one-on-trial"),
-        pytest.param([], [0], [1, 2], [1, 0, 0], [1, 2], id="cooling-before-a-second-trial"),
-        pytest.param([], [0], [], [1, 0, 0], [0], id="a-second-trial-before-none"),
-        pytest.param([], [], [], [0, 0, 0], [], id="none"),
+        pytest.param([0, 1], [], [2], [3], [0, 0, 0, 0], [0, 1], id="up"),
+        pytest.param([0], [1], [2], [3], [0, 0, 0, 0], [0, 1], id="up-and-on-trial"),
+        pytest.param([0], [1], [2], [3], [0, 1, 0, 0], [0], id="its-trial-is-under-way"),
+        pytest.param([], [0, 1], [2], [3], [1, 0, 0, 0], [1], id="only-the-free-one-on-trial"),
+        pytest.param(
+            [], [0], [1, 2], [3], [1, 0, 0, 0], [1, 2], id="cooling-before-a-second-trial"
+        ),
+        pytest.param([], [0], [], [3], [1, 0, 0, 0], [0], id="a-second-trial-before-ejected"),
+        pytest.param([], [], [], [2, 3], [0, 0, 1, 1], [2, 3], id="ejected-before-none"),
+        pytest.param([], [], [], [], [0, 0, 0, 0], [], id="none"),
     ],
 )
-def test_usable_now(up, on_trial, cooling, in_flight, expected):
-    every = servers(1, 1, 1)
-    lists = ([every[row] for row in rows] for rows in (up, on_trial, cooling))
+def test_usable_now(up, on_trial, cooling, ejected, in_flight, expected):
+    every = servers(1, 1, 1, 1)
+    lists = ([every[row] for row in rows] for rows in (up, on_trial, cooling, ejected))
     assert [each.row for each in usable_now(*lists, in_flight)] == expected
 
 

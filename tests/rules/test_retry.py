@@ -8,9 +8,11 @@ from fastroute.rules.outcome import ENDINGS, Next, Outcome, Phase, outcome_of_fa
 from fastroute.rules.retry import (
     BUDGET_WINDOW,
     RetryBudget,
+    is_replayable,
     is_shutting_down,
     judge,
     may_retry,
+    says_no_such_model,
 )
 
 NEW, REUSED = False, True
@@ -36,8 +38,8 @@ NAMES = {ALL: "all", NOT_CONNECT: "not-connect", NOT_RESET: "not-reset"}
         (Phase.WAITING, NEW, ENDED, NOT_RESET, Next.GIVE_UP),
         (Phase.WAITING, NEW, SILENT, ALL, Next.GIVE_UP),
         (Phase.WAITING, NEW, SILENT, NOT_RESET, Next.GIVE_UP),
-        (Phase.WAITING, REUSED, ENDED, ALL, Next.SAME_SERVER_FRESH),
-        (Phase.WAITING, REUSED, ENDED, NOT_RESET, Next.SAME_SERVER_FRESH),
+        (Phase.WAITING, REUSED, ENDED, ALL, Next.ONCE_MORE),
+        (Phase.WAITING, REUSED, ENDED, NOT_RESET, Next.ONCE_MORE),
         (Phase.WAITING, REUSED, SILENT, ALL, Next.GIVE_UP),
         (Phase.WAITING, REUSED, SILENT, NOT_RESET, Next.GIVE_UP),
         (Phase.REPLYING, NEW, ENDED, ALL, Next.GIVE_UP),
@@ -70,14 +72,62 @@ def test_what_follows_a_failure(phase, reused, silent, retry_on, expected):
         (499, Outcome.ANSWERED),
         (500, Outcome.SERVER_ERROR),
         (501, Outcome.SERVER_ERROR),
-        (502, Outcome.SERVER_ERROR),
+        (502, Outcome.GATEWAY_FAILED),
         (503, Outcome.OVERLOADED),
-        (504, Outcome.SERVER_ERROR),
+        (504, Outcome.GATEWAY_FAILED),
         (999, Outcome.SERVER_ERROR),
     ],
 )
 def test_judge(status, expected):
     assert judge(status) is expected
+
+
+@pytest.mark.parametrize(
+    ("status", "key_is_ours", "names_model", "expected"),
+    [
+        pytest.param(401, True, False, Outcome.KEY_REFUSED, id="our-key"),
+        pytest.param(403, True, True, Outcome.KEY_REFUSED, id="our-key-403"),
+        pytest.param(401, False, True, Outcome.ANSWERED, id="the-clients-key"),
+        pytest.param(404, False, True, Outcome.MODEL_MISSING, id="a-model-it-listed"),
+        pytest.param(404, True, False, Outcome.ANSWERED, id="no-model-named"),
+        pytest.param(400, True, True, Outcome.ANSWERED, id="the-clients-doing"),
+    ],
+)
+def test_judge_a_refusal(status, key_is_ours, names_model, expected):
+    assert judge(status, key_is_ours=key_is_ours, names_model=names_model) is expected
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        pytest.param(
+            b'{"error":{"message":"The model `x` does not exist.","type":"NotFoundError"}}',
+            True,
+            id="vllm",
+        ),
+        pytest.param(b'{"error":{"code":"model_not_found"}}', True, id="openai"),
+        pytest.param(b'{"detail":"Not Found"}', False, id="path"),
+        pytest.param(b"", False, id="empty"),
+    ],
+)
+def test_says_no_such_model(body, expected):
+    assert says_no_such_model(body) is expected
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        pytest.param(b"GET", b"/anything", True, id="get"),
+        pytest.param(b"DELETE", b"/v1/files/1", True, id="delete"),
+        pytest.param(b"POST", b"/v1/chat/completions", True, id="chat"),
+        pytest.param(b"POST", b"/v1/audio/transcriptions", True, id="audio"),
+        pytest.param(b"POST", b"/v1/load_lora_adapter", False, id="adapter"),
+        pytest.param(b"POST", b"/sleep", False, id="sleep"),
+        pytest.param(b"POST", b"/v1/completions/more", False, id="not-below"),
+    ],
+)
+def test_is_replayable(method, path, expected):
+    assert is_replayable(method, path) is expected
 
 
 def test_is_shutting_down():
@@ -96,7 +146,7 @@ def test_is_shutting_down():
         pytest.param(Outcome.OVERLOADED, 429, ALL, True, id="429"),
         pytest.param(Outcome.OVERLOADED, 429, ALL - {"429"}, False, id="429-not-named"),
         pytest.param(Outcome.OVERLOADED, 503, {"503"}, True, id="503-alone"),
-        pytest.param(Outcome.SERVER_ERROR, 502, ALL, True, id="502"),
+        pytest.param(Outcome.GATEWAY_FAILED, 502, ALL, True, id="502"),
         pytest.param(Outcome.SERVER_ERROR, 500, ALL, False, id="500-cannot-be-named"),
         pytest.param(Outcome.SHUTTING_DOWN, 500, frozenset(), True, id="whatever-is-named"),
     ],

@@ -1,6 +1,6 @@
 import pytest
 
-from fastroute.rules.server_state import ServerState
+from fastroute.rules.server_state import ServerState, is_panic
 
 
 @pytest.mark.parametrize(
@@ -12,8 +12,20 @@ from fastroute.rules.server_state import ServerState
         (ServerState.DRAINING, False),
         (ServerState.TRIAL, True),
         (ServerState.COOLING, True),
+        (ServerState.EJECTED, False),
+        (ServerState.ASLEEP, False),
     ],
     ids=lambda value: value.name if isinstance(value, ServerState) else None,
 )
 def test_usable(state, usable):
     assert state.is_usable is usable
+
+
+@pytest.mark.parametrize("other", ServerState, ids=lambda state: state.name)
+def test_panic_is_when_requests_go_to_ejected_servers(other):
+    assert is_panic({ServerState.EJECTED, other}) is not other.is_usable
+    assert is_panic({other}) is (other is ServerState.EJECTED)
+
+
+def test_no_servers_are_no_panic():
+    assert not is_panic(set())

@@ -18,7 +18,10 @@ METRICS = {
     "aborts_replying": "`fastroute_aborts_total`, `replying`",
 }
 """The metric of each column that counts endings."""
-SERVERS = {Next.SAME_SERVER_FRESH: "same server, new connection", Next.OTHER_SERVER: "other server"}
+SERVERS = {
+    Next.ONCE_MORE: "other server, or the same on a new connection",
+    Next.OTHER_SERVER: "other server",
+}
 CONDITIONS = {None: "always", "": "if `retry_on` has the status"}
 
 
@@ -42,7 +45,8 @@ def _retry(ending: Ending) -> str:
     if ending.follow is Next.GIVE_UP:
         return "-"
     condition = CONDITIONS.get(ending.cause, f"if `retry_on` has `{ending.cause}`")
-    return f"{SERVERS[ending.follow]}, {condition}"
+    limit = "; as a replay" if ending.is_replay else ""
+    return f"{SERVERS[ending.follow]}, {condition}{limit}"
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from tests.support.views import NOW_NS, NOW_UNIX, SECOND_NS, routed, row, view, 
 
 UP, DOWN, TRIAL = ServerState.UP, ServerState.DOWN, ServerState.TRIAL
 COOLING, DRAINING = ServerState.COOLING, ServerState.DRAINING
+EJECTED, ASLEEP = ServerState.EJECTED, ServerState.ASLEEP
 
 
 def test_live_says_so_while_all_are_down():
@@ -25,6 +26,8 @@ class TestReady:
             pytest.param((DOWN, UP), 200, id="one-up"),
             pytest.param((TRIAL,), 200, id="on-trial"),
             pytest.param((COOLING,), 200, id="full-but-there"),
+            pytest.param((EJECTED, DOWN), 200, id="panic-mode"),
+            pytest.param((ASLEEP, DOWN), 503, id="asleep"),
         ],
     )
     def test_by_servers(self, states, status):
@@ -51,6 +54,9 @@ class TestHealth:
             pytest.param((UP, DOWN, DOWN), 200, "unhealthy", 0.3333, id="below-50"),
             pytest.param((DOWN, DRAINING), 503, "unhealthy", 0.0, id="none"),
             pytest.param((COOLING, TRIAL), 200, "healthy", 1.0, id="busy-is-not-dead"),
+            pytest.param((UP, EJECTED), 200, "degraded", 0.5, id="one-ejected"),
+            pytest.param((EJECTED, DOWN), 200, "unhealthy", 0.0, id="panic-mode"),
+            pytest.param((ASLEEP,), 503, "unhealthy", 0.0, id="asleep"),
         ],
     )
     def test_overall(self, states, status, word, score):
@@ -69,11 +75,19 @@ class TestHealth:
             (COOLING, True, "busy"),
             (DRAINING, False, "draining"),
             (DOWN, False, "unhealthy"),
+            (EJECTED, False, "ejected"),
+            (ASLEEP, False, "asleep"),
         ],
     )
     def test_server_by_state(self, state, healthy, word):
         (server,) = orjson.loads(health(view_of_states(state)).body)["servers"]
         assert (server["healthy"], server["health_status"]) == (healthy, word)
+
+    @pytest.mark.parametrize(
+        ("states", "expected"), [((EJECTED, UP), []), ((EJECTED, DOWN), ["*"])]
+    )
+    def test_panic_models(self, states, expected):
+        assert orjson.loads(health(view_of_states(*states)).body)["panic_models"] == expected
 
     def test_what_checks_found(self):
         server = routed(0, models=("a", "b"))

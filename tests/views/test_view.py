@@ -34,6 +34,30 @@ class TestRemoved:
         assert [found.row for found in shown.removed()] == [0]
 
 
+@pytest.mark.parametrize(
+    ("servers", "expected"),
+    [
+        pytest.param([], (), id="no-servers"),
+        pytest.param([(ServerState.EJECTED, ("m",))], ("m",), id="its-only-server"),
+        pytest.param(
+            [(ServerState.EJECTED, ("m", "n")), (ServerState.UP, ("n",))], ("m",), id="one-of-two"
+        ),
+        pytest.param(
+            [(ServerState.EJECTED, ("m",)), (ServerState.COOLING, ("m",))], (), id="one-cools-down"
+        ),
+        pytest.param(
+            [(ServerState.EJECTED, ("m",)), (ServerState.DOWN, ("m",))], ("m",), id="other-down"
+        ),
+        pytest.param([(ServerState.DOWN, ("m",))], (), id="down-alone-gets-none"),
+        pytest.param([(ServerState.EJECTED, None)], ("*",), id="models-not-known"),
+    ],
+)
+def test_panic_models(servers, expected):
+    rows = [row(number, state) for number, (state, _) in enumerate(servers)]
+    entries = tuple(routed(number, models=models) for number, (_, models) in enumerate(servers))
+    assert view(*rows, servers=entries).panic_models() == expected
+
+
 class TestServerView:
     @pytest.mark.parametrize(
         ("state", "usable"),
@@ -43,6 +67,8 @@ class TestServerView:
             (ServerState.COOLING, True),
             (ServerState.DOWN, False),
             (ServerState.DRAINING, False),
+            (ServerState.EJECTED, False),
+            (ServerState.ASLEEP, False),
         ],
     )
     def test_usable(self, state, usable):

@@ -8,12 +8,12 @@ counted there. Then the row is free, and its next server has another generation.
 import heapq
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
 from fastroute.config import Config, ServerConfig
-from fastroute.control.fleet.context import FleetContext
+from fastroute.control.fleet.context import FleetContext, limits_of
 from fastroute.control.fleet.model_budget import within_budget
 from fastroute.control.fleet.server import FleetServer
 from fastroute.control.watch.models import merge
@@ -28,6 +28,8 @@ from fastroute.ipc.messages import (
 )
 from fastroute.ipc.score_table import ScoreTable
 from fastroute.ipc.table_layout import MODEL_SLOTS
+from fastroute.rules.health import Change
+from fastroute.rules.progress import stalled
 from fastroute.server_address import ServerAddress
 
 ROW_GRACE = 2.0
@@ -88,6 +90,7 @@ class Fleet:
             ConfigError: The table has no room for so many servers.
         """
         self._around = FleetContext(table, config, clock=clock, unix_clock=unix_clock)
+        self._around.health.changed = self._take_change
         self._free_rows = list(range(table.rows))
         self._by_row: dict[int, FleetServer] = {}
         self._model_slots: list[str] = []
@@ -135,6 +138,7 @@ class Fleet:
                 "restart fastroute to make room"
             )
         self._around.config = config
+        self._around.health.reconfigure(limits_of(config), self._around.clock())
         before = self.servers
         self.servers = {s.address: self._configured(s) for s in config.servers}
         removed = tuple(s for address, s in before.items() if address not in self.servers)
@@ -151,13 +155,18 @@ class Fleet:
         server = self._by_row.get(seen.row)
         if server is None or server.generation != seen.generation or server.left_at is not None:
             return
-        server.observed(seen.kind, seen.detail, seen.retry_after)
+        server.observed(seen)
 
     def tick(self) -> None:
         """Act on time that has passed; to be called several times a second."""
         now = self._around.clock()
-        for server in self.servers.values():
+        servers = self.servers.values()
+        for server in servers:
             server.tick(now)
+        health = self._around.health
+        health.models = self._rows_by_model()
+        self._find_stalled(health.models, now)
+        health.tick(now, {server.row for server in servers if server.is_delivering(now)})
         self._repeat_states()
         was_settled = self._is_settled
         if self._models_are_settled() and not was_settled and self._any_models():
@@ -169,6 +178,24 @@ class Fleet:
                 server.free()
                 del self.leaving[address], self._by_row[server.row]
                 heapq.heappush(self._free_rows, server.row)
+
+    def _take_change(self, row: int, change: Change) -> None:
+        server = self._by_row.get(row)
+        if server is not None:  # else it is being made, and publishes its state by itself
+            server.take_change(change)
+
+    def _find_stalled(self, models: Mapping[str, Sequence[int]], now: float) -> None:
+        progress = {server.row: server.load.progress for server in self.servers.values()}
+        for row in stalled(progress, models, self.config.stall_timeout, now):
+            self._by_row[row].stalled()
+
+    def _rows_by_model(self) -> dict[str, list[int]]:
+        """Return the servers of each model by row; those of unknown models are below ""."""
+        rows: dict[str, list[int]] = {}
+        for server in self.servers.values():
+            for model in server.models.names or ("",):
+                rows.setdefault(model, []).append(server.row)
+        return rows
 
     def _repeat_states(self) -> None:
         """Have the workers read once more the states that changed since the last tick.

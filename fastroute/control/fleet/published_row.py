@@ -19,7 +19,8 @@ class PublishedRow:
         generation: Tells the server from others that had the row before.
     """
 
-    __slots__ = ("_columns", "_events", "_in_flight", "_table", "generation", "number")
+    __slots__ = ("_answered", "_columns", "_events", "_excused", "_in_flight", "_table",
+                 "generation", "number")  # fmt: skip
 
     def __init__(self, table: ScoreTable, number: int) -> None:
         """Take a free row; it is invisible before its state is published."""
@@ -27,7 +28,14 @@ class PublishedRow:
         self._table = table
         self._columns = columns = table.servers
         self._in_flight = table.in_flight_columns
+        self._excused = table.excused_columns
         self._events = [table.worker_cells(index).events for index in range(table.workers)]
+        self._answered = [
+            column
+            for index in range(table.workers)
+            for cells in (table.worker_cells(index),)
+            for column in (cells.finished_2xx, cells.finished_3xx, cells.finished_4xx)
+        ]
         self.generation = columns.generation[number] + 1
         for name in SERVER_COLUMNS:
             if name not in ("state", "generation"):
@@ -45,9 +53,18 @@ class PublishedRow:
         """Return the requests in flight, over all workers."""
         return sum(column[self.number] for column in self._in_flight)
 
+    def count_waiting(self) -> int:
+        """Return the requests in flight that wait for the server, over all workers."""
+        # The workers may write between two readings.
+        return max(0, self.count_in_flight() - sum(column[self.number] for column in self._excused))
+
     def count_events(self) -> int:
         """Return the segments of responses that were relayed, over all workers."""
         return sum(column[self.number] for column in self._events)
+
+    def count_answered(self) -> int:
+        """Return the responses below 500 that were complete, over all workers."""
+        return sum(column[self.number] for column in self._answered)
 
     def publish_state(self, state: ServerState, now: float) -> None:
         """Publish the state, and since when if it is another one (seconds)."""

@@ -8,22 +8,25 @@ message; `changed` says when. Nothing here waits.
 import asyncio
 import logging
 
-import msgspec
-
-from fastroute.config import Config, ServerConfig
+from fastroute.config import ServerConfig
 from fastroute.control.fleet.context import FleetContext
-from fastroute.control.fleet.published_row import NANO, PublishedRow
+from fastroute.control.fleet.published_row import PublishedRow
+from fastroute.control.fleet.server_load import ServerLoad
 from fastroute.control.fleet.server_models import ServerModels
 from fastroute.control.watch.prober import Probe
 from fastroute.ipc import messages
 from fastroute.ipc.messages import RoutedServer
-from fastroute.rules import health
+from fastroute.rules.evidence import COMPARED, Event
+from fastroute.rules.health import OUT_OF_SERVICE, OUT_PROBE_INTERVAL, Change
 from fastroute.rules.health_check import HealthCheck
-from fastroute.rules.health_event import NO_FACTS, Event, Facts
-from fastroute.rules.health_record import Limits
-from fastroute.rules.load import LoadReport, decayed, foreign_load
-from fastroute.rules.progress import Progress
+from fastroute.rules.health_record import NO_FACTS, Facts
 from fastroute.rules.server_state import ServerState
+
+DELIVERED_LATELY = 2.0
+"""Seconds since the last byte of a good response, in which failed requests do not eject."""
+
+RETRIED_FOR = ("api_key", "called", "health_path", "health_statuses")
+"""Settings of an entry that decide how a server answers; after a change it is tried again."""
 
 log = logging.getLogger("supervisor")
 
@@ -36,20 +39,19 @@ class FleetServer:
         health: Its state.
         probe_now: Set when its health is to be checked at once.
         models: Those it has.
+        load: Its load and progress.
         left_at: When it was removed from the configuration, in seconds of the clock, or None.
     """
 
     __slots__ = (
+        "_answered",
         "_around",
         "_checked_at",
-        "_foreign",
-        "_progress",
         "_row",
-        "_scrape_error",
-        "_scraped_at_ns",
         "config",
         "health",
         "left_at",
+        "load",
         "models",
         "probe_now",
     )
@@ -65,17 +67,17 @@ class FleetServer:
         self._around = around
         self.config = config
         self._row = PublishedRow(around.table, row)
-        self.health = health.ServerHealth(_limits(around.config))
+        self.health = around.health.add(row)
         self.probe_now = asyncio.Event()
         self.models = ServerModels(around, config, self.health)
         self.left_at: float | None = None
-        self._progress = Progress(around.clock(), self._row.count_events())
-        self._foreign = 0.0
-        self._scraped_at_ns = 0
-        self._scrape_error: str | None = None
+        self.load = ServerLoad(
+            around, config, self._row, self.health, self._observe, self.probe_now
+        )
+        self._answered = self._row.count_answered()
         self._checked_at: float | None = None
         if config.drain:
-            self.health.observe(Event.DRAIN, around.clock())
+            around.health.observe(row, Event.DRAIN, around.clock())
         self._row.publish_capacity(config.max_concurrent_requests)
         self._publish_state()
 
@@ -99,12 +101,24 @@ class FleetServer:
 
         The row's state is set last, so that it is seen with all that belongs to it.
         """
-        self.config = self.models.config = config
-        self.health.record.limits = _limits(self._around.config)
+        is_other, was_drained = self._is_asked_otherwise(config), self.config.drain
+        self.config = self.models.config = self.load.config = config
         self.left_at = None
         self._row.publish_capacity(config.max_concurrent_requests)
-        self._observe(Event.DRAIN if config.drain else Event.UNDRAIN)
+        if is_other:
+            self.probe_now.set()
+            self._observe(Event.RECONFIGURED)
+        if config.drain is not was_drained:
+            # Not at each reload: removing it has a server tried again that is out of service.
+            self._observe(Event.DRAIN if config.drain else Event.UNDRAIN)
         self._publish_state()
+
+    def _is_asked_otherwise(self, config: ServerConfig) -> bool:
+        """Return True if a new entry may end what was wrong: another key or name, for example."""
+        changed = {
+            name for name in RETRIED_FOR if getattr(config, name) != getattr(self.config, name)
+        }
+        return bool(changed)
 
     def leave(self) -> None:
         """Get no new requests: it is not in the configuration any more."""
@@ -112,46 +126,13 @@ class FleetServer:
         self._row.publish_state(ServerState.DRAINING, self.left_at)
 
     def free(self) -> None:
-        """Give the row up; it has nothing in flight."""
+        """Release the row; it has nothing in flight."""
+        self._around.health.remove(self.row)
         self._row.release()
 
-    # What the scraper asks and tells.
-
-    @property
-    def scrape_interval(self) -> float:
-        return self._around.config.scrape_interval
-
-    @property
-    def scrape_timeout(self) -> float:
-        return self._around.config.scrape_timeout
-
     def own_in_flight(self) -> int:
+        """Return the number of requests in flight, over all workers."""
         return self._row.count_in_flight()
-
-    def scraped(self, report: LoadReport, own_in_flight: int, at_ns: int) -> None:
-        config = self._around.config
-        if self._scrape_error is not None:
-            log.info("server %s: its metrics are read again", self.config.url)
-            self._scrape_error = None
-        self._scraped_at_ns = at_ns
-        self._foreign = foreign_load(
-            report.running, report.waiting, config.waiting_weight, own_in_flight
-        )
-        self._row.publish_foreign(self._foreign)
-        self._row.publish_report(report, at_ns)
-        self._judge_progress(report, own_in_flight)
-
-    def scrape_failed(self, reason: str) -> None:
-        self._row.count_scrape_failure()
-        if reason == self._scrape_error:
-            return
-        # The first sign of trouble, mostly: health checks come more rarely.
-        if self._scrape_error is None:
-            self.probe_now.set()
-        self._scrape_error = reason
-        # That of a server which is known to be down is no news.
-        level = logging.WARNING if self.health.is_healthy else logging.DEBUG
-        log.log(level, "server %s: its metrics cannot be read: %s", self.config.url, reason)
 
     # What the prober asks and tells.
 
@@ -168,19 +149,19 @@ class FleetServer:
         """Seconds; short while it is to be seen whether a failure was the first of many."""
         interval = self.health.probe_interval
         if self.health.record.consecutive_failures:
-            return min(interval, health.DOWN_PROBE_INTERVAL)
+            return min(interval, OUT_PROBE_INTERVAL)
         return interval
 
     def probed(self, probe: Probe) -> None:
         now = self._around.clock()
         self._checked_at = self._around.unix_clock()
-        self._progress.note_events(self._row.count_events(), now)
+        self.load.note_events(now)
         recent = max(self._around.config.health_check_interval, probe.response_time)
         event = Event.PROBE_SLOW if probe.slow else Event.PROBE_FAILED
         facts = Facts(
             detail=probe.reason,
             response_time=probe.response_time,
-            delivering=self._progress.has_delivered(recent, now),
+            delivering=self.load.progress.has_delivered(recent, now),
         )
         was_set = self.probe_now.is_set()
         self._observe(Event.PROBE_OK if probe.ok else event, facts)
@@ -189,24 +170,45 @@ class FleetServer:
             self.probe_now.clear()
         self._around.checked()
 
+    def skipped(self, reason: str) -> None:
+        self._around.own_limits.note(reason)
+
     # What workers observe, and time.
 
-    def observed(self, kind: Event, detail: str, retry_after: float) -> None:
-        """Take what a worker saw of a request."""
-        if kind in (Event.REQUEST_FAILED, Event.SHUTTING_DOWN):
+    def observed(self, seen: messages.Observed) -> None:
+        """Take what a worker saw of requests."""
+        if seen.kind in COMPARED:
             self.probe_now.set()
-        self._observe(kind, Facts(detail=detail, retry_after=retry_after))
+            self._around.health.request_failed(
+                self.row, seen.model, seen.kind, self._around.clock(), detail=seen.detail
+            )
+            return
+        if seen.kind is Event.MODEL_MISSING:
+            self.models.list_now.set()
+        elif seen.kind is Event.SHUTTING_DOWN:
+            self.probe_now.set()
+        elif seen.kind is Event.KEY_REFUSED:
+            name = self.config.url
+            log.warning("server %s refuses its API key: %s; check api_key", name, seen.detail)
+        self._observe(seen.kind, Facts(detail=seen.detail, retry_after=seen.retry_after))
 
     def tick(self, now: float) -> None:
         """Act on time that has passed; to be called several times a second."""
-        self._progress.note_events(self._row.count_events(), now)
-        due = self.health.due
-        if due is not None and now >= due:
-            self._observe(Event.TIME)
-        if self._foreign:
-            age = now - self._scraped_at_ns / NANO
-            interval = self._around.config.scrape_interval
-            self._row.publish_foreign(decayed(self._foreign, age, interval))
+        self.load.tick(now)
+        answered = self._row.count_answered()
+        for model in self.models.names or ("",):
+            self._around.health.requests_answered(self.row, model, answered - self._answered, now)
+        self._answered = answered
+
+    def is_delivering(self, now: float) -> bool:
+        """Return True if it sent bytes of good responses lately."""
+        return self.load.progress.has_delivered(DELIVERED_LATELY, now)
+
+    def stalled(self) -> None:
+        """Take that its engine makes no progress, as the comparison with its peers shows."""
+        timeout, requests = self._around.config.stall_timeout, self._row.count_waiting()
+        detail = f"no byte and no token for {timeout:g} s, requests: {requests}"
+        self._observe(Event.STALLED, Facts(detail=detail))
 
     # What the workers are told.
 
@@ -244,26 +246,18 @@ class FleetServer:
             models_last_updated=self.models.updated_at,
         )
 
-    def _judge_progress(self, report: LoadReport, own_in_flight: int) -> None:
-        around, now = self._around, self._around.clock()
-        self._progress.note_events(self._row.count_events(), now)
-        self._observe(Event.ASLEEP if report.asleep else Event.AWAKE)
-        if self._progress.note_report(report, own_in_flight, now):
-            self._observe(Event.MOVING)
-        elif self._progress.has_stalled(around.config.stall_timeout, now):
-            requests = max(report.running, own_in_flight)
-            detail = f"no token for {around.config.stall_timeout:g} s, requests: {requests}"
-            self._observe(Event.STALLED, Facts(detail=detail))
-
     def _observe(self, event: Event, facts: Facts = NO_FACTS) -> None:
-        change = self.health.observe(event, self._around.clock(), facts)
-        if change is None:
-            return
-        level = logging.WARNING if change.after is ServerState.DOWN else logging.INFO
+        self._around.health.observe(self.row, event, self._around.clock(), facts)
+
+    def take_change(self, change: Change) -> None:
+        """Log and publish a change of its state."""
+        level = logging.WARNING if change.after in OUT_OF_SERVICE else logging.INFO
         log.log(level, "server %s is %s: %s", *(self.config.url, change.after.name, change.reason))
-        if change.after in (ServerState.DOWN, ServerState.TRIAL):
+        if change.after in OUT_OF_SERVICE or change.after is ServerState.TRIAL:
             self.probe_now.set()
-        if change.before is ServerState.DOWN:
+        if change.after is ServerState.TRIAL:
+            self.load.progress.restart(self._around.clock())
+        if change.before in OUT_OF_SERVICE:
             # It may be another process now, with other models.
             self.models.list_now.set()
         self._publish_state()
@@ -272,7 +266,3 @@ class FleetServer:
     def _publish_state(self) -> None:
         if self.left_at is None:
             self._row.publish_state(self.health.state, self._around.clock())
-
-
-def _limits(config: Config) -> Limits:
-    return msgspec.convert(config, Limits, from_attributes=True)

@@ -87,6 +87,9 @@ class ServerModels:
         """True if the server has told its models, or that it does not."""
         return self.names is not None or self._listing_error is not None
 
+    def skipped(self, reason: str) -> None:
+        self._fleet.own_limits.note(reason)
+
     def listing_failed(self, reason: str) -> None:
         if reason == self._listing_error or self.names is not None:
             return

@@ -169,6 +169,9 @@ class Listed(Protocol):
     def listing_failed(self, reason: str) -> None:
         """Handle a failed round."""
 
+    def skipped(self, reason: str) -> None:
+        """Handle a round that did not happen because of a limit of this process."""
+
 
 async def fetch_models(client: ServerClient, within: float) -> ModelList:
     """Fetch a server's models.
@@ -204,7 +207,9 @@ async def keep_listing(
             try:
                 known = settled(known, await fetch_models(client, LISTING_TIMEOUT))
             except (ClientError, BadModels) as error:
-                server.listing_failed(str(error))
+                is_ours = isinstance(error, ClientError) and error.is_own_limit
+                tell = server.skipped if is_ours else server.listing_failed
+                tell(str(error))
                 interval = min(interval, RETRY_INTERVAL)
             else:
                 server.models_listed(known)

@@ -33,6 +33,7 @@ class Probe(msgspec.Struct, frozen=True):
         response_time: Seconds until the complete response, or until the timeout.
         reason: Reason why it is not ok; "" if it is.
         path: Last requested path.
+        is_own_limit: True if this process could not ask; it says nothing about the server.
     """
 
     ok: bool
@@ -40,6 +41,7 @@ class Probe(msgspec.Struct, frozen=True):
     response_time: float
     reason: str
     path: str
+    is_own_limit: bool = False
 
 
 MIN_INTERVAL = 0.25
@@ -65,6 +67,9 @@ class Probed(Protocol):
     def probed(self, probe: Probe) -> None:
         """Handle the result of a probe."""
 
+    def skipped(self, reason: str) -> None:
+        """Handle that a probe could not be sent because of a limit of this process."""
+
 
 async def probe_once(
     client: ServerClient, check: HealthCheck, within: float, path: str | None = None
@@ -83,7 +88,8 @@ async def probe_once(
         try:
             status = (await client.get(asked, within)).status
         except ClientError as error:
-            return Probe(False, error.timed_out, time.monotonic() - began, str(error), asked)
+            took = time.monotonic() - began
+            return Probe(False, error.timed_out, took, str(error), asked, error.is_own_limit)
         instead = check.path_after(asked, status)
         if instead is None:
             ok = check.accepts(status)
@@ -115,7 +121,10 @@ async def keep_probing(
             except Exception as error:  # an unexpected error counts as a failed check, too
                 log.exception("the health check of %s failed unexpectedly", client)
                 probe = Probe(False, False, 0.0, f"unexpected: {error!r}", check.path)
-            server.probed(probe)
+            if probe.is_own_limit:
+                server.skipped(probe.reason)
+            else:
+                server.probed(probe)
             # Remembered while it succeeds: a restarted server may have the other path.
             path = probe.path if probe.ok else None
             interval = server.probe_interval * (1 - JITTER * rng())

@@ -34,7 +34,15 @@ JITTER = 0.05
 
 
 class ScrapeError(Exception):
-    """A server's load could not be read; the message gives the reason in a few words."""
+    """A server's load could not be read; the message gives the reason in a few words.
+
+    Attributes:
+        is_own_limit: True if this process could not ask; it says nothing about the server.
+    """
+
+    def __init__(self, reason: str, *, is_own_limit: bool = False) -> None:
+        super().__init__(reason)
+        self.is_own_limit = is_own_limit
 
 
 class Scraper:
@@ -59,7 +67,7 @@ class Scraper:
             report = await self._scrape(within)
         except ClientError as error:
             self._target = OUR_METRICS
-            raise ScrapeError(str(error)) from None
+            raise ScrapeError(str(error), is_own_limit=error.is_own_limit) from None
         except BadMetrics as error:
             raise ScrapeError(str(error)) from None
         return report
@@ -121,6 +129,9 @@ class Scraped(Protocol):
     def scrape_failed(self, reason: str) -> None:
         """Handle a failed round."""
 
+    def skipped(self, reason: str) -> None:
+        """Handle a round that did not happen because of a limit of this process."""
+
 
 async def keep_scraping(
     server: Scraped, client: ServerClient, rng: Callable[[], float] = random.random
@@ -158,6 +169,7 @@ async def _scrape_once(server: Scraped, scraper: Scraper) -> None:
     try:
         report = await scraper.scrape(server.scrape_timeout)
     except ScrapeError as error:
-        server.scrape_failed(str(error))
+        tell = server.skipped if error.is_own_limit else server.scrape_failed
+        tell(str(error))
         return
     server.scraped(report, max(before, server.own_in_flight()), asked_at_ns)

@@ -61,7 +61,7 @@ class ServerWatch:
 
     def _start(self, config: Config) -> None:
         server, models = self._server, self._server.models
-        self._start_loop("scraping", lambda client: keep_scraping(server, client))
+        self._start_loop("scraping", lambda client: keep_scraping(server.load, client))
         self._start_loop(
             "listing models", lambda client: keep_listing(models, client, models.list_now)
         )

@@ -78,7 +78,7 @@ class MonitorData(msgspec.Struct, frozen=True, kw_only=True):
         return sorted(lines, key=ORDERS[sort], reverse=True)
 
 
-SEVERITY = {"down": 4, "cooling": 2, "trial": 1, "draining": 1}
+SEVERITY = {"down": 6, "ejected": 5, "asleep": 4, "cooling": 2, "trial": 1, "draining": 1}
 OUTLIER_SEVERITY = 3
 
 

@@ -29,6 +29,8 @@ STATE_STYLES = {
     "cooling": "yellow",
     "draining": "cyan",
     "down": "bold red",
+    "ejected": "red",
+    "asleep": "magenta",
 }
 
 
@@ -77,7 +79,8 @@ def _scraped(style: Callable[[Line], str] = lambda _: "") -> Callable[[Line], st
 COLUMNS = (
     Column(
         "STATE", 8, 0, lambda x: printable(x.server.status), "which requests it gets: up: all; "
-        "trial: one at a time; cooling: only if no other server is usable; draining, down: none",
+        "trial: one at a time; cooling, ejected: only if no other server is usable; "
+        "draining, down, asleep: none",
         lambda x: STATE_STYLES.get(x.server.status, ""), left=True,
     ),
     Column(

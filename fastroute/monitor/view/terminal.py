@@ -37,6 +37,8 @@ HELP_KEYS = (
     ("?", "this help"),
 )
 KEY_WIDTH = 16
+OUT_OF_SERVICE_STYLES = {"down": "red", "ejected": "red", "asleep": "yellow"}
+"""States of which there is a notice, the most severe first."""
 NOTICES_SHARE = 6
 """Notices may take 1/NOTICES_SHARE of the lines."""
 
@@ -119,7 +121,7 @@ def _notices(data: MonitorData, lines: Sequence[Line]) -> list[Text]:
     if unrouted:
         refused = f"{count(unrouted)} requests/s rejected: no usable server"
         notices.append(Text(refused, style="bold red"))
-    notices += _down(lines)
+    notices += [*_panic(data), *_out_of_service(lines)]
     notices += [
         Text(f"{line.name}: {printable(line.server.outlier)}", style="bold yellow")
         for line in lines
@@ -138,21 +140,33 @@ def _of_configuration(report: Report) -> list[Text]:
     return [Text(printable(text), style="bold yellow") for text in texts]
 
 
-def _down(lines: Sequence[Line]) -> list[Text]:
-    """Name the servers that are down, one line per reason."""
-    by_reason: dict[str, list[Line]] = {}
-    for line in lines:
-        if line.server.status == "down":
-            by_reason.setdefault(printable(line.server.state_reason), []).append(line)
+def _panic(data: MonitorData) -> list[Text]:
+    """Name the models in panic mode."""
+    models = () if data.report is None else data.report.summary.panic_models
+    if not models:
+        return []
+    names = ", ".join("any model" if name == "*" else printable(name) for name in models)
+    text = f"panic mode: requests for {names} go to ejected servers, no other is usable"
+    return [Text(text, style="bold red")]
+
+
+def _out_of_service(lines: Sequence[Line]) -> list[Text]:
+    """Name the servers that are out of service, one line per state and reason."""
+    alike: dict[tuple[str, str], list[Line]] = {}
+    for state in OUT_OF_SERVICE_STYLES:
+        for line in lines:
+            if line.server.status == state:
+                alike.setdefault((state, printable(line.server.state_reason)), []).append(line)
     texts = []
-    for reason, (line, *others) in by_reason.items():
+    for (state, reason), (line, *others) in alike.items():
         if others:
             names = ", ".join(each.name for each in (line, *others))
-            texts.append(f"{len(others) + 1} servers down: {reason}: {names}")
+            text = f"{len(others) + 1} servers {state}: {reason}: {names}"
         else:
             age = seconds(line.server.state_age_seconds)
-            texts.append(f"{line.name}: down for {age}: {reason}")
-    return [Text(text, style="red") for text in texts]
+            text = f"{line.name}: {state} for {age}: {reason}"
+        texts.append(Text(text, style=OUT_OF_SERVICE_STYLES[state]))
+    return texts
 
 
 def _shortened(notices: list[Text], most: int) -> list[Text]:

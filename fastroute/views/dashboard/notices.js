@@ -1,6 +1,7 @@
 // Problems in words, the most severe first: the same as the monitor shows above its servers.
 
-const SEVERITY = { down: 4, cooling: 2, trial: 1, draining: 1 };
+const SEVERITY = { down: 6, ejected: 5, asleep: 4, cooling: 2, trial: 1, draining: 1 };
+const OUT_OF_SERVICE = { down: ["alarm", "✕"], ejected: ["alarm", "⊘"], asleep: ["warning", "☾"] };
 const OUTLIER_SEVERITY = 3;
 const MOST_NAMES = 8;
 const MOST_NOTICES = 8;
@@ -9,6 +10,11 @@ const SETTLING_SECONDS = 5; // After this, a server without a successful scrape 
 /** Return the severity of a server's problem; 0 for none. */
 function severityOf(server) {
   return Math.max(SEVERITY[server.status] || 0, server.outlier === null ? 0 : OUTLIER_SEVERITY);
+}
+
+/** Return true for a server that is out of service because something is wrong with it. */
+function isAlarming(server) {
+  return (OUT_OF_SERVICE[server.status] || [])[0] === "alarm";
 }
 
 /**
@@ -24,16 +30,22 @@ function notices(report, unrouted) {
   if (unrouted > 0) {
     add("alarm", "✕", "No usable server:", `${count(unrouted)} requests/s rejected`, "requests rejected");
   }
-  for (const [reason, down] of downByReason(servers)) {
-    const [first] = down;
-    if (down.length > 1) add("alarm", "✕", `${down.length} servers down:`, `${reason}: ${namesOf(down)}`);
-    else {
-      add("alarm", "✕", first.name, `has been down for ${seconds(first.state_age_seconds)}: ${reason}`,
-        `is down: ${reason}`);
+  const panic = summary.panic_models;
+  if (panic.length) {
+    add("alarm", "✕", "Panic mode:", `requests for ${modelNames(panic)} go to ejected servers, no other is usable`);
+  }
+  for (const [state, [kind, mark]] of Object.entries(OUT_OF_SERVICE)) {
+    for (const [reason, out] of byReason(servers, state)) {
+      const [first] = out;
+      if (out.length > 1) add(kind, mark, `${out.length} servers ${state}:`, `${reason}: ${namesOf(out)}`);
+      else {
+        add(kind, mark, first.name, `has been ${state} for ${seconds(first.state_age_seconds)}: ${reason}`,
+          `is ${state}: ${reason}`);
+      }
     }
   }
   const silent = servers.filter((each) => each.scrape_age_seconds === null &&
-    each.status !== "down" && each.state_age_seconds > SETTLING_SECONDS);
+    !isAlarming(each) && each.state_age_seconds > SETTLING_SECONDS);
   if (silent.length) {
     add("warning", "▲", plural(silent.length, "server"), `without a successful scrape: ${namesOf(silent)}`);
   }
@@ -61,6 +73,11 @@ function namesOf(servers) {
   return servers.length > MOST_NAMES ? `${names} and ${servers.length - MOST_NAMES} more` : names;
 }
 
+function modelNames(names) {
+  const shown = names.slice(0, MOST_NAMES).map((name) => (name === "*" ? "any model" : name)).join(", ");
+  return names.length > MOST_NAMES ? `${shown} and ${names.length - MOST_NAMES} more` : shown;
+}
+
 function noProblems({ healthy_servers: usable, total_servers: total }) {
   if (!total) {
     const text = "none are configured";
@@ -70,14 +87,14 @@ function noProblems({ healthy_servers: usable, total_servers: total }) {
   return { kind: "calm", mark: "✓", who: "No problems:", text, about: "No problems" };
 }
 
-function downByReason(servers) {
-  const byReason = new Map();
+function byReason(servers, state) {
+  const found = new Map();
   for (const server of servers) {
-    if (server.status !== "down") continue;
+    if (server.status !== state) continue;
     const reason = server.state_reason || "reason not known yet";
-    byReason.set(reason, [...(byReason.get(reason) || []), server]);
+    found.set(reason, [...(found.get(reason) || []), server]);
   }
-  return byReason;
+  return found;
 }
 
 class Notices {

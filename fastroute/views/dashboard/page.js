@@ -10,7 +10,7 @@ class NoResponse extends Error {}
 
 const TILES = [
   ["up", "Servers usable", ({ summary, servers }) => {
-    const isDown = servers.some((server) => server.status === "down");
+    const isDown = servers.some(isAlarming);
     const few = summary.healthy_servers < summary.total_servers ? "warn" : "";
     return [summary.healthy_servers, ` of ${summary.total_servers}`, isDown ? "bad" : few];
   }],
@@ -203,7 +203,7 @@ class Page {
     const servers = this.report ? this.report.servers : [];
     const marked = new Map(one ? [[one, "picked"]] : []);
     for (const server of one ? [] : servers) {
-      if (server.status === "down") marked.set(server.url, "bad");
+      if (isAlarming(server)) marked.set(server.url, "bad");
       else if (server.outlier !== null) marked.set(server.url, "warn");
     }
     for (const chart of this.charts) chart.mark(marked);

@@ -6,6 +6,8 @@ const STATES = {
   cooling: ["◌", "cooling", "warn-text"],
   draining: ["▽", "draining", "warn-text"],
   down: ["✕", "down", "bad-text"],
+  ejected: ["⊘", "ejected", "bad-text"],
+  asleep: ["☾", "asleep", "warn-text"],
 };
 
 const OLD_SECONDS = 5;
@@ -98,7 +100,7 @@ class Row {
   draw(server, isPinned) {
     this.url = server.url;
     const severity = severityOf(server);
-    const kind = server.status === "down" ? "bad" : severity > 1 ? "warn" : "";
+    const kind = isAlarming(server) ? "bad" : severity > 1 ? "warn" : "";
     setClass(this.element, [kind, isPinned ? "pinned" : ""].filter(Boolean).join(" "));
     setText(this.pin, server.name);
     setAttribute(this.pin, "title", `${server.url}: highlight it in the charts`);

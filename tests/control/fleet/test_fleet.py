@@ -11,7 +11,7 @@ from fastroute.errors import ConfigError
 from fastroute.ipc.messages import ConfigState, Observed
 from fastroute.ipc.score_table import ScoreTable
 from fastroute.ipc.table_layout import MODEL_SLOTS
-from fastroute.rules.health_event import Event
+from fastroute.rules.evidence import COMPARED, Event
 from fastroute.rules.load import LoadReport
 from fastroute.rules.server_state import ServerState
 from tests.support.hostile_server import many_models, model_list
@@ -71,10 +71,16 @@ class FleetUnderTest:
 
     def scrape(self, own: int = 0, url: str = "http://a", **report) -> None:
         fields = {"running": 0, "waiting": 0, "generation_tokens": 0, "prompt_tokens": 0, **report}
-        self.server(url).scraped(LoadReport(**fields), own, int(self.now * 1e9))
+        self.server(url).load.scraped(LoadReport(**fields), own, int(self.now * 1e9))
 
-    def observe(self, kind: Event, detail: str = "why", retry_after: float = 0.0) -> None:
-        server = self.server()
+    def observe(
+        self,
+        kind: Event,
+        detail: str = "why",
+        retry_after: float = 0.0,
+        url: str = "http://a",
+    ) -> None:
+        server = self.server(url)
         seen = Observed(
             row=server.row,
             generation=server.generation,
@@ -141,7 +147,7 @@ class TestStart:
     def test_one_that_is_drained(self, make):
         fleet = make(a(drain=True))
         assert fleet.state() == "DRAINING"
-        assert fleet.reason() == "it is to be drained"
+        assert fleet.reason() == "drain = true"
 
     def test_too_many(self):
         with pytest.raises(ConfigError, match="2 servers are new, and there is room for 1 more"):
@@ -209,9 +215,18 @@ class TestApply:
         fleet.apply(a())
         assert fleet.state() == "UP"
         assert log() == [
-            "server http://a is DRAINING: it is to be drained",
-            "server http://a is UP: it is not to be drained any more",
+            "server http://a is DRAINING: drain = true",
+            "server http://a is UP: drain = false",
         ]
+
+    def test_drained_and_back_is_tried_again(self, make):
+        """Whatever ejected it: the operator has had a look at it."""
+        fleet = make(a(), b())
+        fleet.observe(Event.SHUTTING_DOWN)
+        assert fleet.state() == "EJECTED"
+        fleet.apply(a(drain=True), b())
+        fleet.apply(a(), b())
+        assert fleet.state() == "TRIAL"
 
     def test_health_goes_on_while_drained(self, make):
         fleet = make(a(drain=True))
@@ -220,6 +235,50 @@ class TestApply:
         assert fleet.state() == "DRAINING"
         fleet.apply(a())
         assert fleet.state() == "DOWN"
+
+    @pytest.mark.parametrize(
+        ("changes", "state"),
+        [
+            pytest.param({"api_key": "other"}, "TRIAL", id="api-key"),
+            pytest.param({"health_path": "/ping"}, "TRIAL", id="health-path"),
+            pytest.param({"health_statuses": (204,)}, "TRIAL", id="health-statuses"),
+            pytest.param({"weight": 2.0}, "EJECTED", id="weight"),
+            pytest.param({"max_concurrent_requests": 2}, "EJECTED", id="capacity"),
+            pytest.param({}, "EJECTED", id="none"),
+        ],
+    )
+    def test_a_change_of_its_entry_has_an_ejected_server_tried_again(self, changes, state, make):
+        fleet = make(a(), b())
+        fleet.observe(Event.SHUTTING_DOWN)
+        fleet.server().probe_now.clear()
+        fleet.apply(a(**changes), b())
+        assert fleet.state() == state
+        assert fleet.server().probe_now.is_set() is (state == "TRIAL")
+
+    def test_a_change_of_its_entry_has_a_server_that_is_down_checked_at_once(self, make):
+        fleet = make(a(), b())
+        for _ in range(3):
+            fleet.server().probed(REFUSED)
+        fleet.server().probe_now.clear()
+        fleet.apply(a(health_path="/ping"), b())
+        assert fleet.server().probe_now.is_set()
+        assert fleet.state() == "DOWN", "until the check says otherwise"
+
+    @pytest.mark.parametrize(
+        ("settings", "state"),
+        [
+            pytest.param({"failure_threshold": 9}, "TRIAL", id="failure_threshold"),
+            pytest.param({"max_ejection_percent": 10.0}, "TRIAL", id="max_ejection_percent"),
+            pytest.param({"auto_recovery_threshold": 9.0}, "TRIAL", id="auto_recovery_threshold"),
+            pytest.param({"stall_timeout": 9.0}, "EJECTED", id="other-cause"),
+            pytest.param({"policy": "random"}, "EJECTED", id="other-setting"),
+        ],
+    )
+    def test_a_change_of_settings_that_concern_the_cause(self, settings, state, make):
+        fleet = make(a(), b())
+        fleet.observe(Event.SHUTTING_DOWN)
+        fleet.apply(a(), b(), **settings)
+        assert fleet.state() == state
 
     def test_new_limits_of_health(self, make):
         fleet = make()
@@ -264,7 +323,7 @@ class TestRemoved:
     def test_a_row_is_given_again_with_another_generation_and_no_old_numbers(self, make):
         fleet = make(a(), b())
         fleet.scrape(running=5, kv_cache_usage=0.5)
-        fleet.server().scrape_failed("why")
+        fleet.server().load.scrape_failed("why")
         fleet.apply(b())
         fleet.pass_time(ROW_GRACE)
         fleet.apply(b(), ServerConfig(url="http://c"))
@@ -384,17 +443,104 @@ class TestProbes:
 
 
 class TestRequests:
-    def test_failures_in_a_row_of_all_workers(self, make):
-        fleet = make()
-        for _ in range(4):
+    def fail(self, fleet, times: int, kind=Event.REQUEST_FAILED, url: str = "http://a") -> None:
+        """Have requests fail, each at a moment of its own."""
+        for _ in range(times):
+            fleet.observe(kind, "Connection refused", url=url)
+            fleet.pass_time(0.25)
+
+    def answer(self, fleet, times: int, url: str) -> None:
+        fleet.count("finished_2xx", times, url)
+        fleet.pass_time(0.25)
+
+    def test_more_failures_than_the_peers_have(self, make):
+        fleet = make(a(), b())
+        self.fail(fleet, 1)
+        self.answer(fleet, 30, "http://b")
+        self.fail(fleet, 3)
+        assert fleet.state() == "UP", "fewer than failure_threshold moments"
+        self.fail(fleet, 1)
+        assert fleet.state() == "EJECTED"
+        assert fleet.reason() == (
+            "its requests fail more often than those of the other servers: 5 of 5 requests failed, "
+            "of the other servers' 0 of 30"
+        )
+
+    def test_a_burst_is_one_piece_of_evidence(self, make):
+        fleet = make(a(), b())
+        self.fail(fleet, 1)
+        self.answer(fleet, 30, "http://b")
+        for _ in range(100):
             fleet.observe(Event.REQUEST_FAILED)
-        fleet.observe(Event.REQUEST_OK)
-        for _ in range(4):
-            fleet.observe(Event.REQUEST_FAILED, "Connection refused")
+        fleet.pass_time(0.25)
         assert fleet.state() == "UP"
-        fleet.observe(Event.REQUEST_FAILED, "Connection refused")
-        assert fleet.state() == "DOWN"
-        assert fleet.reason() == "5 requests in a row failed: Connection refused"
+
+    @pytest.mark.parametrize("kind", COMPARED, ids=lambda kind: kind.name)
+    def test_requests_that_fail_everywhere_eject_nobody(self, kind, make):
+        fleet = make(a(), b())
+        for _ in range(40):
+            self.fail(fleet, 1, kind)
+            self.fail(fleet, 1, kind, "http://b")
+        assert fleet.state() == fleet.state("http://b") == "UP"
+
+    @pytest.mark.parametrize("kind", COMPARED, ids=lambda kind: kind.name)
+    def test_the_last_server_is_never_ejected(self, kind, make):
+        fleet = make()
+        self.fail(fleet, 50, kind)
+        assert fleet.state() == "UP"
+
+    @pytest.mark.parametrize(("percent", "ejected"), [(0, 0), (25, 1), (50, 2), (100, 3)])
+    def test_no_more_than_max_ejection_percent(self, percent, ejected, make):
+        urls = [f"http://{name}" for name in "abcd"]
+        servers = [ServerConfig(url=url) for url in urls]
+        fleet = make(*servers, max_ejection_percent=percent)
+        self.fail(fleet, 1)
+        most = 0
+        for _ in range(20):
+            self.answer(fleet, 30, "http://d")
+            for url in urls[:3]:
+                self.fail(fleet, 1, url=url)
+            states = [fleet.state(url) for url in urls]
+            most = max(most, states.count("EJECTED"))
+        assert (most, states[3]) == (ejected, "UP")
+
+    def test_a_server_that_delivers_is_not_ejected(self, make):
+        fleet = make(a(), b())
+        self.fail(fleet, 1)
+        self.answer(fleet, 30, "http://b")
+        for _ in range(20):
+            fleet.count("events", 1)
+            self.fail(fleet, 1)
+        assert fleet.state() == "UP"
+
+    def test_one_answer_on_trial_restores_it(self, make):
+        fleet = make(a(), b())
+        self.fail(fleet, 1)
+        self.answer(fleet, 30, "http://b")
+        self.fail(fleet, 5)
+        assert fleet.state() == "EJECTED"
+        fleet.server().probed(GOOD)
+        assert fleet.state() == "EJECTED", "its health checks succeeded all the while"
+        fleet.pass_time(10)
+        assert fleet.state() == "TRIAL"
+        fleet.observe(Event.REQUEST_OK)
+        assert fleet.state() == "UP"
+        self.fail(fleet, 3)
+        assert fleet.state() == "UP", "the failures of before are forgotten"
+
+    def test_the_backoff_doubles(self, make):
+        fleet = make(a(), b(), auto_recovery_threshold=30)
+        self.fail(fleet, 1)
+        self.answer(fleet, 30, "http://b")
+        self.fail(fleet, 5)
+        waits = []
+        for _ in range(4):
+            waits.append(0.0)
+            while fleet.state() == "EJECTED":
+                fleet.pass_time(0.25)
+                waits[-1] += 0.25
+            fleet.observe(Event.REQUEST_FAILED)
+        assert waits == [pytest.approx(wait, abs=0.5) for wait in (10, 20, 30, 30)]
 
     def test_a_failure_calls_for_a_probe(self, make):
         fleet = make()
@@ -420,21 +566,28 @@ class TestRequests:
         assert fleet.state_changes == 1
 
     def test_one_that_shuts_down(self, make):
-        fleet = make()
+        fleet = make(a(), b())
         fleet.observe(Event.SHUTTING_DOWN, "it takes no more requests")
-        assert fleet.state() == "DOWN"
+        assert fleet.state() == "EJECTED"
         fleet.server().probed(GOOD)
-        assert fleet.state() == "DOWN", "it answers probes until it is gone"
-        fleet.server().probed(REFUSED)
+        assert fleet.state() == "EJECTED", "it answers probes until it is gone"
+        for _ in range(3):
+            fleet.server().probed(REFUSED)
+        assert fleet.state() == "DOWN"
         fleet.server().probed(GOOD)
         assert fleet.state() == "TRIAL", "this is another process"
 
+    def test_the_last_one_that_shuts_down_is_asked_until_it_is_gone(self, make):
+        fleet = make()
+        fleet.pass_time(0)
+        fleet.observe(Event.SHUTTING_DOWN, "it takes no more requests")
+        assert fleet.state() == "UP"
+
     def test_without_probes_time_brings_it_back(self, make):
-        fleet = make(enable_active_health_check=False, auto_recovery_threshold=20)
-        for _ in range(5):
-            fleet.observe(Event.REQUEST_FAILED)
-        fleet.pass_time(19.9)
-        assert fleet.state() == "DOWN"
+        fleet = make(a(), b(), enable_active_health_check=False, auto_recovery_threshold=20)
+        fleet.observe(Event.SHUTTING_DOWN)
+        fleet.pass_time(9.9)
+        assert fleet.state() == "EJECTED"
         fleet.pass_time(0.1)
         assert fleet.state() == "TRIAL"
         fleet.observe(Event.REQUEST_OK)
@@ -509,7 +662,7 @@ class TestLoad:
         fleet = make()
         server = fleet.server()
         for _ in range(3):
-            server.scrape_failed("no response within 2 s")
+            server.load.scrape_failed("no response within 2 s")
         fleet.scrape()
         assert fleet.column("scrape_failures") == 3
         assert log() == [
@@ -519,11 +672,11 @@ class TestLoad:
 
     def test_the_first_failure_calls_for_a_probe(self, make):
         server = make().server()
-        server.scrape_failed("refused")
+        server.load.scrape_failed("refused")
         assert server.probe_now.is_set()
         server.probe_now.clear()
-        server.scrape_failed("refused")
-        server.scrape_failed("reset")
+        server.load.scrape_failed("refused")
+        server.load.scrape_failed("reset")
         assert not server.probe_now.is_set()
 
 
@@ -531,57 +684,166 @@ class TestEngine:
     def test_asleep_and_awake(self, make):
         fleet = make()
         fleet.scrape(asleep=True)
-        assert fleet.state() == "DOWN"
+        assert fleet.state() == "ASLEEP"
         assert fleet.reason() == "its engine is asleep"
         fleet.server().probed(GOOD)
-        assert fleet.state() == "DOWN", "it answers probes in its sleep"
+        assert fleet.state() == "ASLEEP", "it answers probes in its sleep"
         fleet.scrape()
         assert fleet.state() == "TRIAL"
         fleet.server().probed(GOOD)
         assert fleet.state() == "UP"
 
+    def test_asleep_and_its_metrics_gone(self, make):
+        fleet = make()
+        fleet.scrape(asleep=True)
+        for _ in range(6):
+            fleet.server().load.scrape_failed("refused")
+            fleet.pass_time(1)
+        assert fleet.state() == "ASLEEP"
+        fleet.pass_time(0.1)
+        assert fleet.state() == "TRIAL"
+
+    def hang(self, fleet, seconds: float, url: str = "http://a", **report) -> None:
+        """Have requests wait while a server's numbers stand still."""
+        for _ in range(round(seconds)):
+            fleet.scrape(url=url, **{"running": 2, "generation_tokens": 9, **report})
+            fleet.server(url).probed(GOOD)
+            fleet.pass_time(1)
+        fleet.scrape(url=url, **{"running": 2, "generation_tokens": 9, **report})
+        fleet.pass_time(0)
+
     def test_stalled_and_moving(self, make):
         fleet = make(stall_timeout=5)
-        for _ in range(6):
-            fleet.scrape(running=2, generation_tokens=9)
-            assert fleet.state() == "UP"
-            fleet.server().probed(GOOD)
-            fleet.pass_time(0.9)
-        fleet.scrape(running=2, generation_tokens=9)
-        assert fleet.state() == "DOWN"
-        assert fleet.reason() == ("its engine makes no progress: no token for 5 s, requests: 2")
-        fleet.pass_time(100)
+        fleet.count("in_flight", 2)
+        self.hang(fleet, 4)
+        assert fleet.state() == "UP"
+        self.hang(fleet, 1)
+        assert fleet.state() == "EJECTED"
+        assert fleet.reason() == (
+            "its engine makes no progress: no byte and no token for 5 s, requests: 2"
+        )
         fleet.server().probed(GOOD)
-        assert fleet.state() == "DOWN"
+        assert fleet.state() == "EJECTED"
         fleet.scrape(running=2, generation_tokens=10)
         assert fleet.state() == "TRIAL"
 
-    def test_bytes_are_progress(self, make):
+    def test_stalled_and_nothing_ever_moves_again(self, make):
+        """Seen: DOWN for ever, as no request was sent that could have cleared it."""
+        fleet = make(stall_timeout=5, auto_recovery_threshold=20)
+        fleet.count("in_flight", 2)
+        self.hang(fleet, 5)
+        fleet.count("in_flight", -2)
+        self.hang(fleet, 9)
+        assert fleet.state() == "EJECTED", "that its requests were given up is no progress"
+        self.hang(fleet, 1)
+        assert fleet.state() == "TRIAL"
+        fleet.count("in_flight", 1)
+        self.hang(fleet, 4)
+        assert fleet.state() == "TRIAL", "it has the whole time once more"
+        self.hang(fleet, 1)
+        assert fleet.state() == "EJECTED"
+
+    def test_stalled_and_its_metrics_gone(self, make):
         fleet = make(stall_timeout=5)
-        for _ in range(20):
-            fleet.scrape(running=2, generation_tokens=9)
-            fleet.count("events", 1)
-            fleet.pass_time(1)
-        assert fleet.state() == "UP"
+        fleet.count("in_flight", 2)
+        self.hang(fleet, 5)
+        assert fleet.state() == "EJECTED"
+        fleet.pass_time(10)
+        assert fleet.state() == "TRIAL"
+
+    @pytest.mark.parametrize("changes", [{"stall_timeout": 0.0}, {"stall_timeout": 60.0}])
+    def test_stalled_and_another_timeout(self, changes, make):
+        fleet = make(stall_timeout=5)
+        fleet.count("in_flight", 2)
+        self.hang(fleet, 5)
+        assert fleet.state() == "EJECTED"
+        fleet.apply(a(), **changes)
+        assert fleet.state() == "TRIAL"
 
     @pytest.mark.parametrize(
-        ("timeout", "report"),
+        ("others", "state"),
         [
-            pytest.param(0, {"running": 2}, id="switched-off"),
-            pytest.param(5, {"running": 0}, id="nothing-to-do"),
+            pytest.param("move", "EJECTED", id="moves"),
+            pytest.param("idle", "EJECTED", id="has-no-work"),
+            pytest.param("hang", "UP", id="stands-still-too"),
+        ],
+    )
+    def test_compared_with_the_other_server(self, others, state, make):
+        fleet = make(a(), b(), stall_timeout=5)
+        fleet.count("in_flight", 2)
+        fleet.count("in_flight", 0 if others == "idle" else 2, "http://b")
+        for second in range(7):
+            fleet.scrape(running=2)
+            tokens = second if others == "move" else 0
+            fleet.scrape(url="http://b", running=2, generation_tokens=tokens)
+            fleet.pass_time(1)
+        assert fleet.state() == state
+
+    def test_bytes_are_progress(self, make):
+        fleet = make(stall_timeout=5)
+        fleet.count("in_flight", 2)
+        for _ in range(20):
+            self.hang(fleet, 1)
+            fleet.count("events", 1)
+        assert fleet.state() == "UP"
+
+    def test_clients_that_do_not_read_are_excused(self, make):
+        """Seen: with two such clients no server was left for 15 s, again and again."""
+        fleet = make(stall_timeout=5)
+        fleet.count("in_flight", 2)
+        fleet.count("excused", 2)
+        self.hang(fleet, 20)
+        assert fleet.state() == "UP"
+        fleet.count("excused", -1)
+        self.hang(fleet, 5)
+        assert fleet.state() == "EJECTED"
+        assert fleet.reason().endswith("requests: 1")
+
+    @pytest.mark.parametrize(
+        ("timeout", "own", "report"),
+        [
+            pytest.param(0, 2, {}, id="switched-off"),
+            pytest.param(5, 0, {}, id="only-the-gauges-of-others"),
+            pytest.param(5, 0, {"running": 0}, id="nothing-to-do"),
             pytest.param(
-                5,
-                {"running": 2, "generation_tokens": None, "prompt_tokens": None},
-                id="no-counters",
+                5, 2, {"generation_tokens": None, "prompt_tokens": None}, id="no-counters"
             ),
         ],
     )
-    def test_not_stalled(self, timeout, report, make):
+    def test_not_stalled(self, timeout, own, report, make):
         fleet = make(stall_timeout=timeout)
-        for _ in range(20):
-            fleet.scrape(**report)
+        fleet.count("in_flight", own)
+        self.hang(fleet, 20, **report)
+        assert fleet.state() == "UP"
+
+
+class TestOwnLimits:
+    REASON = "cannot connect: Too many open files"
+
+    def test_are_no_evidence(self, make):
+        fleet = make()
+        for _ in range(100):
+            fleet.server().skipped(self.REASON)
+            fleet.server().load.skipped(self.REASON)
+            fleet.server().models.skipped(self.REASON)
             fleet.pass_time(1)
         assert fleet.state() == "UP"
+        assert fleet.fleet.health().servers["http://a"].total_checks == 0
+        assert fleet.column("scrape_failures") == 0
+
+    def test_are_logged_once_a_minute_for_all_servers(self, make, log):
+        fleet = make(a(), b())
+        for _ in range(61):
+            fleet.server().skipped(self.REASON)
+            fleet.server("http://b").load.skipped(self.REASON)
+            fleet.now += 1
+        first, second = log()
+        assert first == second
+        assert first == (
+            "servers cannot be asked now, because fastroute itself has reached a limit (cannot "
+            "connect: Too many open files): their states stay as they are; raise the limit "
+            "(ulimit -n, LimitNOFILE=)"
+        )
 
 
 class TestModels:

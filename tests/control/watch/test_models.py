@@ -25,6 +25,7 @@ from fastroute.net.http_client import ClientError, ServerClient
 from fastroute.server_address import ServerAddress
 from fastroute.standin.message import Settings
 from fastroute.standin.server import StandIn
+from tests.support.descriptors import no_descriptors
 from tests.support.hostile_server import many_models, model_list
 from tests.support.ports import free_port
 from tests.support.scripted import replies, scripted
@@ -221,12 +222,16 @@ class Server:
         self.models_refresh_interval = interval
         self.lists = []
         self.failures = []
+        self.skips = []
 
     def models_listed(self, models):
         self.lists.append(models)
 
     def listing_failed(self, reason):
         self.failures.append(reason)
+
+    def skipped(self, reason):
+        self.skips.append(reason)
 
 
 @contextlib.asynccontextmanager
@@ -282,3 +287,12 @@ async def at_port(port):
         yield server
     finally:
         await server.stop()
+
+
+async def test_a_round_that_could_not_be_sent_is_none():
+    server = Server()
+    async with standin() as other:
+        with no_descriptors():
+            async with keeping(other.url, server):
+                await until(lambda: server.skips)
+        assert (server.failures, server.lists) == ([], [])

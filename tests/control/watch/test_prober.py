@@ -10,6 +10,7 @@ from fastroute.net.http_client import ServerClient
 from fastroute.rules.health_check import HealthCheck
 from fastroute.server_address import ServerAddress
 from fastroute.standin.engine import Mode
+from tests.support.descriptors import no_descriptors
 from tests.support.ports import free_port
 from tests.support.scripted import read_request, replies, scripted
 from tests.support.standins import standin, until
@@ -37,6 +38,10 @@ class Server:
         self.health_check_timeout = timeout
         self.health_check = HealthCheck()
         self.probes = []
+        self.skips = []
+
+    def skipped(self, reason):
+        self.skips.append(reason)
 
     def probed(self, probe):
         self.probes.append(probe)
@@ -206,3 +211,17 @@ async def test_cancelled_it_leaves_no_connection():
         async with probing(other.url, server):
             await until(lambda: server.probes)
         await until(lambda: other.counters.connections_open == 0)
+
+
+async def test_a_check_that_could_not_be_sent_is_no_check():
+    server = Server(interval=0.001)
+    reply = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    async with scripted(replies(reply)) as script:
+        with no_descriptors():
+            async with probing(script.url, server):
+                await until(lambda: len(server.skips) >= 3)
+        assert server.probes == []
+        assert set(server.skips) == {"cannot connect: Too many open files"}
+        async with probing(script.url, server):
+            await until(lambda: server.probes)
+    assert server.probes[0].ok

@@ -19,6 +19,7 @@ from fastroute.net.http_client import ServerClient
 from fastroute.rules.load import NAMES, LoadReport
 from fastroute.server_address import ServerAddress
 from fastroute.standin.engine import Mode, Pace, Sequence
+from tests.support.descriptors import no_descriptors
 from tests.support.scripted import read_request, scripted
 from tests.support.standins import standin, until
 
@@ -64,6 +65,7 @@ class Server:
         self.in_flight = []
         self.reports = []
         self.failures = []
+        self.skips = []
 
     def own_in_flight(self):
         return self.in_flight.pop(0) if self.in_flight else 0
@@ -73,6 +75,9 @@ class Server:
 
     def scrape_failed(self, reason):
         self.failures.append(reason)
+
+    def skipped(self, reason):
+        self.skips.append(reason)
 
     def gaps(self):
         times = [at_ns / 1e9 for _, _, at_ns in self.reports]
@@ -294,3 +299,15 @@ async def test_a_changed_interval_counts_from_the_next_round():
         seen = len(server.reports)
         await asyncio.sleep(0.05)
         assert len(server.reports) <= seen + 1
+
+
+async def test_a_round_that_could_not_be_sent_is_no_failure():
+    server = Server()
+    async with standin() as other:
+        with no_descriptors():
+            async with scraping(other.url, server):
+                await until(lambda: len(server.skips) >= 3)
+        assert (server.failures, server.reports) == ([], [])
+        async with scraping(other.url, server):
+            await until(lambda: server.reports)
+    assert server.failures == []

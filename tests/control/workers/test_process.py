@@ -10,7 +10,7 @@ from fastroute.control.workers.process import Reports, WorkerProcess, exit_text
 from fastroute.ipc.logs import LogOptions
 from fastroute.ipc.messages import Configure, Drain, Observed, encode
 from fastroute.ipc.score_table import ScoreTable
-from fastroute.rules.health_event import Event
+from fastroute.rules.evidence import Event
 
 CONFIGURE = Configure(config=config_from_urls(["http://127.0.0.1:9"], 1), servers=())
 

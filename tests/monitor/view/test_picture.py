@@ -27,6 +27,17 @@ def test_sort(sort, order):
     assert " ".join(line.name.removeprefix("gpu-") for line in lines) == order
 
 
+@pytest.mark.parametrize(
+    ("status", "worse_than"),
+    [("down", "ejected"), ("ejected", "asleep"), ("asleep", "cooling"), ("cooling", "trial")],
+)
+def test_problems_are_sorted_by_severity(status, worse_than):
+    first, second = picture(server(1, status=worse_than), server(2, status=status)).lines(
+        Sort.PROBLEMS
+    )
+    assert (first.server.status, second.server.status) == (status, worse_than)
+
+
 def test_next_visits_every_order():
     sort, seen = Sort.CONFIG, []
     for _ in Sort:

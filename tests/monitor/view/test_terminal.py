@@ -57,6 +57,21 @@ class TestNotices:
         assert lines[2] == "2 servers down: cannot connect: Connection refused: gpu-2, gpu-3"
         assert lines[3] == "gpu-4: down for 20s: asleep"
 
+    def test_ejected_and_asleep(self):
+        ejected = down(2, "5 of 6 requests failed") | {"status": "ejected"}
+        asleep = down(3, "its engine is asleep") | {"status": "asleep"}
+        lines = shown(picture(server(1), asleep, ejected))
+        assert lines[2] == "gpu-2: ejected for 20s: 5 of 6 requests failed"
+        assert lines[3] == "gpu-3: asleep for 20s: its engine is asleep"
+
+    @pytest.mark.parametrize(
+        ("models", "names"), [(["llama", "qwen"], "llama, qwen"), (["*"], "any model")]
+    )
+    def test_panic_mode(self, models, names):
+        notice = shown(picture(report=report(server(1), panic_models=models)))[2]
+        whole = f"panic mode: requests for {names} go to ejected servers, no other is usable"
+        assert whole.startswith(notice.removesuffix("…"))
+
     def test_outlier(self):
         lines = shown(picture(server(1), server(2), server(3, engine={"num_requests_waiting": 4})))
         assert lines[2] == "gpu-3: 4x the waiting of the others (4 against 1)"
