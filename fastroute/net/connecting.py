@@ -87,14 +87,16 @@ async def connect(make_protocol: Callable[[], P], to: Endpoint) -> P:
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise OSError(error.errno, reason) from None
-        limit_silence(sock, to.tcp_timeout)
-        peer = sock.getpeername()
+        peer = None
         try:
+            peer = sock.getpeername()
+            limit_silence(sock, to.tcp_timeout)
             _, protocol = await asyncio.get_running_loop().create_connection(
                 make_protocol, sock=sock, ssl=to.tls, server_hostname=to.tls_name
             )
         except OSError:  # includes a failed TLS handshake: ssl.SSLError is an OSError
-            infos = [info for info in infos if info[4][:2] != peer[:2]]
+            sock.close()
+            infos = [info for info in infos if peer is not None and info[4][:2] != peer[:2]]
             if not infos:
                 raise
         else:

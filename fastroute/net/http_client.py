@@ -8,7 +8,6 @@ with our request, and the request is sent once more on a new connection.
 """
 
 import asyncio
-import contextlib
 import os
 import socket
 import ssl
@@ -16,6 +15,7 @@ from typing import cast
 
 import msgspec
 
+from fastroute.net.connecting import Endpoint, connect
 from fastroute.net.resolver import Resolver
 from fastroute.rules.evidence import OWN_LIMITS
 from fastroute.rules.framing import Body, ReplyEnd, Unwrapper
@@ -140,13 +140,12 @@ class ServerClient:
             raise ClientError(str(error)) from None
 
     async def _connect(self) -> "_Connection":
-        host = self._address.host
+        loop, host = asyncio.get_running_loop(), self._address.host
         try:
             hosts = (host,) if self._address.is_ip else await self._resolver.locate(host)
-            for other in hosts[:-1]:
-                with contextlib.suppress(OSError):
-                    return await self._connect_to(other)
-            return await self._connect_to(hosts[-1])
+            name = self._called.tls_name
+            to = Endpoint(hosts, self._address.port, tls=self._tls, tls_name=name)
+            return await connect(lambda: _Connection(loop, self._idle_timeout), to)
         except TimeoutError:
             # Of the kernel or the TLS handshake; ours arrives as a cancellation.
             raise ClientError("connecting takes too long", timed_out=True) from None
@@ -154,17 +153,6 @@ class ServerClient:
             is_ours = error.errno in OWN_LIMITS
             reason = f"cannot connect: {in_few_words(error)}"
             raise ClientError(reason, is_own_limit=is_ours) from None
-
-    async def _connect_to(self, host: str) -> "_Connection":
-        loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(
-            lambda: _Connection(loop, self._idle_timeout),
-            host,
-            self._address.port,
-            ssl=self._tls,
-            server_hostname=self._called.tls_name,
-        )
-        return connection
 
 
 def request_fields(address: ServerAddress, api_key: str | None) -> list[tuple[bytes, bytes]]:
@@ -232,10 +220,12 @@ class _Connection(asyncio.Protocol):
         """Send a request and return the response.
 
         Raises:
-            _NotServed: The connection ended before the first byte of the response.
+            _NotServed: The connection ended before the first byte of the response, or is closed.
             ClientError: The response is broken, too long, or truncated.
         """
-        assert self._transport is not None, "the connection is closed"
+        if self._transport is None:
+            # A proxy whose server is gone accepts connections, and closes them.
+            raise _NotServed("the connection was closed as soon as it was made")
         assert self._waiter is None, "a request is in progress"
         self._start(max_body)
         self._waiter = self._loop.create_future()

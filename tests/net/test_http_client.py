@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import json
+import socket
 import ssl
+import struct
 
 import pytest
 import trustme
@@ -12,7 +14,7 @@ from fastroute.net.http_client import MAX_BODY_BYTES, MAX_OVERHEAD_BYTES, Client
 from fastroute.server_address import ServerAddress
 from tests.support.descriptors import no_descriptors
 from tests.support.names import Names
-from tests.support.ports import free_port
+from tests.support.ports import dropping, free_port
 from tests.support.scripted import read_request, replies, scripted
 from tests.support.standins import standin, until
 
@@ -335,6 +337,32 @@ async def test_connects_to_the_first_address_that_takes_it():
         with client_of(url, resolver=names.resolver) as client:
             assert (await client.get("/health", 5)).status == 200
             assert names.asked == {"vllm": 1}
+
+
+async def test_an_address_that_drops_packets_costs_a_quarter_of_a_second():
+    async with standin() as server:
+        port = int(server.url.rpartition(":")[2])
+        names = Names(vllm=("127.0.0.9", "127.0.0.1"))
+        with (
+            dropping("127.0.0.9", port),
+            client_of(f"http://vllm:{port}", resolver=names.resolver) as client,
+        ):
+            assert (await client.get("/health", 5)).status == 200
+
+
+async def test_closed_as_soon_as_it_is_made():
+    """With a reset, so that it is closed before the request is sent."""
+
+    async def reset(reader, writer):
+        raw = writer.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    async with scripted(reset) as server:
+        for _ in range(20):
+            with client_of(server.url) as client, pytest.raises(ClientError) as raised:
+                await client.get("/", 5)
+            assert "closed" in str(raised.value) or "Connection reset" in str(raised.value)
 
 
 async def test_no_such_name():
