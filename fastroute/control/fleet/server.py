@@ -179,9 +179,12 @@ class FleetServer:
         """Take what a worker saw of requests."""
         if seen.kind in COMPARED:
             self.probe_now.set()
-            self._around.health.request_failed(
-                self.row, seen.model, seen.kind, self._around.clock(), detail=seen.detail
-            )
+            now, models = self._around.clock(), self.models.names or ("",)
+            # A request that names no model counts for all that the server has, as in `tick`.
+            for model in (seen.model,) if seen.model in models else models:
+                self._around.health.request_failed(
+                    self.row, model, seen.kind, now, detail=seen.detail
+                )
             return
         if seen.kind is Event.MODEL_MISSING:
             self.models.list_now.set()

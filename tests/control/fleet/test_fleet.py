@@ -79,6 +79,7 @@ class FleetUnderTest:
         detail: str = "why",
         retry_after: float = 0.0,
         url: str = "http://a",
+        model: str = "",
     ) -> None:
         server = self.server(url)
         seen = Observed(
@@ -86,6 +87,7 @@ class FleetUnderTest:
             generation=server.generation,
             kind=kind,
             detail=detail,
+            model=model,
             retry_after=retry_after,
         )
         self.fleet.observe(seen)
@@ -465,6 +467,27 @@ class TestRequests:
             "its requests fail more often than those of the other servers: 5 of 5 requests failed, "
             "of the other servers' 0 of 30"
         )
+
+    @pytest.mark.parametrize(
+        ("failed", "state"),
+        [
+            pytest.param("m", "EJECTED", id="named"),
+            pytest.param("", "EJECTED", id="not-named"),
+            pytest.param("gone", "EJECTED", id="not-listed"),
+        ],
+    )
+    def test_of_servers_with_known_models(self, failed, state, make):
+        fleet = make(a(), b())
+        for url in ("http://a", "http://b"):
+            fleet.server(url).models.models_listed(
+                parse_models(b'{"data":[{"id":"m"},{"id":"n"}]}')
+            )
+        fleet.pass_time(0.25)
+        for _ in range(6):
+            self.answer(fleet, 30, "http://b")
+            fleet.observe(Event.REQUEST_FAILED, model=failed)
+        fleet.pass_time(0.25)
+        assert fleet.state() == state
 
     def test_a_burst_is_one_piece_of_evidence(self, make):
         fleet = make(a(), b())

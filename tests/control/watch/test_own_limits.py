@@ -7,6 +7,7 @@ import asyncio
 import json
 import sys
 
+from tests.support.ports import free_port
 from tests.support.scripted import read_request
 
 SERVERS = 40
@@ -58,8 +59,9 @@ async def answer(reader, writer):
 
 
 async def test_all_servers_stay_up():
-    listener = await asyncio.start_server(answer, "0.0.0.0", 0)
-    port = listener.sockets[0].getsockname()[1]
+    port = free_port()
+    addresses = [f"127.0.1.{number}" for number in range(1, SERVERS + 1)]
+    listener = await asyncio.start_server(answer, addresses, port)
     arguments = (str(SERVERS), str(DESCRIPTORS), str(port))
     program = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", PROGRAM, *arguments),
