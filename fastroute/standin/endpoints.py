@@ -67,6 +67,9 @@ class Endpoints:
             b"/health": ((b"GET",), self._health),
             b"/ping": ((b"GET", b"POST"), self._health),
             b"/version": ((b"GET",), self._version),
+            b"/sleep": ((b"POST",), self._sleep),
+            b"/wake_up": ((b"POST",), self._wake_up),
+            b"/is_sleeping": ((b"GET",), self._is_sleeping),
             b"/metrics": ((b"GET", b"HEAD"), self._metrics),
             b"/metrics/": ((b"GET", b"HEAD"), self._chosen_metrics),
             b"/standin/echo": ((), self._echo),
@@ -175,6 +178,20 @@ class Endpoints:
 
     def _version(self, request: Request, connection: Connection) -> Reply:
         return Reply.json({"version": VERSION})
+
+    def _sleep(self, request: Request, connection: Connection) -> Reply:
+        """Put the engine to sleep, as vLLM does with VLLM_SERVER_DEV_MODE=1."""
+        self._engine.set_mode(Mode.ASLEEP)
+        level = parse_qs(request.query.decode("latin-1")).get("level", ["1"])[0]
+        return Reply.json({"status": "sleeping", "level": int(level) if level.isdecimal() else 1})
+
+    def _wake_up(self, request: Request, connection: Connection) -> Reply:
+        self._engine.set_mode(Mode.AWAKE)
+        self._engine.fill_slots()
+        return Reply.json({"status": "awake", "tags": None})
+
+    def _is_sleeping(self, request: Request, connection: Connection) -> Reply:
+        return Reply.json({"is_sleeping": self._engine.mode is Mode.ASLEEP})
 
     def _metrics(self, request: Request, connection: Connection) -> Reply:
         """Return all metrics; vLLM ignores `name[]` here."""

@@ -250,6 +250,17 @@ async def test_sleeping_server_sends_nothing(server):
         assert answer["transfer-encoding"] == "chunked"
 
 
+async def test_sleep_and_wake_up(server):
+    async def asked(request_):
+        return (await ask(server.port, request_)).json()
+
+    assert await asked(post("/sleep?level=0", b"")) == {"status": "sleeping", "level": 0}
+    assert server.engine.mode is Mode.ASLEEP
+    assert await asked(get("/is_sleeping")) == {"is_sleeping": True}
+    assert await asked(post("/wake_up", b"")) == {"status": "awake", "tags": None}
+    assert await asked(get("/is_sleeping")) == {"is_sleeping": False}
+
+
 async def test_set_changes_the_pace_and_the_slots(server):
     change = {"ttft": 60, "token_interval": 1, "slots": 1, "max_queued": 3}
     await ask(server.port, post("/standin/set", change))
