@@ -13,11 +13,12 @@ from fastroute.printable import printable_bytes
 from fastroute.proxy import clock
 from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.reply import Reply
+from fastroute.proxy.router import ModelServers
 from fastroute.proxy.server import Server
 from fastroute.proxy.upstream import ReplySink, UpstreamConnection
 from fastroute.rules.evidence import OWN_LIMITS
 from fastroute.rules.framing import ReplyEnd
-from fastroute.rules.outcome import ENDINGS, Next, Outcome, Phase, outcome_of_failure
+from fastroute.rules.outcome import ENDINGS, Next, Outcome, Phase, evidence_of, outcome_of_failure
 from fastroute.rules.request_head import RequestHead
 from fastroute.rules.response_head import ReplyHead
 
@@ -179,18 +180,18 @@ class Attempt(ReplySink):
             self.heard_at = self._context.stamp
             self.upstream.transport.resume_reading()
 
-    def observe(self, outcome: Outcome, reason: str, model: str) -> None:
+    def observe(self, outcome: Outcome, reason: str, group: ModelServers) -> None:
         """Report what an outcome says about the server.
 
         Args:
             outcome: How it ended.
             reason: Details for people.
-            model: The model that the request names; empty for none.
+            group: The servers that might have had the request.
         """
-        evidence = ENDINGS[outcome].evidence
+        evidence = evidence_of(outcome, self._sink.request.is_inference)
         if evidence is not None:
             detail, retry_after = self.detail(outcome, reason), self.retry_after()
-            self._context.observer.observe(self.server, evidence, detail, model, retry_after)
+            self._context.observer.observe(self.server, evidence, detail, group, retry_after)
 
     def detail(self, outcome: Outcome, reason: str) -> str:
         """Return how it ended, for people."""

@@ -89,7 +89,7 @@ class WorkerContext:
         self.router = Router(table)
         self.ledger = Ledger(cells)
         self.clients = Clients(cells.process.client_connections)
-        self.observer = Observer(link.report, self.router.refusals)
+        self.observer = Observer(link.report, self.router)
         self._recorder = Recorder(link, cells.process.records_lost)
         self.recorder: Recorder | None = None
         self.request_ids = RequestIds()

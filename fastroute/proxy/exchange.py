@@ -248,7 +248,7 @@ class Exchange(AttemptSink):
         if reply.outcome is ANSWERED:
             # It answers: others need not wait until this stream ends.
             if attempt.server.state is TRIAL:
-                attempt.observe(ANSWERED, "", self._group.name)
+                attempt.observe(ANSWERED, "", self._group)
             if self._retries is not None:
                 self._retries.confirm()
         # Counted only now: a refusal that is tried elsewhere is no answer.
@@ -298,7 +298,7 @@ class Exchange(AttemptSink):
                 self._retries.confirm()
         elif self._retries is not None and self._retries.blames_request(outcome):
             return
-        attempt.observe(outcome, reason, self._group.name)
+        attempt.observe(outcome, reason, self._group)
 
     def _end(self, outcome: Outcome, reason: str = "") -> None:
         """End the request: count it, record it, and tell the client; once.

@@ -21,6 +21,7 @@ from fastroute.proxy.request_reader import BODY, Request, RequestReader
 from fastroute.proxy.request_trace import Ended, RequestTrace, own_record
 from fastroute.proxy.router import UnknownModel
 from fastroute.rules.outcome import ENDINGS, Outcome
+from fastroute.rules.paths import WAKE_PATHS
 from fastroute.rules.request_head import RequestHead
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -115,6 +116,8 @@ class RequestPipeline(Client):
             reason = ENDINGS[Outcome.UNKNOWN_MODEL].message
             self._reply(reply, Outcome.UNKNOWN_MODEL, reason, trace)
             return
+        if not head.is_inference and head.path in WAKE_PATHS:
+            group = worker.router.wakeable
         self._deadline = NEVER
         self._exchange = exchange = Exchange()
         exchange.start(worker, self, head, body, group)

@@ -9,7 +9,7 @@ from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.request_trace import RequestTrace
 from fastroute.proxy.router import ModelServers
 from fastroute.proxy.server import Server
-from fastroute.rules.outcome import ENDINGS, Next, Outcome
+from fastroute.rules.outcome import ENDINGS, Next, Outcome, evidence_of
 from fastroute.rules.request_head import RequestHead
 from fastroute.rules.retry import is_replayable, may_retry
 
@@ -113,10 +113,10 @@ class Retries:
         if ending.suspects_request:
             self._suspicions.append(Suspicion(server, outcome, detail))
             self._context.router.refusals.note(server.row)
-        elif ending.evidence is not None:
-            self._context.observer.observe(
-                server, ending.evidence, detail, self._group.name, retry_after
-            )
+            return
+        evidence = evidence_of(outcome, self._request.is_inference)
+        if evidence is not None:
+            self._context.observer.observe(server, evidence, detail, self._group, retry_after)
 
     def confirm(self) -> None:
         """Report the evidence that waited, now that another server answers the request.

@@ -41,6 +41,8 @@ class ModelServers:
     A group lives on when servers change, so an exchange under way never retries on one that is
     gone meanwhile.
 
+    A server of several models that is overloaded for one of them cools down in that group alone.
+
     Attributes:
         servers: All of them, whatever their states.
         states_version: The version of the states that the next four are of.
@@ -53,11 +55,20 @@ class ModelServers:
     """
 
     __slots__ = (
-        "cooling", "ejected", "name", "on_trial", "servers", "slot", "states_version", "up",
+        "_cool_until", "_sleepers_first", "cooling", "ejected", "name", "on_trial", "servers",
+        "slot", "states_version", "up",
     )  # fmt: skip
 
-    def __init__(self, name: str = "") -> None:
+    def __init__(self, name: str = "", *, sleepers_first: bool = False) -> None:
+        """Begin without servers.
+
+        Args:
+            name: The model's, or empty.
+            sleepers_first: True for requests that wake a server: while any are asleep, these are
+                the ones that may be chosen.
+        """
         self.name = name
+        self._sleepers_first = sleepers_first
         self.servers: tuple[Server, ...] = ()
         self.states_version = NEVER_GROUPED
         self.up: tuple[Server, ...] = ()
@@ -65,6 +76,7 @@ class ModelServers:
         self.cooling: tuple[Server, ...] = ()
         self.ejected: tuple[Server, ...] = ()
         self.slot = 0
+        self._cool_until: dict[Server, float] = {}
 
     def update(self, servers: Sequence[Server]) -> None:
         """Take other servers; they are grouped before the next choice."""
@@ -74,10 +86,29 @@ class ModelServers:
     def regroup(self, states_version: int) -> None:
         """Group the servers by their states, which are those of this version."""
         self.states_version = states_version
-        self.up = self._in_state(ServerState.UP)
+        up, cool = self._in_state(ServerState.UP), self._cool_until
+        self.up = tuple([server for server in up if server not in cool])
         self.on_trial = self._in_state(ServerState.TRIAL)
-        self.cooling = self._in_state(ServerState.COOLING)
+        overloaded = [server for server in up if server in cool]
+        self.cooling = (*self._in_state(ServerState.COOLING), *overloaded)
         self.ejected = self._in_state(ServerState.EJECTED)
+        if self._sleepers_first:
+            asleep = self._in_state(ServerState.ASLEEP)
+            if asleep:
+                self.up, self.on_trial = asleep, ()
+
+    def cool(self, server: Server, until: float) -> bool:
+        """Ask a server only where there is no other, until some time; True if that is new."""
+        is_new = server not in self._cool_until
+        self._cool_until[server] = max(until, self._cool_until.get(server, until))
+        self.states_version = NEVER_GROUPED
+        return is_new
+
+    def end_cooling(self, now: float) -> bool:
+        """Take back the servers whose time is over; True if none is left."""
+        self._cool_until = {each: at for each, at in self._cool_until.items() if at > now}
+        self.states_version = NEVER_GROUPED
+        return not self._cool_until
 
     def _in_state(self, state: ServerState) -> tuple[Server, ...]:
         return tuple([server for server in self.servers if server.state == state])
@@ -98,12 +129,14 @@ class Router:
         refusals: Load that servers seem to have because they just refused or failed requests.
         servers: All of them, chosen or not.
         unsearched: Number of requests whose search for the model reached its limit.
+        wakeable: The servers for requests to `WAKE_PATHS`.
     """
 
     __slots__ = (
         "_aliases",
         "_all",
         "_capacities",
+        "_cooling",
         "_foreign",
         "_groups",
         "_in_flight",
@@ -114,6 +147,7 @@ class Router:
         "_policy",
         "_resolver",
         "_rng",
+        "_stamp",
         "_states_seen",
         "_states_version",
         "_table",
@@ -122,6 +156,7 @@ class Router:
         "refusals",
         "servers",
         "unsearched",
+        "wakeable",
     )
 
     def __init__(self, table: ScoreTable) -> None:
@@ -135,6 +170,7 @@ class Router:
         self._aliases: dict[str, str] = {}
         self._groups: dict[str, ModelServers] = {}
         self._all = ModelServers()
+        self.wakeable = ModelServers(sleepers_first=True)
         self._unlisted = ModelServers()  # asked for models that no server is known to have
         self._known_names: tuple[str, ...] = ()  # in the servers' own order, then the aliases
         self.unsearched = 0
@@ -145,6 +181,8 @@ class Router:
         self._states_seen = NEVER_GROUPED
         self._capacities: dict[int, float] = {}
         self.refusals = Refusals()
+        self._cooling: set[ModelServers] = set()
+        self._stamp = 0.0
         self.servers: tuple[Server, ...] = ()
 
     def configure(self, configured: Configure) -> None:
@@ -192,6 +230,7 @@ class Router:
     def _take_models(self, model_slots: Sequence[str]) -> None:
         pools = self.servers
         self._all.update(pools)
+        self.wakeable.update(pools)
         self._unlisted.update([p for p in pools if p.models is None])
         by_name: dict[str, list[Server]] = {}
         for pool in pools:
@@ -265,13 +304,28 @@ class Router:
         chosen = self._policy.choose(candidates, loads, self._rng)
         return Choice(chosen, score(chosen, loads), self._reason(chosen, group, candidates, loads))
 
+    def cool(self, group: ModelServers, server: Server, seconds: float) -> bool:
+        """Let a server cool down for the requests of one group; True if that is new."""
+        self._cooling.add(group)
+        return group.cool(server, self._stamp + seconds)
+
+    def tick(self, stamp: float) -> None:
+        """Act on time that has passed; to be called at each timer tick.
+
+        Args:
+            stamp: Time of the next tick: what is to last from now on ends late rather than early.
+        """
+        self.refusals.decay()
+        self._cooling = {group for group in self._cooling if not group.end_cooling(self._stamp)}
+        self._stamp = stamp
+
     def _reason(
         self, chosen: Server, group: ModelServers, candidates: Sequence[Server], loads: Loads
     ) -> str:
         """Say why a server was chosen: its state goes before the policy."""
         if chosen.state is ServerState.TRIAL:
             return "trial"
-        if chosen.state is ServerState.COOLING:
+        if chosen in group.cooling:
             return "cooling down, but there is no other"
         if chosen.state is ServerState.EJECTED:
             return "ejected, but there is no other"

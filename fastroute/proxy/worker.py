@@ -221,7 +221,7 @@ class Worker:
         for server in state.router.servers:
             server.expire_idle(now)
         state.ledger.sample(state.stamp)
-        state.router.refusals.decay()
+        state.router.tick(state.stamp)
         if state.recorder is not None:
             state.recorder.flush()
 

@@ -117,10 +117,10 @@ EVIDENCE: tuple[Evidence, ...] = (
         "a gateway in front of the server lost it; for us that is a transport failure",
     ),
     Evidence(
-        "429 or 503",
+        "429 or 503 to an inference request",
         Event.BUSY,
         Weight.BACKS_OFF,
-        "overloaded, not broken; vLLM sends 503 when its queue is full",
+        "overloaded, not broken; a server with several models backs off for the model alone",
     ),
     Evidence(
         "401 or 403 where the key is the server's own",

@@ -14,6 +14,15 @@ MAX_COOL_DOWN = 30.0
 """Longest Retry-After that is followed, in seconds."""
 
 
+def cool_down(retry_after: float) -> float:
+    """Return the seconds for which an overloaded server is left alone.
+
+    Args:
+        retry_after: Seconds that it asked for; 0 if it named none.
+    """
+    return min(MAX_COOL_DOWN, retry_after) if retry_after > 0 else DEFAULT_COOL_DOWN
+
+
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Details of an event.
 
@@ -165,8 +174,7 @@ class Record:
 
     def note_busy(self, now: float, retry_after: float) -> None:
         """Remember until when it backs off; an earlier, longer Retry-After stays valid."""
-        wait = min(MAX_COOL_DOWN, retry_after) if retry_after > 0 else DEFAULT_COOL_DOWN
-        self.cool_until = max(self.cool_until, now + wait)
+        self.cool_until = max(self.cool_until, now + cool_down(retry_after))
 
     def note_out(self, cause: Cause, now: float) -> None:
         """Remember when and why it went out of service, and for how long it backs off.

@@ -290,6 +290,18 @@ ENDINGS: Final[Mapping[Outcome, Ending]] = {
 }
 
 
+def evidence_of(outcome: Outcome, is_inference: bool) -> Event | None:
+    """Return what an outcome says about its server, or None.
+
+    Args:
+        outcome: How an attempt ended.
+        is_inference: True if its request was work for the engine. That other requests are answered
+            with 429 or 503 says nothing about the engine's load.
+    """
+    evidence = ENDINGS[outcome].evidence
+    return None if evidence is Event.BUSY and not is_inference else evidence
+
+
 def outcome_of_failure(phase: Phase, *, reused: bool, silent: bool, begun: bool) -> Outcome:
     """Return the outcome of an attempt that ended without a whole response.
 

@@ -24,6 +24,9 @@ INFERENCE_PATHS: Final = frozenset(
 INFERENCE_FOLDERS: Final = (b"/v1/audio/", b"/v1/images/", b"/inference/")
 """All paths below these are inference paths, too."""
 
+WAKE_PATHS: Final = frozenset((b"/wake_up", b"/is_sleeping"))
+"""Paths of vLLM (with VLLM_SERVER_DEV_MODE=1) that are meant for a server that is asleep."""
+
 
 def is_inference(path: bytes) -> bool:
     """Return True if a POST to a path, without its query, is work for the engine alone."""

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import time
+from contextlib import ExitStack
 
 import pytest
 
@@ -118,6 +119,21 @@ def test_asleep(start):
         assert f"server {server.url} is ASLEEP: its engine is asleep\n" in router.stderr()
         server.set(sleeping=False)
         wait_for_state(router, server, "up", seconds=5)
+
+
+@pytest.mark.parametrize("servers", [1, 2])
+def test_put_to_sleep_and_woken_through_the_router(servers, start):
+    """The requests that wake a server go to the one that sleeps."""
+    with ExitStack() as stack:
+        fleet = [stack.enter_context(standin_process()) for _ in range(servers)]
+        router = stack.enter_context(start(*fleet, scrape_interval=0.1))
+        assert router.ask("/sleep?level=1", "POST") == {"status": "sleeping", "level": 1}
+        wait_until(lambda: "asleep" in router.statuses().values())
+        for _ in range(5):
+            assert router.ask("/is_sleeping") == {"is_sleeping": True}
+        assert router.ask("/wake_up", "POST") == {"status": "awake", "tags": None}
+        wait_until(lambda: set(router.statuses().values()) == {"up"})
+        assert router.ask("/is_sleeping") == {"is_sleeping": False}
 
 
 def test_a_server_that_shuts_down_loses_no_request(start):

@@ -564,7 +564,7 @@ class TestObserved:
             router = await start_router(server.url)
             async with client(router.port) as connection:
                 for _ in range(8):
-                    connection.send(post("/v1/x", {}))
+                    connection.send(post("/v1/completions", {}))
                     await connection.receive()
         failed, busy = Event.REQUEST_FAILED, Event.BUSY
         assert [o.kind for o in router.observed] == [failed, failed, busy]

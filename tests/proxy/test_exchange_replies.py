@@ -12,7 +12,7 @@ from tests.support.judge import judge_replies, judge_requests
 from tests.support.memory_router import memory_router, own_error
 
 GET = b"GET /v1/x HTTP/1.1\r\nHost: a\r\n\r\n"
-POST = b"POST /v1/x HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
+POST = b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 STOPPING = b'{"error":{"message":"cannot schedule new futures after shutdown"}}'
@@ -93,7 +93,7 @@ class TestRefusals:
     async def test_all_refuse(self, two):
         """The last answer is the client's, unchanged."""
         client, first, second = two.client(), two.pools[0].ready(), two.pools[1].ready()
-        client.feed(GET)
+        client.feed(POST)
         first.feed(reply(503, b"first"))
         second.feed(reply(429, b"second", b"Retry-After: 7\r\n"))
         assert client.written() == reply(429, b"second", b"Retry-After: 7\r\n")

@@ -1,8 +1,8 @@
 import pytest
 
 from fastroute.proxy.observer import Observer
+from fastroute.proxy.router import ModelServers
 from fastroute.rules.evidence import REFUSALS, Event
-from fastroute.rules.refusals import Refusals
 from fastroute.rules.server_state import ServerState
 from tests.support.kept_messages import KeptMessages
 from tests.support.memory_router import memory_router
@@ -10,10 +10,15 @@ from tests.support.memory_router import memory_router
 UP, TRIAL = ServerState.UP, ServerState.TRIAL
 
 
-@pytest.fixture(name="server")
-def server_fixture():
+@pytest.fixture(name="router")
+def router_fixture():
     with memory_router(servers=3) as router:
-        yield router.pools[2]
+        yield router
+
+
+@pytest.fixture(name="server")
+def server_fixture(router):
+    return router.pools[2]
 
 
 @pytest.mark.parametrize(
@@ -33,11 +38,11 @@ def server_fixture():
         pytest.param(UP, [Event.REQUEST_ERROR], [Event.REQUEST_ERROR], id="error"),
     ],
 )
-def test_observe(server, state, seen, told):
+def test_observe(router, server, state, seen, told):
     link, server.state = KeptMessages(), state
-    observer = Observer(link.report, Refusals())
+    observer = Observer(link.report, router.state.router)
     for kind in seen:
-        observer.observe(server, kind, "detail", "m", 1.5)
+        observer.observe(server, kind, "detail", ModelServers("m"), 1.5)
     assert [message.kind for message in link.observed] == told
     for message in link.observed:
         assert (message.row, message.generation) == (2, 1)
@@ -45,7 +50,32 @@ def test_observe(server, state, seen, told):
 
 
 @pytest.mark.parametrize("kind", [pytest.param(kind, id=kind.name) for kind in Event])
-def test_a_server_that_refuses_looks_loaded(server, kind):
-    refusals = Refusals()
-    Observer(KeptMessages().report, refusals).observe(server, kind, "", "m", 0.0)
-    assert bool(refusals.penalties) is (kind in REFUSALS)
+def test_a_server_that_refuses_looks_loaded(router, server, kind):
+    router.state.observer.observe(server, kind, "", ModelServers("m"), 0.0)
+    assert bool(router.state.router.refusals.penalties) is (kind in REFUSALS)
+
+
+@pytest.mark.parametrize(
+    ("models", "told"),
+    [
+        pytest.param(None, [Event.BUSY], id="not-known"),
+        pytest.param(("m",), [Event.BUSY], id="one"),
+        pytest.param(("m", "n"), [], id="two"),
+    ],
+)
+def test_overload_of_a_server_with_several_models_is_the_models(
+    router, server, models, told, caplog
+):
+    """The supervisor, which knows no states of models, is not told."""
+    server.models, group = models, ModelServers("m")
+    group.update(router.pools)
+    with caplog.at_level("INFO"):
+        for _ in range(2):
+            router.state.observer.observe(server, Event.BUSY, "status 503", group, 0.0)
+    assert {message.kind for message in router.link.observed} == set(told)
+    logged = [record.message for record in caplog.records]
+    line = (
+        f"server {server.url} is overloaded for requests for m: status 503; for 1 s it is asked "
+        "for them only where there is no other"
+    )
+    assert logged == ([] if told else [line])

@@ -272,6 +272,35 @@ class TestReplay:
         assert client.written() == OK
 
 
+class TestOverloaded:
+    @pytest.mark.parametrize(
+        ("target", "told"),
+        [
+            pytest.param(b"/v1/completions", [(0, Event.BUSY, "")], id="inference"),
+            pytest.param(b"/v1/load_lora_adapter", [], id="other"),
+        ],
+    )
+    def test_of_inference_alone(self, fleet, target, told):
+        """That an adapter cannot be loaded now says nothing about the engine's load."""
+        two = fleet(2)
+        client = two.ask(request(target))
+        two.servers[0].feed(reply(503))
+        two.servers[1].feed(OK)
+        assert client.written() == OK
+        assert two.observed == told
+
+    def test_of_one_model_of_two(self, fleet):
+        two = fleet(2, models=("m", "n"))
+        client = two.ask()
+        two.servers[0].feed(reply(503))
+        two.servers[1].feed(OK)
+        assert not two.observed, "the server is not overloaded for its other model"
+        again = two.router.pools[1].ready()
+        client.feed(request())
+        again.feed(OK)
+        assert client.written() == OK + OK
+
+
 class TestWrongKey:
     @pytest.mark.parametrize("status", [401, 403])
     def test_another_server_answers(self, fleet, status):

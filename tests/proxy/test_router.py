@@ -19,6 +19,7 @@ JSON = b"application/json"
 CHAT = b"/v1/chat/completions"
 UP, DOWN, DRAINING = ServerState.UP, ServerState.DOWN, ServerState.DRAINING
 TRIAL, COOLING = ServerState.TRIAL, ServerState.COOLING
+EJECTED, ASLEEP = ServerState.EJECTED, ServerState.ASLEEP
 
 
 class Routing:
@@ -236,7 +237,10 @@ class TestStates:
             pytest.param([TRIAL, COOLING], {0}, id="cooling-not-while-one-is-on-trial"),
             pytest.param([COOLING, COOLING], {0, 1}, id="cooling-if-there-is-no-other"),
             pytest.param([COOLING, DOWN, DRAINING], {0}, id="cooling-before-the-unusable"),
-            pytest.param([DOWN, DRAINING], set(), id="none"),
+            pytest.param([UP, EJECTED], {0}, id="ejected-not-while-one-is-up"),
+            pytest.param([COOLING, EJECTED], {0}, id="ejected-not-while-one-cools"),
+            pytest.param([DOWN, EJECTED, EJECTED], {1, 2}, id="panic"),
+            pytest.param([DOWN, DRAINING, ASLEEP], set(), id="none"),
             pytest.param([], set(), id="no-servers"),
         ],
     )
@@ -271,6 +275,59 @@ class TestStates:
         assert routing.rows(tried=[1]) == {0}
         assert routing.rows(tried=[0, 1]) == {2}
         assert routing.rows(tried=[0, 1, 2]) == set()
+
+
+class TestOverloadOfOneModel:
+    @pytest.fixture(name="two")
+    def two_fixture(self, routing):
+        """Two servers with two models; the first is overloaded for the model `a`."""
+        routing.configure(*(server(row, models=("a", "b")) for row in range(2)))
+        routing.router.tick(100.0)
+        first, _ = routing.router.servers
+        assert routing.router.cool(routing.find("a"), first, 3.0)
+        return routing
+
+    def test_others_are_asked_for_that_model_alone(self, two):
+        assert two.rows("a") == {1}
+        assert two.rows("b") == two.rows() == {0, 1}
+
+    def test_it_is_asked_where_there_is_no_other(self, two):
+        assert two.rows("a", tried=[1]) == {0}
+        choice = two.router.choose_and_explain(two.find("a"), two.router.servers[1:])
+        assert choice.reason == "cooling down, but there is no other"
+
+    def test_it_ends_late_rather_than_early(self, two):
+        for coming in (100.5, 102.5, 103.0):
+            two.router.tick(coming)
+            assert two.rows("a") == {1}
+        two.router.tick(103.5)
+        assert two.rows("a") == {0, 1}
+
+    def test_the_longest_time_counts(self, two):
+        group, (first, _) = two.find("a"), two.router.servers
+        assert not two.router.cool(group, first, 1.0), "no news"
+        two.router.tick(102.0)
+        two.router.tick(102.5)
+        assert two.rows("a") == {1}
+
+    def test_the_state_of_the_server_goes_before_it(self, two):
+        two.configure(server(0, DOWN, models=("a", "b")), server(1, EJECTED, models=("a", "b")))
+        assert two.rows("a") == {1}
+
+
+class TestWaking:
+    @pytest.mark.parametrize(
+        ("states", "expected"),
+        [
+            pytest.param([UP, ASLEEP], {1}, id="asleep-first"),
+            pytest.param([ASLEEP, ASLEEP, TRIAL], {0, 1}, id="two"),
+            pytest.param([UP, TRIAL, DOWN], {0, 1}, id="none-asleep"),
+        ],
+    )
+    def test_who_is_asked(self, routing, states, expected):
+        routing.configure(*(server(row, state) for row, state in enumerate(states)))
+        group = routing.router.wakeable
+        assert {routing.router.choose(group, ()).row for _ in range(60)} == expected
 
 
 class TestChoice:

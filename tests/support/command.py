@@ -111,7 +111,12 @@ class RunningCommand:
 
     def get(self, path: str) -> dict:
         """GET one of its own JSON endpoints."""
-        with urllib.request.urlopen(self.url + path, timeout=10) as reply:
+        return self.ask(path)
+
+    def ask(self, path: str, method: str = "GET") -> dict:
+        """Send a request without a body; return the JSON of the response."""
+        request = urllib.request.Request(self.url + path, method=method)
+        with urllib.request.urlopen(request, timeout=10) as reply:
             return json.load(reply)
 
     def in_flight(self) -> int:
