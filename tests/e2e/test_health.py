@@ -2,19 +2,16 @@
 that fails what others answer goes, and comes back."""
 
 import concurrent.futures
-import http.client
-import json
+import functools
 import time
 
 import pytest
 
-from tests.support.command import RunningCommand, running, wait_until
-from tests.support.config_file import write_config
-from tests.support.failing_server import CASES, MODEL, FailingServer, failing_servers
+from tests.support.command import wait_until
+from tests.support.failing_server import CASES, failing_servers
+from tests.support.failures import ask, start_router, states, try_to_ask, wait_for_models
 from tests.support.standins import standin_process
 
-RUN = ("run", "--host", "127.0.0.1", "--port", "0")
-JSON = {"Content-Type": "application/json"}
 SPACING = 0.04
 """Seconds between two requests of one client, so that they are no single moment."""
 BAD_REQUESTS = 75
@@ -23,48 +20,17 @@ BAD_REQUESTS = 75
 
 @pytest.fixture(name="start")
 def start_fixture(tmp_path):
-    """Run a router for these servers (or entries of servers), and wait until it knows models."""
-
-    def start(*servers: FailingServer | dict, **settings):
-        path = tmp_path / "servers.toml"
-        entries = [each if isinstance(each, dict) else each.url for each in servers]
-        write_config(path, *entries, **settings)
-        return running(tmp_path, *RUN, "--config", str(path), "--workers", "1")
-
-    return start
-
-
-def ask(router: RunningCommand, **body) -> tuple[int, bytes]:
-    """Send one request on a new connection; return status and body."""
-    connection = http.client.HTTPConnection("127.0.0.1", router.port, timeout=20)
-    try:
-        sent = json.dumps({"model": MODEL, **body})
-        connection.request("POST", "/v1/chat/completions", sent, JSON)
-        response = connection.getresponse()
-        return response.status, response.read()
-    finally:
-        connection.close()
-
-
-def try_to_ask(router: RunningCommand, **body) -> int:
-    """The status, or 0 if the response broke."""
-    try:
-        return ask(router, **body)[0]
-    except (OSError, http.client.HTTPException):
-        return 0
-
-
-def states(router: RunningCommand) -> set[str]:
-    return set(router.statuses().values())
-
-
-def wait_for_models(router: RunningCommand, servers: int) -> None:
-    wait_until(lambda: router.stderr().count(f"has models: {MODEL}") == servers)
+    """Run a router for these servers (or entries of servers)."""
+    return functools.partial(start_router, tmp_path)
 
 
 @pytest.mark.parametrize(
     "case",
-    [case for case in CASES if case not in ("good", "die", "stream", "no-key", "stopping")],
+    [
+        case
+        for case in CASES
+        if case not in ("good", "die", "stream", "no-key", "stopping", "large")
+    ],
 )
 def test_one_clients_bad_requests(case, start):
     """25 in a row per server, then the same among good ones: all servers stay up."""

@@ -1,7 +1,7 @@
 """An inference server in a thread that fails as its requests, or its test, ask for.
 
-It has /health and /v1/models. The `case` in a request's body names an entry of `CASES`: bytes to
-answer with. A test's `always` goes before it.
+It has /health, /v1/models and, if a test gives it some, /metrics. The `case` in a request's body
+names an entry of `CASES`: bytes to answer with. A test's `always` goes before it.
 """
 
 import contextlib
@@ -44,6 +44,7 @@ CASES = {
     "no-key": answer(401, b'{"error":"Unauthorized"}'),
     "no-model": answer(404, b'{"error":{"message":"The model `m` does not exist.","code":404}}'),
     "stopping": answer(500, STOPPING),
+    "large": answer(200, b"x" * 20_000_000),
 }
 
 
@@ -53,6 +54,10 @@ class FailingServer:
     Attributes:
         url: URL of it.
         always: Name of the case for all requests, whatever they ask for; or None.
+        health: Status of /health.
+        metrics: Body of /metrics; None for 404.
+        silence: Seconds of silence of the case `silent`, until the server ends at most.
+        hangs_up: True if connections are closed as soon as they are accepted.
         delay: Seconds before good answers.
         asked: Number of inference requests.
         is_dead: True once a request has ended it.
@@ -60,6 +65,10 @@ class FailingServer:
 
     def __init__(self) -> None:
         self.always: str | None = None
+        self.health = 200
+        self.metrics: bytes | None = None
+        self.silence = 20.0
+        self.hangs_up = False
         self.delay = 0.0
         self.asked = 0
         self.is_dead = False
@@ -83,6 +92,9 @@ class FailingServer:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
+            if self.hangs_up:
+                connection.close()
+                continue
             self._connections.append(connection)
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
@@ -100,7 +112,9 @@ class FailingServer:
                 length = int(value)
         body = reader.read(length)
         if request.startswith(b"GET /health "):
-            connection.sendall(answer(200))
+            connection.sendall(answer(self.health))
+        elif request.startswith(b"GET /metrics ") and self.metrics is not None:
+            connection.sendall(answer(200, self.metrics))
         elif request.startswith(b"GET /v1/models "):
             models = {"object": "list", "data": [{"id": MODEL, "object": "model"}]}
             connection.sendall(answer(200, json.dumps(models).encode()))
@@ -115,7 +129,10 @@ class FailingServer:
         case = self.always or asked.get("case", "good")
         reply = HEAD_ONLY if case == "head-only" else CASES[case]
         if reply is SILENT:
-            self._ended.wait(20)
+            self._ended.wait(self.silence)
+            if not self._ended.is_set():
+                connection.sendall(answer(200))
+                return True
         elif reply is DIE:
             self.is_dead = True
             self.end()
