@@ -12,7 +12,7 @@ from fastroute.rules.evidence import COMPARED, Event
 from fastroute.rules.health import OUT_OF_SERVICE, Change, ServerHealth
 from fastroute.rules.health_record import CONCERNED, NO_FACTS, Facts, Limits
 from fastroute.rules.outlier import may_eject
-from fastroute.rules.server_state import ServerState, is_panic
+from fastroute.rules.server_state import ServerState
 
 S = TypeVar("S", bound=Hashable)
 """A server: any key that stays the same while the server does."""
@@ -124,14 +124,6 @@ class FleetHealth(Generic[S]):
         )
         for ejection in ejections:
             self._observe(ejection.server, Event.OUTLIER, now, Facts(detail=ejection.reason))
-
-    def panicking(self) -> list[str]:
-        """Return the models whose requests go to ejected servers, as no other is usable."""
-        return [
-            model
-            for model, servers in self.models.items()
-            if is_panic({self.state_of(server) for server in servers})
-        ]
 
     def _may_eject(self, server: S) -> bool:
         """Return True if evidence from requests may eject one more server of each of its models."""
