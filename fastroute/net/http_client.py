@@ -33,6 +33,9 @@ MAX_BODY_BYTES = 8 << 20
 MAX_OVERHEAD_BYTES = 1 << 20
 """Limit for what heads, chunks and trailers add to a body: 200,000 chunks of a byte take 0.1 s."""
 
+MAX_PIECES = 10_000
+"""Limit for the pieces in which a response arrives; 8 MB arrive in some hundreds."""
+
 MAX_HEAD_BYTES = 64 << 10
 """Limit for a response's head."""
 
@@ -261,6 +264,8 @@ class _Connection(asyncio.Protocol):
         self._collect(data)
         if self._is_too_long():
             self._fail(f"the response is longer than {self._max_body} bytes")
+        elif len(self._body) > MAX_PIECES:
+            self._fail(f"the response comes in more than {MAX_PIECES} pieces")
         elif framer.end is not None:
             self._end(framer.end)
 

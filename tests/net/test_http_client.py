@@ -10,9 +10,17 @@ import struct
 import pytest
 import trustme
 
-from fastroute.net.http_client import MAX_BODY_BYTES, MAX_OVERHEAD_BYTES, ClientError, ServerClient
+from fastroute.net.http_client import (
+    MAX_BODY_BYTES,
+    MAX_OVERHEAD_BYTES,
+    MAX_PIECES,
+    ClientError,
+    ServerClient,
+    _Connection,
+)
 from fastroute.server_address import ServerAddress
 from tests.support.descriptors import no_descriptors
+from tests.support.memory_transport import End, MemoryTransport
 from tests.support.names import Names
 from tests.support.ports import dropping, free_port
 from tests.support.scripted import read_request, replies, scripted
@@ -470,3 +478,25 @@ async def test_a_refusal_is_no_limit_of_ours():
         with pytest.raises(ClientError) as failed:
             await client.get("/", 5)
     assert not failed.value.is_own_limit
+
+
+@pytest.mark.parametrize(
+    ("begin", "piece"),
+    [
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n", b"x", id="body"),
+        pytest.param(CHUNKED, b"1\r\nx\r\n", id="chunks"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nX: ", b"x", id="head"),
+    ],
+)
+async def test_a_reply_in_too_many_pieces(begin, piece):
+    """Each costs as much as 64 KB in one."""
+    connection = _Connection(asyncio.get_running_loop(), 1.0)
+    transport = MemoryTransport(connection)
+    asking = asyncio.create_task(connection.send(b"GET / HTTP/1.1\r\n\r\n", MAX_BODY_BYTES))
+    await asyncio.sleep(0)
+    connection.data_received(begin)
+    for _ in range(MAX_PIECES):
+        connection.data_received(piece)
+    with pytest.raises(ClientError, match="more than 10000 pieces"):
+        await asking
+    assert transport.end is End.ABORTED

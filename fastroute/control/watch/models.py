@@ -25,6 +25,9 @@ LISTING_TIMEOUT = 10.0
 RETRY_INTERVAL = 5.0
 """Maximum seconds until the next attempt after a failed one."""
 
+MIN_INTERVAL = 0.5
+"""Minimum seconds between two rounds, whatever wakes the loop: a long list takes 0.1 s to read."""
+
 JITTER = 0.1
 """Share of the interval by which a round may start earlier."""
 
@@ -213,7 +216,10 @@ async def keep_listing(
                 interval = min(interval, RETRY_INTERVAL)
             else:
                 server.models_listed(known)
-            await pause(interval * (1 - JITTER * rng()), refresh)
+            interval *= 1 - JITTER * rng()
+            at_least = min(MIN_INTERVAL, interval)
+            await asyncio.sleep(at_least)
+            await pause(interval - at_least, refresh)
     finally:
         client.close()
 

@@ -14,6 +14,7 @@ from fastroute.control.watch.models import (
     MAX_LIST_BYTES,
     MAX_MODELS,
     MAX_NAME_CHARACTERS,
+    MIN_INTERVAL,
     BadModels,
     fetch_models,
     keep_listing,
@@ -258,6 +259,17 @@ async def test_the_first_round_is_at_once_and_others_when_asked_for():
         await until(lambda: len(server.lists) == 3)
     assert list(server.lists[2]) == ["a", "b"]
     assert server.failures == []
+
+
+async def test_who_asks_for_rounds_does_not_determine_their_rate():
+    server = Server()
+    async with standin() as other, keeping(other.url, server) as refresh:
+        await until(lambda: len(server.lists) == 1)
+        begun = asyncio.get_running_loop().time()
+        for rounds in (2, 3):
+            refresh.set()
+            await until(lambda: len(server.lists) == rounds)  # noqa: B023  awaited at once
+        assert asyncio.get_running_loop().time() - begun > 2 * MIN_INTERVAL * 0.9
 
 
 async def test_rounds_repeat():
