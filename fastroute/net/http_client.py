@@ -39,6 +39,9 @@ MAX_PIECES = 10_000
 MAX_HEAD_BYTES = 64 << 10
 """Limit for a response's head."""
 
+ANY_TYPE = b"*/*"
+"""Value of Accept, unless told otherwise."""
+
 # An exporter's heads differ by their length and their date.
 _KNOWN_HEADS = 4
 
@@ -59,10 +62,18 @@ class ClientError(Exception):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """A complete response with any status."""
+    """A complete response with any status.
+
+    Attributes:
+        status: HTTP status.
+        body: Body without its chunked coding.
+        ends_with_connection: True if only the end of the connection ended the body, so that it may
+            be truncated.
+    """
 
     status: int
     body: bytes
+    ends_with_connection: bool = False
 
 
 class ServerClient:
@@ -102,18 +113,27 @@ class ServerClient:
             self._tls = tls or ssl.create_default_context()
         self._connection: _Connection | None = None
 
-    async def get(self, target: str, within: float, max_body: int = MAX_BODY_BYTES) -> Reply:
+    async def get(
+        self,
+        target: str,
+        within: float,
+        max_body: int = MAX_BODY_BYTES,
+        *,
+        accept: bytes = ANY_TYPE,
+    ) -> Reply:
         """Send a request and wait for the complete response.
 
         Args:
             target: Path and query.
             within: Timeout in seconds, connecting included.
             max_body: Limit for the response's body, in bytes.
+            accept: Media types that the body may have.
 
         Raises:
             ClientError: There is no complete response.
         """
-        request = b"GET %b HTTP/1.1\r\n%b\r\n" % (target.encode("ascii"), self._fields)
+        line = b"GET %b HTTP/1.1\r\n" % target.encode("ascii")
+        request = b"%b%bAccept: %b\r\n\r\n" % (line, self._fields, accept)
         try:
             async with asyncio.timeout(within):
                 return await self._exchange(request, max_body)
@@ -323,7 +343,9 @@ class _Connection(asyncio.Protocol):
     def _complete(self) -> None:
         assert self._head is not None, "a body ends after its head"
         assert self._waiter is not None, "a response ends while it is awaited"
-        self._waiter.set_result(Reply(self._head.status, b"".join(self._body)))
+        ends_with_connection = self._head.body is Body.UNTIL_CLOSE
+        reply = Reply(self._head.status, b"".join(self._body), ends_with_connection)
+        self._waiter.set_result(reply)
         self._waiter = None
         self._body = []
         self._idle_until = self._loop.time() + self._idle_timeout

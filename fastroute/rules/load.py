@@ -1,16 +1,17 @@
 """The load of a server, parsed from its /metrics, and the part of it that is foreign.
 
-The text is in Prometheus' format 0.0.4 with vLLM's names, newer and older ones. Only lines with the
-required names are parsed: one search over the bytes finds them in about 0.05 ms for the 64 KB of a
-busy server; a full parser takes 100 times as long.
+The text is in Prometheus' format 0.0.4 or OpenMetrics, with vLLM's names, newer and older ones.
+Only lines with the names that are read are parsed: one search over the bytes finds them in about
+0.05 ms for the 64 KB of a busy server; a full parser takes 100 times as long.
 
 An unreliable report is refused as a whole (`BadMetrics`): the number of running or waiting requests
-is missing, negative or not finite; a line with a required name is malformed; or the text is
-truncated. HTTP detects a truncated body unless the body ends with its connection, so the last line
-must end with a line feed, as the format requires. A truncated report could show less load than
-there is and attract requests, so no report is better than an incomplete one.
+is missing, malformed, negative or not finite; or the text is truncated. HTTP detects a truncated
+body unless the body ends with its connection; then the last line must be complete. A truncated
+report could show less load than there is and attract requests, so no report is better than an
+incomplete one. All other metrics are optional: one with a malformed sample is unknown.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
@@ -25,7 +26,7 @@ MAX_METRICS_BYTES = 4 << 20
 """Limit for the text. That of a server is 64 KB, of many engines some hundreds."""
 
 MAX_SAMPLES = 20_000
-"""Limit for the samples with required names; an engine has 11."""
+"""Limit for the samples with the names that are read; an engine has 11."""
 
 MAX_SAMPLE_BYTES = 4096
 """Limit for one of these samples, whose labels have the names of a model and an engine."""
@@ -55,6 +56,12 @@ _SHORT_NAMES = (
 NAMES = tuple("vllm:" + name.decode() for name in _SHORT_NAMES)
 """Full names of all samples that are read, for a scrape that requests only these."""
 
+ACCEPTED = (
+    b"text/plain;version=0.0.4, text/plain;q=0.8, "
+    b"application/openmetrics-text;version=1.0.0;q=0.5, */*;q=0.1"
+)
+"""Value of Accept for a scrape: the formats that are read, and that of vLLM first."""
+
 # Starts with a literal, so that the search skips to candidates: 37 us for 64 KB, 525 us with `^`.
 # The lookahead excludes longer names with the same start, such as num_requests_waiting_by_reason.
 _LINE = re.compile(rb"\n[ \t]*vllm:(" + b"|".join(_SHORT_NAMES) + rb")(?![A-Za-z0-9_:])([^\n]*)")
@@ -67,7 +74,8 @@ _NUMBER = rb"[+-]?(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:[eE][+-]?[0-9]++)?"
 _SAMPLE = re.compile(
     rb"[ \t]*+(?:\{(" + _PAIRS + rb")\}[ \t]*+|(?<=[ \t]))"
     rb"(" + _NUMBER + rb"|[+-]?(?i:nan|inf))"
-    rb"(?:[ \t]+-?[0-9]+)?[ \t\r]*"  # A timestamp may follow.
+    # A timestamp may follow: of integers, or in OpenMetrics of floats and before an exemplar.
+    rb"(?:[ \t]++" + _NUMBER + rb")?+(?:[ \t]++#[^\n]*+)?+[ \t\r]*+"
 )
 # The form of nearly all samples: labels, one space, a number.
 _LABELS = re.compile(rb"\{(" + _PAIRS + rb")")
@@ -83,6 +91,10 @@ Result = TypeVar("Result")
 
 Samples = dict[bytes, list[tuple[bytes, float]]]
 """Labels (unparsed) and value of each sample, by name without `vllm:`."""
+
+
+_REQUIRED = (RUNNING, WAITING)
+_WHOLE_ENDS = (b"\n", b"\n# EOF")
 
 
 class BadMetrics(Exception):
@@ -117,17 +129,24 @@ class LoadReport(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...] = ()
 
 
-def parse_metrics(text: bytes) -> LoadReport:
+def parse_metrics(text: bytes, *, ends_with_connection: bool = False) -> LoadReport:
     """Parse the load of a server from its /metrics, filtered or not.
 
+    Args:
+        text: The text; its last line may lack the line feed.
+        ends_with_connection: True if only the end of the connection ended the text, so that it may
+            be truncated anywhere.
+
     Raises:
-        BadMetrics: The text is truncated or malformed, or a required metric is missing; the
+        BadMetrics: The text is truncated, or a required metric is missing or malformed; the
             message says which.
     """
     if len(text) > MAX_METRICS_BYTES:
         raise BadMetrics(f"the metrics are longer than {MAX_METRICS_BYTES} bytes")
-    if not text.endswith(b"\n"):
-        raise BadMetrics("the metrics are truncated" if text else "the metrics are empty")
+    if not text:
+        raise BadMetrics("the metrics are empty")
+    if ends_with_connection and not text.endswith(_WHOLE_ENDS):
+        raise BadMetrics("the metrics are truncated")
     samples = _read_samples(text)
     usage = _optional(samples, KV_CACHE_USAGE)
     return LoadReport(
@@ -211,22 +230,42 @@ class ForeignLoad:
 
 def _read_samples(text: bytes) -> Samples:
     samples: Samples = {}
+    unreadable: set[bytes] = set()  # optional metrics with a malformed sample
     # The pattern expects a line feed before each line, so add one before the first.
     for number, match in enumerate(_LINE.finditer(b"\n" + text)):
         name, rest = match.groups()
         if number == MAX_SAMPLES:
             raise BadMetrics(f"the metrics have more than {MAX_SAMPLES} samples of the load")
-        if len(rest) > MAX_SAMPLE_BYTES:
-            raise BadMetrics(f"a line of {_full(name)} is longer than {MAX_SAMPLE_BYTES} bytes")
-        before, brace, value = rest.rpartition(b"} ")
-        labels = _pairs(before) if brace and _PLAIN_NUMBER.fullmatch(value) else None
-        if labels is None:
-            sample = _SAMPLE.fullmatch(rest)
-            if sample is None:
-                raise BadMetrics(f"the line of {_full(name)} is malformed")
-            labels, value = sample.groups(b"")
-        samples.setdefault(name, []).append((labels, float(value)))
+        if name in unreadable:
+            continue
+        try:
+            samples.setdefault(name, []).append(_read_sample(name, rest))
+        except BadMetrics:
+            if name in _REQUIRED:
+                raise
+            unreadable.add(name)
+    for name in unreadable:
+        samples[name] = [(b"", math.nan)]  # no count is NaN, so the metric is unknown
     return samples
+
+
+def _read_sample(name: bytes, rest: bytes) -> tuple[bytes, float]:
+    """Return labels and value of a sample.
+
+    Args:
+        name: Name of the metric.
+        rest: The line after the name.
+    """
+    if len(rest) > MAX_SAMPLE_BYTES:
+        raise BadMetrics(f"a line of {_full(name)} is longer than {MAX_SAMPLE_BYTES} bytes")
+    before, brace, value = rest.rpartition(b"} ")
+    labels = _pairs(before) if brace and _PLAIN_NUMBER.fullmatch(value) else None
+    if labels is None:
+        sample = _SAMPLE.fullmatch(rest)
+        if sample is None:
+            raise BadMetrics(f"the line of {_full(name)} is malformed")
+        labels, value = sample.groups(b"")
+    return labels, float(value)
 
 
 def _pairs(text: bytes) -> bytes | None:

@@ -15,6 +15,7 @@ from fastroute.net.http_client import (
     MAX_OVERHEAD_BYTES,
     MAX_PIECES,
     ClientError,
+    Reply,
     ServerClient,
     _Connection,
 )
@@ -62,8 +63,16 @@ async def test_what_the_server_sees():
         "host": f"127.0.0.1:{server.port}",
         "user-agent": "fastroute",
         "accept-encoding": "identity",
+        "accept": "*/*",
         "authorization": "Bearer sekret",
     }
+
+
+async def test_types_that_are_accepted():
+    async with standin() as server:
+        with client_of(server.url) as client:
+            reply = await client.get("/standin/echo", 5, accept=b"text/plain, */*;q=0.1")
+    assert ["Accept", "text/plain, */*;q=0.1"] in json.loads(reply.body)["fields"]
 
 
 async def test_without_a_key_no_authorization():
@@ -126,8 +135,8 @@ async def test_a_body_may_end_with_its_connection(head):
 
     async with scripted(handler) as server:
         with client_of(server.url) as client:
-            assert (await client.get("/", 5)).body == b"ok"
-            assert (await client.get("/", 5)).body == b"ok"
+            assert await client.get("/", 5) == Reply(200, b"ok", ends_with_connection=True)
+            assert await client.get("/", 5) == Reply(200, b"ok", ends_with_connection=True)
         assert server.connections == 2
 
 

@@ -138,6 +138,35 @@ def test_report(text, expected):
         pytest.param(f"{BOTH}vllm:generation_tokens_total +Inf\n", id="optional-infinite"),
         pytest.param(f"{BOTH}vllm:num_preemptions_total -1\n", id="optional-negative"),
         pytest.param(f"{BOTH}vllm:prompt_tokens_total 1e300\n", id="optional-too-large"),
+        pytest.param(f"{BOTH}vllm:kv_cache_usage_perc x\n", id="optional-malformed"),
+        pytest.param(f"{BOTH}vllm:kv_cache_usage_perc\n", id="optional-no-value"),
+        pytest.param(
+            f'{BOTH}vllm:kv_cache_usage_perc{{e="0"}} x\nvllm:kv_cache_usage_perc{{e="1"}} 0.5\n',
+            id="optional-one-engine-of-two",
+        ),
+        pytest.param(
+            f"{BOTH}vllm:kv_cache_usage_perc x\nvllm:gpu_cache_usage_perc 0.5\n",
+            id="optional-older-name-too",
+        ),
+        pytest.param(f"{BOTH}vllm:prompt_tokens_total 1{'0' * 5000}\n", id="optional-too-long"),
+        pytest.param(f"{BOTH}vllm:engine_sleep_state{{x}} 0\n", id="sleep-malformed"),
+        pytest.param(f"{BOTH}other{{ x\nvllm:other{{a=1}} x x x\n\xff\xfe\0 1\n", id="others"),
+        pytest.param(BOTH[:-1], id="no-line-feed-at-the-end"),
+        pytest.param(f"{BOTH}# EOF\n", id="eof"),
+        pytest.param(f"{BOTH}# EOF", id="eof-no-line-feed"),
+        pytest.param(f"{RUNNING} 1 1700000000.25\n{WAITING} 2 -1.5e3\n", id="float-time-stamps"),
+        pytest.param(
+            f'{RUNNING}{{a="b"}} 1 1700000000.25\n{WAITING}{{a="b"}} 2.0 1.7e9\n',
+            id="float-time-stamps-after-labels",
+        ),
+        pytest.param(
+            f'{RUNNING}{{a="b"}} 1 # {{trace_id="c"}} 0.67\n{WAITING} 2 # {{}} 1 1700000000.25\n',
+            id="exemplars",
+        ),
+        pytest.param(
+            f'{RUNNING} 1 17.5 # {{trace_id="}} 9"}} 6 17\n{WAITING}{{a="b"}} 2 # {{ 9\n',
+            id="exemplars-odd",
+        ),
     ],
 )
 def test_forms_that_say_one_and_two(text):
@@ -148,7 +177,6 @@ def test_forms_that_say_one_and_two(text):
     ("text", "message"),
     [
         pytest.param("", "empty", id="empty"),
-        pytest.param(BOTH[:-1], "truncated", id="no-line-feed-at-the-end"),
         pytest.param(f"{RUNNING} 1\n", f"{WAITING} is missing", id="no-waiting"),
         pytest.param(f"{WAITING} 1\n", f"{RUNNING} is missing", id="no-running"),
         pytest.param(f"{RUNNING} 1\n{WAITING}_by_reason 1\n", "is missing", id="only-by-reason"),
@@ -171,12 +199,32 @@ def test_forms_that_say_one_and_two(text):
         pytest.param(f"{BOTH}{RUNNING} 1_0\n", "is malformed", id="python-number"),
         pytest.param(f"{BOTH}{RUNNING} 0x10\n", "is malformed", id="hexadecimal"),
         pytest.param(f"{BOTH}{RUNNING}}} 3\n", "is malformed", id="stray-brace"),
-        pytest.param(f"{BOTH}vllm:kv_cache_usage_perc x\n", "is malformed", id="optional"),
+        pytest.param(f"{BOTH}{RUNNING} 3 1.5.2\n", "is malformed", id="not-a-time-stamp"),
+        pytest.param(f"{BOTH}{RUNNING} 3# {{}} 1\n", "is malformed", id="exemplar-no-blank"),
+        pytest.param(f"{BOTH}{RUNNING} # {{}} 1\n", "is malformed", id="exemplar-no-value"),
     ],
 )  # fmt: skip
 def test_refused(text, message):
     with pytest.raises(BadMetrics, match=message):
         parse_metrics(text.encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "is_whole"),
+    [
+        pytest.param(BOTH, True, id="line-feed"),
+        pytest.param(BOTH + "# EOF", True, id="eof"),
+        pytest.param(BOTH + "# EO", False, id="eof-truncated"),
+        pytest.param(BOTH[:-1], False, id="no-line-feed"),
+    ],
+)
+def test_a_text_that_only_the_end_of_its_connection_ended(text, is_whole):
+    """Whether `1` was `16` cannot be told then; elsewhere HTTP tells."""
+    if is_whole:
+        assert parse_metrics(text.encode(), ends_with_connection=True).waiting == 2
+    else:
+        with pytest.raises(BadMetrics, match="truncated"):
+            parse_metrics(text.encode(), ends_with_connection=True)
 
 
 @pytest.mark.parametrize(
@@ -371,7 +419,7 @@ def test_cut_anywhere_it_is_refused_or_whole_lines_are_missing(case, data):
     if cut.endswith(b"\n"):
         return  # Looks whole; HTTP tells.
     with pytest.raises(BadMetrics):
-        parse_metrics(cut)
+        parse_metrics(cut, ends_with_connection=True)
 
 
 @settings(deadline=None)  # the machine may be busy

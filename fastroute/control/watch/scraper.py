@@ -16,8 +16,9 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from fastroute.net.http_client import ClientError, ServerClient
+from fastroute.net.http_client import ClientError, Reply, ServerClient
 from fastroute.rules.load import (
+    ACCEPTED,
     MAX_METRICS_BYTES,
     NAMES,
     BadMetrics,
@@ -77,30 +78,53 @@ class Scraper:
             report = await self._scrape_filtered(within)
             if report is not None:
                 return report
-        reply = await self._client.get(ALL_METRICS, within, MAX_METRICS_BYTES)
+        reply = await get_metrics(self._client, ALL_METRICS, within)
         if reply.status != 200:
             raise ScrapeError(f"{ALL_METRICS} returned {reply.status}")
-        report = parse_metrics(reply.body)
+        report = load_in(reply)
         # Only now, because it helped: a server without any metrics is tried both ways each time.
         self._target = ALL_METRICS
         return report
 
     async def _scrape_filtered(self, within: float) -> LoadReport | None:
         """Scrape only the required names; None if the server does not support this."""
-        reply = await self._client.get(OUR_METRICS, within, MAX_METRICS_BYTES)
+        reply = await get_metrics(self._client, OUR_METRICS, within)
         if reply.status >= 500:
             raise ScrapeError(f"{ALL_METRICS} returned {reply.status}")
         if reply.status != 200:
             return None
         if is_filtered(reply.body):
             try:
-                return parse_metrics(reply.body)
+                return load_in(reply)
             except BadMetrics:
                 return None
         # The response has all metrics, so the filter was ignored. It is usable this time.
-        report = parse_metrics(reply.body)
+        report = load_in(reply)
         self._target = ALL_METRICS
         return report
+
+
+async def get_metrics(client: ServerClient, target: str, within: float) -> Reply:
+    """Request metrics in a format that is read.
+
+    Args:
+        client: Client of the server.
+        target: `ALL_METRICS` or `OUR_METRICS`.
+        within: Timeout in seconds.
+
+    Raises:
+        ClientError: There is no complete response.
+    """
+    return await client.get(target, within, MAX_METRICS_BYTES, accept=ACCEPTED)
+
+
+def load_in(reply: Reply) -> LoadReport:
+    """Return the load in a response with metrics.
+
+    Raises:
+        BadMetrics: There is none that is reliable.
+    """
+    return parse_metrics(reply.body, ends_with_connection=reply.ends_with_connection)
 
 
 class Scraped(Protocol):

@@ -7,20 +7,18 @@ from typing import Annotated
 import msgspec
 
 from fastroute.control.watch.models import MODELS, BadModels, parse_models
-from fastroute.control.watch.scraper import ALL_METRICS, OUR_METRICS
+from fastroute.control.watch.scraper import ALL_METRICS, OUR_METRICS, get_metrics, load_in
 from fastroute.doctor.facts import Facts, Filtered, Metrics, Models
 from fastroute.doctor.measure.bench import ANSWER_TIMEOUT, Bench
 from fastroute.doctor.measure.kv_cache import kv_cache
-from fastroute.net.http_client import ClientError, ServerClient
+from fastroute.net.http_client import ClientError, Reply, ServerClient
 from fastroute.printable import printable
 from fastroute.rules.load import (
     MAX_COUNT,
-    MAX_METRICS_BYTES,
     NAMES,
     BadMetrics,
     LoadReport,
     is_filtered,
-    parse_metrics,
 )
 
 _NAME = re.compile(rb"^(vllm:\w+)(?=[ {])", re.MULTILINE)
@@ -55,7 +53,7 @@ async def measure_models(bench: Bench, facts: Facts) -> None:
 async def measure_metrics(bench: Bench, facts: Facts) -> None:
     """Read all metrics, as fastroute does if filtering is not possible."""
     try:
-        reply = await bench.client.get(ALL_METRICS, ANSWER_TIMEOUT, MAX_METRICS_BYTES)
+        reply = await get_metrics(bench.client, ALL_METRICS, ANSWER_TIMEOUT)
     except ClientError as error:
         facts.metrics = Metrics(error=str(error))
         return
@@ -63,7 +61,7 @@ async def measure_metrics(bench: Bench, facts: Facts) -> None:
         facts.metrics = Metrics(error=f"{ALL_METRICS} returns {reply.status}")
         return
     present = {name.decode() for name in _NAME.findall(reply.body)}
-    load, why = _load(reply.body)
+    load, why = _load(reply)
     facts.metrics = Metrics(
         error=why,
         size=len(reply.body),
@@ -76,7 +74,7 @@ async def measure_metrics(bench: Bench, facts: Facts) -> None:
 async def measure_filtered(bench: Bench, facts: Facts) -> None:
     """Fetch only the metrics that fastroute reads."""
     try:
-        reply = await bench.client.get(OUR_METRICS, ANSWER_TIMEOUT, MAX_METRICS_BYTES)
+        reply = await get_metrics(bench.client, OUR_METRICS, ANSWER_TIMEOUT)
     except ClientError as error:
         facts.filtered = Filtered(error=str(error))
         return
@@ -85,14 +83,14 @@ async def measure_filtered(bench: Bench, facts: Facts) -> None:
     elif not is_filtered(reply.body):
         why = "the filter is ignored"
     else:
-        _, why = _load(reply.body)
+        _, why = _load(reply)
     facts.filtered = Filtered(error=why, size=len(reply.body))
 
 
-def _load(text: bytes) -> tuple[LoadReport | None, str]:
+def _load(reply: Reply) -> tuple[LoadReport | None, str]:
     """Return the load, or None and the reason."""
     try:
-        return parse_metrics(text), ""
+        return load_in(reply), ""
     except BadMetrics as error:
         return None, str(error)
 

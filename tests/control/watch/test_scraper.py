@@ -16,7 +16,7 @@ from fastroute.control.watch.scraper import (
     keep_scraping,
 )
 from fastroute.net.http_client import ServerClient
-from fastroute.rules.load import NAMES, LoadReport
+from fastroute.rules.load import ACCEPTED, NAMES, LoadReport
 from fastroute.server_address import ServerAddress
 from fastroute.standin.engine import Mode, Pace, Sequence
 from tests.support.descriptors import no_descriptors
@@ -35,11 +35,15 @@ def reply(body, status=200):
 
 
 class MetricsServer:
-    """Sends given responses by path; None closes the connection, "never" sends nothing."""
+    """Sends given responses by path; None closes the connection, "never" sends nothing.
+
+    After a response in HTTP/1.0 it closes the connection, too.
+    """
 
     def __init__(self, ours, everything):
         self.answers = {OUR_METRICS: ours, ALL_METRICS: everything}
         self.asked = []
+        self.accepted = set()
 
     async def __call__(self, reader, writer):
         with contextlib.suppress(asyncio.IncompleteReadError):
@@ -47,6 +51,8 @@ class MetricsServer:
                 head, _ = await read_request(reader)
                 path = head.split(b" ")[1].decode()
                 self.asked.append(path)
+                fields = dict(line.split(b": ") for line in head.split(b"\r\n")[1:-2])
+                self.accepted.add(fields[b"Accept"])
                 answer = self.answers[path]
                 if answer == "never":
                     await reader.read()
@@ -54,6 +60,8 @@ class MetricsServer:
                 if answer is None:
                     return
                 writer.write(answer)
+                if answer.startswith(b"HTTP/1.0"):
+                    return
 
 
 class Server:
@@ -167,7 +175,11 @@ async def test_the_way_is_found_and_remembered(ours, everything, asked):
             id="not-a-number",
         ),
         pytest.param(
-            reply(EVERYTHING[:-1]), None, "the metrics are truncated", [OUR_METRICS], id="cut-off"
+            b"HTTP/1.0 200 OK\r\n\r\n" + EVERYTHING[:-1],
+            None,
+            "the metrics are truncated",
+            [OUR_METRICS],
+            id="cut-off",
         ),
         pytest.param(None, None, "closed without an answer", [OUR_METRICS], id="closed"),
     ],
@@ -182,6 +194,37 @@ async def test_no_report(ours, everything, reason, asked):
                 with pytest.raises(ScrapeError, match=reason):
                     await scraper.scrape(5)
     assert handler.asked == asked * 2
+
+
+async def test_the_formats_that_are_read_are_accepted():
+    handler = MetricsServer(reply(b"", 404), reply(EVERYTHING))
+    async with scripted(handler) as server:
+        with contextlib.closing(client_of(server.url)) as client:
+            await Scraper(client).scrape(5)
+    assert handler.asked == [OUR_METRICS, ALL_METRICS]
+    assert handler.accepted == {ACCEPTED}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(OURS + b"# EOF\n", id="eof"),
+        pytest.param(OURS + b"# EOF", id="eof-no-line-feed"),
+        pytest.param(OURS[:-1], id="no-line-feed"),
+        pytest.param(
+            b'vllm:num_requests_running 1.0 1700.5\nvllm:num_requests_waiting 2 # {t="x"} 1 1.5\n'
+            b"vllm:kv_cache_usage_perc one half\n# EOF",
+            id="time-stamp-and-exemplar-and-a-bad-sample",
+        ),
+    ],
+)
+async def test_forms_of_exporters(text):
+    """Each of these was no report, so the server was chosen without its load."""
+    handler = MetricsServer(reply(text), None)
+    async with scripted(handler) as server:
+        with contextlib.closing(client_of(server.url)) as client:
+            assert await Scraper(client).scrape(5) == REPORT
+    assert handler.asked == [OUR_METRICS]
 
 
 async def test_a_newer_server_behind_the_address_is_noticed():
