@@ -35,17 +35,18 @@ class Comparison(Generic[S]):
     costs nothing; what was answered before the first failure is not counted.
     """
 
-    __slots__ = ("_windows",)
+    __slots__ = ("_models", "_windows")
 
     def __init__(self) -> None:
         self._windows: dict[tuple[S, str], Window] = {}
+        self._models: set[str] = set()  # those with windows
 
     def is_watching(self, model: str) -> bool:
         """Return True if requests for a model failed within the window.
 
         Only then the caller needs to count what was answered.
         """
-        return any(known == model for _, known in self._windows)
+        return model in self._models
 
     def add_answered(self, server: S, model: str, count: int, now: float) -> None:
         """Count complete responses below 500."""
@@ -59,8 +60,7 @@ class Comparison(Generic[S]):
 
     def forget(self, server: S) -> None:
         """Drop the windows of a server that was removed, or that begins a new life."""
-        for key in [key for key in self._windows if key[0] == server]:
-            del self._windows[key]
+        self._keep([key for key in self._windows if key[0] != server])
 
     def sample(self, server: S, model: str, now: float) -> Sample:
         """Return what one server did for one model within the window."""
@@ -122,14 +122,20 @@ class Comparison(Generic[S]):
         }
 
     def _window(self, server: S, model: str) -> Window:
+        self._models.add(model)
         return self._windows.setdefault((server, model), Window())
+
+    def _keep(self, keys: Sequence[tuple[S, str]]) -> None:
+        """Drop all other windows."""
+        if len(keys) < len(self._windows):
+            self._windows = {key: self._windows[key] for key in keys}
+            self._models = {model for _, model in keys}
 
     def _drop_empty(self, now: float) -> None:
         failing = {
             model for (_, model), window in self._windows.items() if window.sample(now).failed
         }
-        for key in [key for key in self._windows if key[1] not in failing]:
-            del self._windows[key]
+        self._keep([key for key in self._windows if key[1] in failing])
 
 
 def _in_figures(model: str, server: Sample, peers: Sample) -> str:

@@ -101,7 +101,7 @@ class FleetHealth(Generic[S]):
 
     def requests_answered(self, server: S, model: str, count: int, now: float) -> None:
         """Count complete responses below 500."""
-        if self._comparison.is_watching(model):
+        if count and self._comparison.is_watching(model):
             self._comparison.add_answered(server, model, count, now)
 
     def tick(self, now: float, delivering: Collection[S] = ()) -> None:

@@ -77,6 +77,29 @@ class TestModels:
         assert log.count("are ignored") == 1
         assert max(map(len, log.splitlines())) < 1000
 
+    @pytest.mark.parametrize("model", ["m1", None], ids=["named", "without-a-name"])
+    async def test_failures_for_all_models(self, tmp_path, model):
+        """A failed request without a model counted for each of 10,000, and each tick compared each
+        of them with each other: the supervisor did nothing else."""
+        bodies = {
+            "/v1/models": many_models(10_000),
+            "/v1/chat/completions": b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n",
+        }
+        async with (
+            hostile(bodies) as bad,
+            router_process(tmp_path, bad.url, health_check_interval=0.5) as router,
+        ):
+            await has_logged(router, "has models: m0")
+            await until_model(router, "m9999")
+            before, used = memory(router.pid), cpu_s(router.pid)
+            begun = time.monotonic()
+            for _ in range(5):
+                await asyncio.to_thread(post_chat, router.port, model, "id")
+            await asyncio.sleep(4)
+            share = (cpu_s(router.pid) - used) / (time.monotonic() - begun)
+            print("SHARE", share, memory(router.pid) - before)
+            assert memory(router.pid) < before + BACK_WITHIN
+
 
 async def has_logged(router, text: str) -> None:
     await until(lambda: text in router.stderr(), 20)
@@ -276,8 +299,8 @@ class TestTexts:
             await asyncio.to_thread(look)
 
 
-def post_chat(port: int, model: str, request_id: str) -> None:
-    body = json.dumps({"model": model, "messages": []})
+def post_chat(port: int, model: str | None, request_id: str) -> None:
+    body = json.dumps({"messages": []} | ({} if model is None else {"model": model}))
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     with contextlib.closing(connection):
         fields = {"Content-Type": "application/json", "X-Request-Id": request_id}

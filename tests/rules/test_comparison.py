@@ -143,3 +143,13 @@ def test_forgotten_windows():
     assert fleet.comparison.sample("a", "m", NOW + 5).failed == 0
     assert fleet.comparison.sample("b", "m", NOW + 5).answered == 50
     assert fleet.outliers() == []
+
+
+def test_watching_costs_the_same_for_any_number_of_models():
+    """Each tick asked for each of a hostile server's 10,000 models, and each time looked at all."""
+    comparison = Comparison()
+    for number in range(10_000):
+        comparison.add_failed("a", f"m{number}", 1, 0.0, unreachable=False)
+    assert all(comparison.is_watching(f"m{number}") for number in range(10_000))
+    comparison.forget("a")
+    assert not comparison.is_watching("m0")

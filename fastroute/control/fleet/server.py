@@ -7,6 +7,8 @@ message; `changed` says when. Nothing here waits.
 
 import asyncio
 import logging
+from collections.abc import Iterable
+from itertools import islice
 
 from fastroute.config import ServerConfig
 from fastroute.control.fleet.context import FleetContext
@@ -24,6 +26,10 @@ from fastroute.rules.server_state import ServerState
 
 DELIVERED_LATELY = 2.0
 """Seconds since the last byte of a good response, in which failed requests do not eject."""
+
+MAX_COMPARED = 100
+"""Number of a server's models for which a request without a model counts. Their windows take time
+and memory, and a hostile server lists 10,000."""
 
 RETRIED_FOR = ("api_key", "called", "health_path", "health_statuses")
 """Settings of an entry that decide how a server answers; after a change it is tried again."""
@@ -179,9 +185,8 @@ class FleetServer:
         """Take what a worker saw of requests."""
         if seen.kind in COMPARED:
             self.probe_now.set()
-            now, models = self._around.clock(), self.models.names or ("",)
-            # A request that names no model counts for all that the server has, as in `tick`.
-            for model in (seen.model,) if seen.model in models else models:
+            now = self._around.clock()
+            for model in self._compared_for(seen.model):
                 self._around.health.request_failed(
                     self.row, model, seen.kind, now, detail=seen.detail
                 )
@@ -195,13 +200,23 @@ class FleetServer:
             log.warning("server %s refuses its API key: %s; check api_key", name, seen.detail)
         self._observe(seen.kind, Facts(detail=seen.detail, retry_after=seen.retry_after))
 
+    def _compared_for(self, model: str) -> Iterable[str]:
+        """Return the models for which a failed request counts, as an answered one does in `tick`.
+
+        A request that names none of the server's models counts for all of them, within a limit.
+        """
+        if model and self.models.has(model):
+            return (model,)
+        return islice(self.models.names or ("",), MAX_COMPARED)
+
     def tick(self, now: float) -> None:
         """Act on time that has passed; to be called several times a second."""
         self.load.tick(now)
-        answered = self._row.count_answered()
-        for model in self.models.names or ("",):
-            self._around.health.requests_answered(self.row, model, answered - self._answered, now)
-        self._answered = answered
+        count = self._row.count_answered() - self._answered
+        if count:
+            self._answered += count
+            for model in self.models.names or ("",):
+                self._around.health.requests_answered(self.row, model, count, now)
 
     def is_delivering(self, now: float) -> bool:
         """Return True if it sent bytes of good responses lately."""

@@ -27,7 +27,7 @@ class ServerModels:
         updated_at: When it listed them the last time, in Unix seconds, or None.
     """
 
-    __slots__ = ("_fleet", "_health", "_listed", "_listing_error", "config", "list_now",
+    __slots__ = ("_fleet", "_health", "_listed", "_listing_error", "_names", "config", "list_now",
                  "updated_at")  # fmt: skip
 
     def __init__(self, fleet: FleetContext, config: ServerConfig, health: ServerHealth) -> None:
@@ -44,6 +44,7 @@ class ServerModels:
         self._fleet = fleet
         self._health = health
         self._listed: ModelList | None = None
+        self._names: tuple[str, ...] | None = None
         self._listing_error: str | None = None
 
     @property
@@ -51,7 +52,12 @@ class ServerModels:
         """Their names, or None where they are not known."""
         if self.config.models is not None:
             return self.config.models
-        return None if self._listed is None else tuple(self._listed)
+        return self._names
+
+    def has(self, model: str) -> bool:
+        """Return True if the server is known to have a model."""
+        known = self._listed if self.config.models is None else self.config.models
+        return known is not None and model in known
 
     @property
     def cards(self) -> Models | None:
@@ -80,6 +86,7 @@ class ServerModels:
                 *(self.config.url, models.ignored, MAX_MODELS, MAX_NAME_CHARACTERS),
             )
         self._listed = models
+        self._names = tuple(models)
         self._fleet.changed()
 
     @property
