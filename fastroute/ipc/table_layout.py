@@ -36,6 +36,9 @@ FIRST_BYTE_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10
 DURATION_BOUNDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 """Seconds from the end of a request to the end of its response."""
 
+LOOP_LAG_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+"""Seconds by which a timer of a worker's event loop was late."""
+
 
 @dataclass(kw_only=True, eq=False)
 class Histogram(Generic[Cell]):
@@ -134,6 +137,18 @@ class ProcessCells(Generic[Cell]):
     """1 from the Drain message on, else 0."""
     records_lost: Cell
     """Records that were dropped because the supervisor was too far behind."""
+    models_unsearched: Cell
+    """Requests in which the search for the model reached its limit."""
+    slowest_read_us: Cell
+    """Longest time for one large read of a client or one pipelined request, in microseconds."""
+    slowest_endpoint_us: Cell
+    """Longest time for one of fastroute's own endpoints."""
+    slowest_message_us: Cell
+    """Longest time for one message of the supervisor."""
+    slowest_timer_us: Cell
+    """Longest time for one timer tick, in which all deadlines are checked."""
+    loop_lag: Histogram[Cell] = field(metadata=_histogram(LOOP_LAG_BOUNDS))
+    """Lateness of a timer of the event loop."""
 
 
 @dataclass(kw_only=True, eq=False)

@@ -7,7 +7,9 @@ import struct
 from typing import Final
 
 from fastroute.errors import BadRequest
+from fastroute.proxy import clock
 from fastroute.proxy.context import WorkerContext
+from fastroute.proxy.loop_lag import note_step
 from fastroute.proxy.own_replies import Listener, own_error, own_reply
 from fastroute.proxy.request_pipeline import NEVER, RequestPipeline
 from fastroute.proxy.request_reader import BETWEEN, BODY, HEAD, REFUSED
@@ -19,6 +21,8 @@ log = logging.getLogger(__name__)
 # Bytes in the buffer of a client above which reading from the server pauses (backpressure). A read
 # brings at most 256 KiB (uvloop), so the buffer of a slow client has less than this plus one read.
 WRITE_HIGH_BYTES = 65536
+# Size above which the work for the bytes of one read is measured; a read brings at most 256 KiB.
+LARGE_READ_BYTES = 16384
 # Seconds in which a refused client's bytes are still read and dropped: closing with unread bytes
 # would reset the connection, and the client would lose the response.
 LINGER_S = 2.0
@@ -32,13 +36,14 @@ class ClientConnection(RequestPipeline):
     cannot have a base that is not compiled.
     """
 
-    __slots__ = ("_is_uncounted", "_transport", "_unsent")
+    __slots__ = ("_is_uncounted", "_transport", "_unread", "_unsent")
 
     _transport: asyncio.Transport
 
     def __init__(self, worker: WorkerContext, listener: Listener) -> None:
         super().__init__(worker, listener)
         self._unsent = 0
+        self._unread = b""  # waits for a turn of the event loop
         self._is_uncounted = False
 
     def __repr__(self) -> str:
@@ -70,6 +75,48 @@ class ClientConnection(RequestPipeline):
 
     def data_received(self, data: bytes) -> None:
         """Read requests and process those that are complete."""
+        if len(data) > LARGE_READ_BYTES:
+            self._take_large(data)
+        else:
+            self._take(data)
+
+    def take_turn(self) -> None:
+        """Continue after a wait for a turn of the event loop."""
+        self._waits = False
+        data, self._unread = self._unread, b""
+        if self._transport.is_closing():
+            return
+        self._transport.resume_reading()
+        if self._exchange is None:
+            self._advance()
+        if self._waits:
+            self._unread = data
+        elif data:
+            self._take_large(data)
+
+    def wait_for_turn(self) -> None:
+        """Continue in another turn of the event loop, without reading meanwhile."""
+        if not self._waits and not self._transport.is_closing():
+            self._waits = True
+            self._transport.pause_reading()
+            self._worker.turns.wait(self)
+
+    def _take_large(self, data: bytes) -> None:
+        """Measure the work for a large read; if there is no time for it in this turn, wait."""
+        worker = self._worker
+        turns = worker.turns
+        if turns.is_over:
+            self._unread = data
+            self.wait_for_turn()
+            return
+        before: float = turns.spent
+        started: float = clock.now()
+        self._take(data)
+        seconds: float = clock.now() - started
+        note_step(worker.cells.process.slowest_read_us, seconds)
+        turns.charge(seconds - (turns.spent - before))
+
+    def _take(self, data: bytes) -> None:
         reader = self._reader
         before = reader.state
         if before is REFUSED:
@@ -213,4 +260,6 @@ class ClientConnection(RequestPipeline):
             self.refuse(BadRequest(408, f"the request's {part} did not arrive in time"))
 
     def _is_idle(self) -> bool:
+        if self._waits or self._reader.ready:
+            return False
         return self._exchange is None and self._reader.state is BETWEEN

@@ -14,6 +14,7 @@ from fastroute.proxy.request_ids import RequestIds
 from fastroute.proxy.router import Router
 from fastroute.proxy.settings import Settings
 from fastroute.proxy.supervisor_link import SupervisorLink
+from fastroute.proxy.turns import Turns
 from fastroute.rules.head_match import HeadMatcher
 
 # One for each kind of client and key. A head and what is found in it take 2 KB, and as much for
@@ -39,6 +40,7 @@ class WorkerContext:
         recorder: Takes records of ended requests, or None if none are wanted.
         request_ids: Ids for requests that bring none.
         known_requests: Heads of clients' requests.
+        turns: Limits what costly work may take in one turn of the event loop.
         configured: The last Configure, for the views, as are the next four.
         health: The last Health.
         reasons: The last StateReasons.
@@ -65,6 +67,7 @@ class WorkerContext:
         "settings",
         "stamp",
         "table",
+        "turns",
         "unrouted",
     )
 
@@ -93,6 +96,7 @@ class WorkerContext:
         self._recorder = Recorder(link, cells.process.records_lost)
         self.recorder: Recorder | None = None
         self.request_ids = RequestIds()
+        self.turns = Turns(loop.call_soon)
         self.known_requests: HeadMatcher = HeadMatcher(KNOWN_REQUESTS)
 
     def configure(self, configured: Configure) -> None:

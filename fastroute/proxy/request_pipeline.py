@@ -6,8 +6,10 @@ They are read ahead (pipelining), up to a limit.
 from typing import Final
 
 from fastroute.errors import BadRequest
+from fastroute.proxy import clock
 from fastroute.proxy.context import WorkerContext
 from fastroute.proxy.exchange import Client, Exchange
+from fastroute.proxy.loop_lag import note_step
 from fastroute.proxy.own_replies import (
     OWN_PREFIX,
     LateReply,
@@ -40,6 +42,7 @@ class RequestPipeline(Client):
         "_head_in_hand",
         "_listener",
         "_reader",
+        "_waits",
         "_worker",
         "_write_paused",
     )
@@ -52,6 +55,7 @@ class RequestPipeline(Client):
         self._forwards = listener.forwards
         self._reader = RequestReader(worker.known_requests)
         self._write_paused = False
+        self._waits = False  # for a turn of the event loop
         self._deadline = worker.stamp + worker.settings.config.client_idle_timeout
         self.address = b""
         self.model = None
@@ -74,25 +78,44 @@ class RequestPipeline(Client):
         """Close after all written bytes are sent."""
         raise NotImplementedError
 
+    def wait_for_turn(self) -> None:
+        """Continue in another turn of the event loop, without reading meanwhile."""
+        raise NotImplementedError
+
     # Requests
 
     def _advance(self) -> None:
         """Process requests in order until one has to wait for a server."""
-        if self._advancing:
-            return  # called from the loop below
+        if self._advancing or self._waits:
+            return  # called from the loop below, or will be called in another turn
         self._advancing = True
         while self._reader.ready and self._exchange is None and not self._write_paused:
             request: Request = self._reader.ready.popleft()
             assert request.head is not None, "a request was queued unchecked"
             # The reader keeps the last request until the next one; free its body now.
             body, request.body = request.body, b""
-            self._serve(request.head, body)
+            if not self._reader.ready:
+                self._serve(request.head, body)
+            elif self._serve_one_of_many(request.head, body):
+                self.wait_for_turn()
+                break
         self._advancing = False
-        if self._exchange is None and not self._reader.ready:
+        if self._exchange is None and not self._reader.ready and not self._waits:
             if self._reader.refusal is not None:
                 self.refuse(self._reader.refusal)
             elif self._reader.state is BODY:
                 self._invite_body()
+
+    def _serve_one_of_many(self, head: RequestHead, body: bytes | bytearray) -> bool:
+        """Serve a pipelined request; return True if the others have to wait for a turn."""
+        turns = self._worker.turns
+        before: float = turns.spent
+        started: float = clock.now()
+        self._serve(head, body)
+        seconds: float = clock.now() - started
+        note_step(self._worker.cells.process.slowest_read_us, seconds)
+        turns.charge(seconds - (turns.spent - before))
+        return turns.is_over
 
     def _serve(self, head: RequestHead, body: bytes | bytearray) -> None:
         worker = self._worker
@@ -128,7 +151,12 @@ class RequestPipeline(Client):
         path = head.path
         if self._forwards and path not in self._endpoints and not path.startswith(OWN_PREFIX):
             return None
-        return self._listener.answer(head.method, head.target)
+        started: float = clock.now()
+        reply = self._listener.answer(head.method, head.target)
+        seconds: float = clock.now() - started
+        note_step(self._worker.cells.process.slowest_endpoint_us, seconds)
+        self._worker.turns.charge(seconds)
+        return reply
 
     def _reply_locally(self, local: LocalReply | LateReply, head: RequestHead) -> None:
         if isinstance(local, LateReply):

@@ -19,6 +19,8 @@ from fastroute.rules.request_head import RequestHead, without_upgrade
 # Maximum number of requests that are read ahead (pipelining). A client that sends more is refused:
 # pausing the transport would limit them too, but then a disconnect would not be noticed.
 MAX_PIPELINED = 100
+MAX_HEADS_AHEAD = 16
+"""Maximum size of the heads of these requests, in multiples of `max_header_bytes`."""
 TOO_MANY_REQUESTS = "too many requests are pipelined on this connection"
 
 
@@ -41,7 +43,7 @@ REFUSED = Reading.REFUSED
 class Request:
     """A request, possibly incomplete."""
 
-    __slots__ = ("body", "continued", "fields", "head", "method", "target", "version")
+    __slots__ = ("body", "continued", "fields", "head", "head_size", "method", "target", "version")
 
     method: bytes
     version: str
@@ -51,6 +53,7 @@ class Request:
         self.body: bytes | bytearray = b""
         self.continued = False
         self.target = b""
+        self.head_size: int = 0
         self.fields: list[tuple[bytes, bytes]] = []
 
     def read_head(self, settings: Settings, suspect: bool) -> RequestHead:
@@ -77,9 +80,14 @@ class Request:
             raise BadRequest(413, f"the body is longer than {limit} bytes (max_body_bytes)")
         return self.head
 
+    def measure_head(self) -> None:
+        """Set `head_size`, the size of target and headers in bytes."""
+        fields = sum([len(name) + len(value) + len(b": \r\n") for name, value in self.fields])
+        self.head_size = len(self.target) + fields
+
     def _check_head_size(self, limit: int) -> None:
-        fields = sum(len(name) + len(value) + len(b": \r\n") for name, value in self.fields)
-        if len(self.target) + fields > limit:
+        self.measure_head()
+        if self.head_size > limit:
             raise BadRequest(431, f"the headers are longer than {limit} bytes (max_header_bytes)")
 
 
@@ -95,6 +103,7 @@ class RequestReader:
     """
 
     __slots__ = (
+        "_complete",
         "_fields",
         "_known",
         "_parser",
@@ -114,6 +123,7 @@ class RequestReader:
         self._known = known
         self.state = BETWEEN
         self.ready: deque[Request] = deque()
+        self._complete: list[Request] = []  # not validated yet
         self.request = Request()
         self.refusal: BadRequest | None = None
         self._parser = httptools.HttpRequestParser(self)
@@ -175,7 +185,7 @@ class RequestReader:
 
     def on_message_begin(self) -> None:
         """Record that a request starts."""
-        if len(self.ready) > MAX_PIPELINED:
+        if len(self.ready) + len(self._complete) > MAX_PIPELINED:
             raise BadRequest(429, TOO_MANY_REQUESTS)
         self.request = Request()
         self._fields = self.request.fields
@@ -213,7 +223,7 @@ class RequestReader:
 
     def on_message_complete(self) -> None:
         """Record that the request is complete."""
-        self.ready.append(self.request)
+        self._complete.append(self.request)
         self._unproductive = 0
         self.state = BETWEEN
 
@@ -245,7 +255,7 @@ class RequestReader:
         POST. But the parser stops there, before the body. So the head is parsed again without that
         header, followed by the rest.
         """
-        request = self.ready.pop()
+        request = self._complete.pop()
         if request.method == b"CONNECT":
             raise BadRequest(405, "CONNECT is not supported")
         self._parser = httptools.HttpRequestParser(self)
@@ -256,23 +266,34 @@ class RequestReader:
 
     def _read_heads(self, settings: Settings, suspect: bool) -> None:
         """Validate the requests, and stop reading after the connection's last one."""
-        room = settings.max_body_bytes
-        for index, request in enumerate(self.ready):
-            room -= len(request.body)
+        complete, self._complete = self._complete, []
+        for request in complete:
             try:
-                if index > MAX_PIPELINED or (index and room < 0):
-                    raise BadRequest(429, TOO_MANY_REQUESTS)
                 head = request.read_head(settings, suspect=suspect)
+                if self.ready:
+                    self._check_ahead(request, settings)
             except BadRequest as error:
-                self._stop_reading(error, keep=index)
+                self._stop_reading(error)
                 return
+            self.ready.append(request)
             if not head.keep_alive:
-                self._stop_reading(None, keep=index + 1)
+                self._stop_reading(None)
                 return
         if self.refusal is None and self.state is not BETWEEN:
             self._check_unfinished(settings, suspect=suspect)
         if self.refusal is not None:
-            self._stop_reading(self.refusal, keep=len(self.ready))
+            self._stop_reading(self.refusal)
+
+    def _check_ahead(self, request: Request, settings: Settings) -> None:
+        """Refuse a pipelined request if those before it are too many or too large."""
+        request.measure_head()
+        bodies, heads = len(request.body), request.head_size
+        for waiting in self.ready:
+            bodies += len(waiting.body)
+            heads += waiting.head_size
+        too_large = bodies > settings.max_body_bytes
+        if too_large or heads > MAX_HEADS_AHEAD * settings.max_header_bytes:
+            raise BadRequest(429, TOO_MANY_REQUESTS)
 
     def _check_unfinished(self, settings: Settings, suspect: bool) -> None:
         """Refuse an incomplete request whose size is already known to be too large."""
@@ -287,9 +308,7 @@ class RequestReader:
         except BadRequest as error:
             self.refusal = error
 
-    def _stop_reading(self, refusal: BadRequest | None, keep: int) -> None:
-        """Accept no more requests; keep the first `keep`, after which the connection closes."""
+    def _stop_reading(self, refusal: BadRequest | None) -> None:
+        """Accept no more requests; after those in `ready` the connection closes."""
         self.state = REFUSED
         self.refusal = refusal
-        while len(self.ready) > keep:
-            self.ready.pop()

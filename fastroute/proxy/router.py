@@ -128,7 +128,6 @@ class Router:
     Attributes:
         refusals: Load that servers seem to have because they just refused or failed requests.
         servers: All of them, chosen or not.
-        unsearched: Number of requests whose search for the model reached its limit.
         wakeable: The servers for requests to `WAKE_PATHS`.
     """
 
@@ -153,9 +152,9 @@ class Router:
         "_table",
         "_tls",
         "_unlisted",
+        "_unsearched",
         "refusals",
         "servers",
-        "unsearched",
         "wakeable",
     )
 
@@ -173,7 +172,7 @@ class Router:
         self.wakeable = ModelServers(sleepers_first=True)
         self._unlisted = ModelServers()  # asked for models that no server is known to have
         self._known_names: tuple[str, ...] = ()  # in the servers' own order, then the aliases
-        self.unsearched = 0
+        self._unsearched: int = 0
         self._names_matter = False
         self._foreign = table.servers.foreign_milli[:0]
         self._in_flight = [column[:0] for column in table.in_flight_columns]
@@ -273,7 +272,7 @@ class Router:
         try:
             model = requested_model(target, content_type, body)
         except TooManySteps:
-            self.unsearched += 1
+            self._unsearched += 1
             return self._all, body, None
         if not model or not self._names_matter:
             return self._all, body, model
@@ -286,6 +285,12 @@ class Router:
                 raise UnknownModel(model, self._known_names)
             group = self._unlisted
         return group, body, model
+
+    def take_unsearched(self) -> int:
+        """Return the number of searches for a model that reached a limit since the last call."""
+        taken: int = self._unsearched
+        self._unsearched = 0
+        return taken
 
     def choose(self, group: ModelServers, tried: Sequence[Server]) -> Server | None:
         """Choose a server that has not been tried yet for this request, or None."""

@@ -7,7 +7,7 @@ import logging
 import socket
 from collections.abc import Callable, Sequence
 from functools import partial
-from time import monotonic_ns
+from time import monotonic, monotonic_ns
 from typing import cast
 
 from fastroute.ipc.messages import (
@@ -26,6 +26,7 @@ from fastroute.ipc.messages import (
 from fastroute.net.connecting import limit_silence
 from fastroute.proxy.client import ClientConnection
 from fastroute.proxy.context import WorkerContext
+from fastroute.proxy.loop_lag import LoopLag, note_step
 from fastroute.proxy.metrics_relay import MetricsRelay
 from fastroute.proxy.own_replies import Listener
 from fastroute.proxy.supervisor_link import SupervisorLink
@@ -60,8 +61,10 @@ class Channel(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Handle messages."""
+        started = monotonic()
         for message in self._reader.feed(data):
             self._worker.take(message)
+        self._worker.note_message(monotonic() - started)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the worker: without a supervisor this process would not be monitored."""
@@ -101,6 +104,7 @@ class Worker:
         self._starting: asyncio.Task[None] | None = None
         self._draining: asyncio.Task[None] | None = None
         self._sweeping: asyncio.TimerHandle | None = None
+        self._lag = LoopLag(state.loop, state.cells.process)
 
     async def run(self, channel: socket.socket) -> None:
         """Serve until drained, or until the supervisor has exited.
@@ -111,8 +115,10 @@ class Worker:
         state = self._state
         await state.loop.create_connection(lambda: self._channel, sock=channel)
         self.keep_time()
+        self._lag.start()
         await self._stopped.wait()
         self.stop_keeping_time()
+        self._lag.stop()
         if self._draining is not None:
             self._draining.cancel()
         for server in self._servers:
@@ -146,6 +152,10 @@ class Worker:
                 self.drain()
             case _:
                 pass  # The others are sent by workers.
+
+    def note_message(self, seconds: float) -> None:
+        """Note the time that messages of the supervisor took."""
+        note_step(self._state.cells.process.slowest_message_us, seconds)
 
     def _configure(self, configured: Configure) -> None:
         state = self._state
@@ -224,6 +234,9 @@ class Worker:
         state.router.tick(state.stamp)
         if state.recorder is not None:
             state.recorder.flush()
+        cells = state.cells.process
+        cells.models_unsearched[0] += state.router.take_unsearched()
+        note_step(cells.slowest_timer_us, (monotonic_ns() - cells.beat_ns[0]) / 1e9)
 
     def stop_keeping_time(self) -> None:
         """Stop the timer of `keep_time`."""

@@ -19,7 +19,13 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from fastroute.ipc.table_layout import DURATION_BOUNDS, FIRST_BYTE_BOUNDS, MODEL_COUNTERS, Histogram
+from fastroute.ipc.table_layout import (
+    DURATION_BOUNDS,
+    FIRST_BYTE_BOUNDS,
+    LOOP_LAG_BOUNDS,
+    MODEL_COUNTERS,
+    Histogram,
+)
 from fastroute.rules.server_state import ServerState
 from fastroute.views.view import Reply, ServerView, View
 
@@ -139,6 +145,14 @@ def _one(_: object) -> float:
     return 1
 
 
+def _seconds(column: str) -> Read:
+    """Return a reader of a number of microseconds."""
+    return lambda thing: getattr(thing, column) / 1_000_000
+
+
+SLOW_STEPS = ("read", "endpoint", "message", "timer")
+"""Steps of a worker's event loop that are measured."""
+
 VERSION = (Number("fastroute_build_info", _one, "The version that runs."),)
 
 CONFIG = (Number("fastroute_config_info", _one, "Hash of the active configuration."),)
@@ -176,7 +190,7 @@ OF_NAME = (
            "Addresses of the name, including those that are kept after it lost them."),
 )  # fmt: skip
 
-OF_WORKER = (
+OF_WORKER: tuple[Family, ...] = (
     Number("fastroute_client_connections", attrgetter("client_connections"),
            "Client connections open now."),
     Number("fastroute_local_requests_total", attrgetter("requests_local"),
@@ -191,6 +205,13 @@ OF_WORKER = (
            "1 while the worker accepts no connections and finishes requests in flight."),
     Number("fastroute_request_records_lost_total", attrgetter("records_lost"),
            "Requests missing in access log and traces because the supervisor was too slow."),
+    Number("fastroute_model_search_limit_total", attrgetter("models_unsearched"),
+           "Requests whose model was not found within the limits of the search."),
+    Distribution("fastroute_loop_lag_seconds", attrgetter("loop_lag"), LOOP_LAG_BOUNDS,
+                 "Lateness of the worker's event loop, measured ten times a second."),
+    Numbers("fastroute_slowest_step_seconds", "step",
+            {step: _seconds(f"slowest_{step}_us") for step in SLOW_STEPS},
+            "Longest time for which a step delayed all streams of the worker, since its start."),
 )  # fmt: skip
 
 STATUS_CLASSES = {

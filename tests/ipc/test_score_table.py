@@ -183,7 +183,7 @@ class TestReading:
             *("row", "recent", "first_byte", "duration"),
             *(*SERVER_COLUMNS, *COUNTERS),
         }
-        assert set(plain["workers"][0]) == {"index", *PROCESS_CELLS}
+        assert set(plain["workers"][0]) == {"index", "loop_lag", *PROCESS_CELLS}
 
 
 def test_clearing_in_flight_leaves_the_rest(make_table):

@@ -3,9 +3,10 @@
 import pytest
 
 from fastroute.proxy.client import LINGER_S, WRITE_HIGH_BYTES, ClientConnection
-from fastroute.proxy.own_replies import Listener
+from fastroute.proxy.own_replies import Listener, OwnReply
+from fastroute.proxy.turns import TURN_S
 from tests.support.judge import judge_requests
-from tests.support.memory_router import memory_router, own_error
+from tests.support.memory_router import StillLoop, memory_router, own_error
 from tests.support.memory_transport import End, MemoryTransport
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
@@ -106,6 +107,95 @@ class TestRequests:
             assert client.take() == OK
         else:
             assert b"\r\nconnection: close\r\n" in reply
+
+
+class TestTurns:
+    """Costly bytes wait when the turn of the loop is over; cheap ones never do."""
+
+    LARGE = POST.replace(b": 4", b": 20000").replace(b"body", b"x" * 20000)
+
+    @pytest.fixture(name="router")
+    def router_fixture(self):
+        loop = StillLoop()
+        loop.has_turns = True
+        with memory_router(loop) as router:
+            router.local[b"/livez"] = lambda: OwnReply(200, b"{}")
+            yield router
+
+    def end_turn(self, router):
+        router.state.turns.charge(TURN_S)
+        assert router.state.turns.is_over
+
+    def test_a_large_read_waits(self, router):
+        client, upstream = router.client(), router.pool.ready()
+        self.end_turn(router)
+        client.feed(self.LARGE)
+        assert not client.reading
+        assert not upstream.writes
+        router.loop.turn()
+        assert client.reading
+        assert judge_requests(upstream.take())[0].body == b"x" * 20000
+        upstream.feed(OK)
+        assert client.take() == OK
+
+    def test_a_small_one_does_not(self, router):
+        client, upstream = router.client(), router.pool.ready()
+        self.end_turn(router)
+        client.feed(POST)
+        assert upstream.writes
+        upstream.feed(OK)
+        assert client.reading
+
+    def test_pipelined_own_responses_wait_for_the_next_turn(self, router):
+        client, request = router.client(), GET.replace(b"/v1/x", b"/livez")
+        self.end_turn(router)
+        client.feed(request * 3)
+        answers = [client.take().count(b"HTTP/1.1 200")]
+        while not client.reading:
+            router.loop.turn()
+            answers.append(client.take().count(b"HTTP/1.1 200"))
+            self.end_turn(router)
+        assert answers == [1, 2], "the second turn has time for two"
+
+    def test_order_of_the_bytes(self, router):
+        """Requests that wait come before bytes that wait behind them."""
+        client, request = router.client(), GET.replace(b"/v1/x", b"/livez")
+        upstream = router.pool.ready()
+        self.end_turn(router)
+        client.feed(request * 3 + POST[:-4])
+        router.loop.turn()
+        self.end_turn(router)
+        router.loop.turn()
+        client.feed(POST[-4:])
+        assert client.take().count(b"HTTP/1.1 200") == 3
+        assert judge_requests(upstream.take())[0].body == b"body"
+        upstream.feed(OK)
+
+    @pytest.mark.parametrize("how", ["lose", "drain", "cut"])
+    def test_the_end_of_one_that_waits(self, router, how):
+        client, request = router.client(), GET.replace(b"/v1/x", b"/livez")
+        self.end_turn(router)
+        client.feed(request * 3)
+        assert not client.reading
+        if how == "lose":
+            client.lose(None)
+        elif how == "drain":
+            client.protocol.drain()
+            assert client.end is End.OPEN, "its requests are answered first"
+        else:
+            client.protocol.cut()
+            assert client.end is End.CLOSED
+            client.settle()
+        router.loop.turn()
+        router.loop.turn()
+        if how == "drain":
+            assert client.take().count(b"HTTP/1.1 200") == 3
+
+    def test_the_slowest_is_noted(self, router):
+        client, upstream = router.client(), router.pool.ready()
+        client.feed(self.LARGE)
+        upstream.feed(OK)
+        assert router.state.cells.process.slowest_read_us[0] > 0
 
 
 class TestLimits:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections import deque
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 
 from fastroute.config import Config
 from fastroute.ipc.messages import Configure, RoutedServer
@@ -27,13 +27,27 @@ class StillLoop:
 
     Attributes:
         now: Result of `time()`, in seconds.
+        has_turns: False to run callbacks at once, so that no turn of the loop is ever over.
     """
 
     def __init__(self) -> None:
         self.now = 1000.0
+        self.has_turns = False
+        self._soon: list[Callable[[], None]] = []
 
     def time(self) -> float:
         return self.now
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self._soon.append(callback)
+        if not self.has_turns:
+            self.turn()
+
+    def turn(self) -> None:
+        """Run the callbacks."""
+        soon, self._soon = self._soon, []
+        for callback in soon:
+            callback()
 
     def create_task(self, coroutine: Coroutine) -> None:
         coroutine.close()

@@ -14,6 +14,7 @@ from fastroute.ipc.table_layout import (
     COUNTERS,
     DURATION_BOUNDS,
     FIRST_BYTE_BOUNDS,
+    LOOP_LAG_BOUNDS,
     MODEL_COUNTERS,
     MODEL_SLOTS,
     PROCESS_CELLS,
@@ -67,8 +68,10 @@ def model_counters(**counts: int) -> ModelCounters[int]:
     return ModelCounters(**(dict.fromkeys(MODEL_COUNTERS, 0) | counts))
 
 
-def worker(index: int, **cells: int) -> WorkerSnapshot:
-    return WorkerSnapshot(index=index, **(dict.fromkeys(PROCESS_CELLS, 0) | cells))
+def worker(index: int, **cells: Any) -> WorkerSnapshot:
+    values: dict[str, Any] = dict.fromkeys(PROCESS_CELLS, 0)
+    values["loop_lag"] = histogram(LOOP_LAG_BOUNDS)
+    return WorkerSnapshot(index=index, **(values | cells))
 
 
 def table(

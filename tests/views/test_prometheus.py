@@ -13,6 +13,7 @@ from fastroute.ipc.table_layout import (
     COUNTERS,
     DURATION_BOUNDS,
     FIRST_BYTE_BOUNDS,
+    LOOP_LAG_BOUNDS,
     MODEL_COUNTERS,
     MODEL_SLOTS,
     PROCESS_CELLS,
@@ -183,6 +184,15 @@ class TestProcess:
         assert found["fastroute_unrouted_requests_total{worker=0}"] == 2
         assert found["fastroute_worker_draining{worker=0}"] == 0
         assert found["fastroute_worker_draining{worker=1}"] == 1
+
+    def test_the_loops_of_workers(self):
+        lag = histogram(LOOP_LAG_BOUNDS, at_0=5, at_6=1, sum_us=300_000)
+        found = scraped(view(table=table(workers=(worker(0, loop_lag=lag, slowest_read_us=1500),))))
+        assert found["fastroute_loop_lag_seconds_bucket{le=0.001,worker=0}"] == 5
+        assert found["fastroute_loop_lag_seconds_count{worker=0}"] == 6
+        assert found["fastroute_loop_lag_seconds_sum{worker=0}"] == 0.3
+        assert found["fastroute_slowest_step_seconds{step=read,worker=0}"] == 0.0015
+        assert found["fastroute_slowest_step_seconds{step=timer,worker=0}"] == 0
 
     def test_removed_servers_are_counted_without_a_name(self):
         found = scraped(view(row(0), row(1, in_flight=2), servers=(routed(0),)))
