@@ -24,13 +24,13 @@ _LINE_FEED: Final = ord("\n")
 _RETURN: Final = ord("\r")
 
 
-# White space and numbers are read faster than strings and brackets: so many bytes are one step.
-_BYTES_PER_STEP: Final = 64
+# Numbers and the like are read faster than strings and brackets: 64 bytes, in bits, are one step.
+_STEP_SHIFT: Final = 6
 # Comparing a key of the outermost object takes as long as so many steps, decoding one with escapes
 # as long as these.
 _STEPS_PER_KEY: Final = 3
 _STEPS_PER_DECODING: Final = 10
-_ESCAPE_BYTES: Final = len(r"\u0000")
+_ESCAPE_BYTES: Final = 6
 
 
 class TooManySteps(Exception):
@@ -54,134 +54,132 @@ def string_span(text: bytes, key: bytes, max_steps: int) -> tuple[int, int] | No
     Raises:
         TooManySteps: The search needs more steps.
     """
-    search: _Search = _Search()
-    return search.run(text, key, max_steps)
+    steps: _Steps = _Steps()
+    steps.left = max_steps
+    end: int = len(text)
+    at: int = _next(text, 0, steps)
+    if at < end and text[at] != _OPENING_OBJECT:
+        at = end
+    span = None
+    start: int
+    colon: int
+    depth: int = 0
+    while True:
+        at = _quote_or_bracket(text, at, steps)
+        if steps.left < 0:
+            raise TooManySteps
+        if at < 0:
+            return None
+        if text[at] == _QUOTE:
+            start = at
+            at = _string_end(text, start, steps)
+            colon = _colon_of_key(text, start, at, key, steps) if depth == 1 else -1
+            if colon >= 0:
+                start = _next(text, colon + 1, steps)
+                at = _string_end(text, start, steps)
+                span = (start, at) if at > start else None
+        else:
+            depth += 1 if text[at] in (_OPENING_OBJECT, _OPENING_LIST) else -1
+            at += 1
+            if not depth:
+                return span if _is_blank(text, at, steps) else None
 
 
-class _Search:
-    """A search, with the steps that are left.
+class _Steps:
+    """The steps that a search may still take; below 0 it must end.
 
     Everything in a text whose size a client decides costs steps: not only strings and brackets but
     also the bytes between them, escaped quotes, backslashes, and keys with escapes.
     """
 
-    __slots__ = ("_end", "_key", "_steps", "_text")
+    __slots__ = ("left",)
 
-    _end: int
-    _key: bytes
-    _steps: int
-    _text: bytes
+    left: int
 
-    def run(self, text: bytes, key: bytes, max_steps: int) -> tuple[int, int] | None:
-        """Search all of a text. Compiled, arguments of a constructor cost 0.1 us more."""
-        end: int = len(text)
-        self._text = text
-        self._end = end
-        self._key = key
-        self._steps = max_steps
-        at: int = self._next(0)
-        if at == end or text[at] != _OPENING_OBJECT:
-            return None
-        span = None
-        start: int
-        colon: int
-        depth: int = 0
-        while True:
-            at = self._quote_or_bracket(at)
-            if at < 0:
-                return None
-            if text[at] == _QUOTE:
-                start = at
-                at = self._string_end(start)
-                colon = self._colon_of_key(start, at) if depth == 1 else -1
-                if colon >= 0:
-                    start = self._next(colon + 1)
-                    at = self._string_end(start)
-                    span = (start, at) if at > start else None
-            else:
-                depth += 1 if text[at] in (_OPENING_OBJECT, _OPENING_LIST) else -1
-                at += 1
-                if not depth:
-                    return span if self._next(at) == end else None
 
-    def _spend(self, steps: int) -> None:
-        self._steps -= steps
-        if self._steps < 0:
-            raise TooManySteps
+def _quote_or_bracket(text: bytes, start: int, steps: _Steps) -> int:
+    """Return the index of the next one; -1 if there is none, or if the steps end before it."""
+    end: int = len(text)
+    stop: int = min(end, start + (steps.left << _STEP_SHIFT))
+    at: int = byte_search.find_quote_or_bracket(text, start, stop)
+    if at >= 0:
+        steps.left -= 1 + ((at - start) >> _STEP_SHIFT)
+    elif stop < end:
+        steps.left = -1
+    return at
 
-    def _quote_or_bracket(self, start: int) -> int:
-        """Return the index of the next one; -1 if there is none."""
-        stop: int = min(self._end, start + self._steps * _BYTES_PER_STEP)
-        at: int = byte_search.find_quote_or_bracket(self._text, start, stop)
+
+def _is_blank(text: bytes, start: int, steps: _Steps) -> bool:
+    """Return True if only white space follows."""
+    at: int = _next(text, start, steps)
+    if steps.left < 0:
+        raise TooManySteps
+    return at == len(text)
+
+
+def _next(text: bytes, start: int, steps: _Steps) -> int:
+    """Return the index of the next byte that is not white space; the length if there is none.
+
+    Such bytes are looked at one by one.
+    """
+    at: int = start
+    stop: int = min(len(text), start + steps.left + 1)
+    while at < stop:
+        byte: int = text[at]
+        if byte not in (_SPACE, _LINE_FEED, _RETURN, _TAB):
+            break
+        at += 1
+    steps.left -= at - start
+    return at
+
+
+def _string_end(text: bytes, start: int, steps: _Steps) -> int:
+    """Return the index after the closing quote of the string that starts at `start`.
+
+    The result is `start` if no string starts there, and beyond the text if it is truncated or if
+    the steps end before it.
+    """
+    end: int = len(text)
+    if start >= end or text[start] != _QUOTE:
+        return start
+    at: int = start + 1
+    before: int
+    stop: int
+    while steps.left >= 0:
+        at = byte_search.find_byte(text, _QUOTE, at, end)
         if at < 0:
-            if stop < self._end:
-                raise TooManySteps
-            return -1
-        self._spend(1 + (at - start) // _BYTES_PER_STEP)
-        return at
+            break
+        before = at - 1
+        at += 1
+        if text[before] != _BACKSLASH:
+            return at
+        stop = before - steps.left
+        while before >= stop and text[before] == _BACKSLASH:
+            before -= 1
+        steps.left -= at - before
+        # Each pair of backslashes is an escaped backslash; an odd one escapes the quote.
+        if not (at - before) & 1:
+            return at
+    return end + 1
 
-    def _next(self, start: int) -> int:
-        """Return the index of the next byte that is not white space; the length if there is none.
 
-        Such bytes are looked at one by one.
-        """
-        text: bytes = self._text
-        at: int = start
-        stop: int = min(self._end, start + self._steps + 1)
-        while at < stop:
-            byte: int = text[at]
-            if byte not in (_SPACE, _LINE_FEED, _RETURN, _TAB):
-                break
-            at += 1
-        self._spend(max(at - start, 0))
-        return at
-
-    def _string_end(self, start: int) -> int:
-        """Return the index after the closing quote of the string that starts at `start`.
-
-        The result is `start` if no string starts there, and beyond the text if it is truncated.
-        """
-        text: bytes = self._text
-        end: int = self._end
-        if start >= end or text[start] != _QUOTE:
-            return start
-        at: int = start + 1
-        before: int
-        while True:
-            at = byte_search.find_byte(text, _QUOTE, at, end)
-            if at < 0:
-                return end + 1
-            before = at - 1
-            if text[before] != _BACKSLASH:
-                return at + 1
-            stop: int = max(start, before - self._steps)
-            while before > stop and text[before] == _BACKSLASH:
-                before -= 1
-            self._spend(at - before)
-            at += 1
-            # Each pair of backslashes is an escaped backslash; an odd one escapes the quote.
-            if not (at - before) & 1:
-                return at
-
-    def _colon_of_key(self, start: int, stop: int) -> int:
-        """Return the index of the colon behind a string that equals the key; -1 for any other."""
-        text: bytes = self._text
-        key: bytes = self._key
-        length: int = len(key)
-        colon: int = self._next(stop)
-        if colon >= self._end or text[colon] != _COLON:
-            return -1
-        self._spend(_STEPS_PER_KEY)
-        if stop - start == length:
-            return colon if text.startswith(key, start) else -1
-        # With escapes it is longer, and longest if it has nothing else.
-        if not length < stop - start <= 2 + (length - 2) * _ESCAPE_BYTES:
-            return -1
-        if byte_search.find_byte(text, _BACKSLASH, start, stop) < 0:
-            return -1
-        self._spend(_STEPS_PER_DECODING)
-        try:
-            is_key = msgspec.json.decode(text[start:stop]) == msgspec.json.decode(key)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            return -1
-        return colon if is_key else -1
+def _colon_of_key(text: bytes, start: int, stop: int, key: bytes, steps: _Steps) -> int:
+    """Return the index of the colon behind a string that equals the key; -1 for any other."""
+    length: int = len(key)
+    colon: int = _next(text, stop, steps)
+    if colon >= len(text) or text[colon] != _COLON:
+        return -1
+    steps.left -= _STEPS_PER_KEY
+    if stop - start == length:
+        return colon if text.startswith(key, start) else -1
+    # With escapes it is longer, and longest if it has nothing else.
+    if not length < stop - start <= 2 + (length - 2) * _ESCAPE_BYTES:
+        return -1
+    if byte_search.find_byte(text, _BACKSLASH, start, stop) < 0:
+        return -1
+    steps.left -= _STEPS_PER_DECODING
+    try:
+        is_key = msgspec.json.decode(text[start:stop]) == msgspec.json.decode(key)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return -1
+    return colon if is_key else -1

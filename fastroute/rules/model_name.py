@@ -27,7 +27,7 @@ _SCANS_FIRST: Final[bool] = not hasattr(string_span, "__code__")
 # during which streams wait. The limit is the same in both builds, so that the results are the same.
 _MAX_STEPS: Final = 50_000
 # Maximum size of a body for the decoder, which has no limit of steps: it takes up to 2 ns a byte.
-_MAX_DECODED_BYTES: Final = 2 << 20
+_MAX_DECODED_BYTES: Final = 2_097_152
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TooManySteps)
 _BOUNDARY: Final = re.compile(rb'boundary="?([^";,]+)', re.IGNORECASE)
 # The header of a form part that names its field, and the header's parameters. A quoted value is
@@ -43,12 +43,12 @@ _MAX_PART_HEADS_BYTES: Final = 65536
 _MAX_BOUNDARY_BYTES: Final = 200
 # Maximum number of empty `model=` in a query.
 _MAX_QUERY_STEPS: Final = 100
-MAX_NAME_LENGTH = 1024
-"""Maximum length of a model's name in characters."""
-LONG_NAME = f"(a name of more than {MAX_NAME_LENGTH} characters)"
+# Maximum length of a model's name in characters.
+_MAX_NAME_LENGTH: Final = 1024
+LONG_NAME = "(a name of more than 1024 characters)"
 """Result for a longer name, which no server has."""
-# A character takes up to 12 bytes: two escapes in JSON, four in a query.
-_MAX_NAME_BYTES: Final = 12 * MAX_NAME_LENGTH + 2
+# A character takes up to 12 bytes: two escapes in JSON, four in a query. Two are quotes.
+_MAX_NAME_BYTES: Final = 12_290
 
 
 def requested_model(
@@ -69,13 +69,14 @@ def requested_model(
         TooManySteps: The body has too many parts, or is too large for the decoder and has too many
             strings, brackets or the like.
     """
+    name: str | None
     if not body:
         name = _query_model(target)
     elif not _is_form(content_type):
         name = _json_model(body)
     else:
         name = _form_model(content_type, body)
-    return name if name is None or len(name) <= MAX_NAME_LENGTH else LONG_NAME
+    return name if name is None or len(name) <= _MAX_NAME_LENGTH else LONG_NAME
 
 
 def _json_model(body: bytes | bytearray) -> str | None:
