@@ -81,7 +81,14 @@ class TestModels:
     async def test_failures_for_all_models(self, tmp_path, model):
         """A failed request without a model counted for each of 10,000, and each tick compared each
         of them with each other: the supervisor did nothing else."""
+        probes = []
+
+        def probed() -> bytes:
+            probes.append(time.monotonic())
+            return b""
+
         bodies = {
+            "/health": probed,
             "/v1/models": many_models(10_000),
             "/v1/chat/completions": b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n",
         }
@@ -92,12 +99,12 @@ class TestModels:
             await has_logged(router, "has models: m0")
             await until_model(router, "m9999")
             before, used = memory(router.pid), cpu_s(router.pid)
-            begun = time.monotonic()
+            begun, seen = time.monotonic(), len(probes)
             for _ in range(5):
                 await asyncio.to_thread(post_chat, router.port, model, "id")
-            await asyncio.sleep(4)
+            await until(lambda: len(probes) > seen + 5, 60)
             share = (cpu_s(router.pid) - used) / (time.monotonic() - begun)
-            print("SHARE", share, memory(router.pid) - before)
+            assert share < 0.25, "it was 0.8"
             assert memory(router.pid) < before + BACK_WITHIN
 
 
