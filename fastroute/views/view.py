@@ -143,8 +143,11 @@ class View(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     def panic_models(self) -> tuple[str, ...]:
         """Return the models in panic mode: their requests go to ejected servers."""
+        servers = self.listed()
+        if not any(listed.state is ServerState.EJECTED for listed in servers):
+            return ()  # without a look at 10,000 models, for each /health
         states: dict[str, set[ServerState]] = {}
-        for listed in self.listed():
+        for listed in servers:
             names = (ANY_MODEL,) if listed.server.models is None else listed.server.models
             for name in names:
                 states.setdefault(name, set()).add(listed.state)

@@ -18,6 +18,7 @@ from fastroute.control.fleet.server_models import ServerModels
 from fastroute.control.watch.prober import Probe
 from fastroute.ipc import messages
 from fastroute.ipc.messages import RoutedServer
+from fastroute.printable import MAX_LINE, printable
 from fastroute.rules.evidence import COMPARED, Event
 from fastroute.rules.health import OUT_OF_SERVICE, OUT_PROBE_INTERVAL, Change
 from fastroute.rules.health_check import HealthCheck
@@ -248,7 +249,7 @@ class FleetServer:
         return messages.StateReason(
             row=self.row,
             since_ns=self._row.state_since_ns,
-            text=self.health.reason,
+            text=printable(self.health.reason, MAX_LINE),
         )
 
     def health_report(self) -> messages.ServerHealth:
