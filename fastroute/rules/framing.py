@@ -46,6 +46,11 @@ _AUTHORITY: Final = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*|\[[0-9A-Fa-f:
 
 # A DNS name has at most 255 bytes. A longer value is refused, which bounds the cache below.
 _MAX_AUTHORITY_BYTES: Final = 300
+_VERSION: Final = b"HTTP/1."
+_ANY_STATUS: Final = b"HTTP/0.0 000"
+_DIGITS_TO_ZERO: Final = bytes.maketrans(b"123456789", b"000000000")
+_OTHER_LINE_END: Final = re.compile(rb"(?<!\r)\n|\r(?=[^\n])")
+_CODING_AND_TAB: Final = re.compile(rb"(?i)(\r\ntransfer-encoding:[ \t]*+chunked)[ \t]++(?=\r\n)")
 # 1 EB: more digits are refused, because Python refuses to read 4,300.
 _MAX_LENGTH_DIGITS: Final = 18
 
@@ -99,19 +104,58 @@ def reply_body(
         content_length: Value of that header (digits, checked by the parser), or None.
 
     Raises:
-        BadReply: Both headers are present.
+        BadReply: Both headers are present, or Transfer-Encoding is not exactly one `chunked`: we
+            accept no other coding (TE is not sent), and recipients differ in what they make of
+            one that they do not know, or of `chunked` twice or not last.
     """
+    if transfer_encoding is not None and transfer_encoding.strip(b" \t").lower() != b"chunked":
+        raise BadReply("Transfer-Encoding is not exactly one chunked")
     if method == b"HEAD" or status < 200 or status == 204 or status == 304:
         return Body.NONE
     if transfer_encoding is not None:
         if content_length is not None:
             raise BadReply("Content-Length and Transfer-Encoding in one reply")
-        if transfer_encoding.rpartition(b",")[2].strip().lower() == b"chunked":
-            return Body.CHUNKED
-        return Body.UNTIL_CLOSE
+        return Body.CHUNKED
     if content_length is not None:
         return Body.LENGTH if content_length.strip(b"0 \t") else Body.NONE
     return Body.UNTIL_CLOSE
+
+
+def is_start_of_head(data: bytes) -> bool:
+    """Return True if bytes from a server, at least one, may become a head of HTTP/1.
+
+    Args:
+        data: The first bytes of a response.
+    """
+    first = data[: len(_ANY_STATUS)]
+    is_version = _VERSION.startswith(first[: len(_VERSION)])
+    return is_version and _ANY_STATUS.startswith(first.translate(_DIGITS_TO_ZERO))
+
+
+def has_other_line_ends(head: bytes, start: int) -> bool:
+    """Return True if a head has an LF without CR, or a CR without LF, so that it never ends.
+
+    Args:
+        head: The beginning of a head.
+        start: Index of the first byte to look at; those before it have been checked.
+    """
+    return _OTHER_LINE_END.search(head, start) is not None
+
+
+def with_plain_coding(head: bytes) -> bytes:
+    """Return a head whose Transfer-Encoding the parser reads as it is meant.
+
+    White space around a value is no part of it (RFC 9110 section 5.5), but the parser does not take
+    `chunked` and a tab for that coding.
+
+    Args:
+        head: The bytes of a head, possibly with others behind it, which stay as they are.
+    """
+    if b"\t" not in head:
+        return head
+    end = head.find(b"\r\n\r\n")
+    end = len(head) if end < 0 else end + 2
+    return _CODING_AND_TAB.sub(rb"\1", head[:end]) + head[end:]
 
 
 def content_length(fields: Sequence[tuple[bytes, bytes]]) -> int:

@@ -177,3 +177,31 @@ async def test_killing_a_server_under_forty_streams(start_router, caplog):
     logged = [r.getMessage() for r in caplog.records if "failed while" in r.getMessage()]
     assert len(logged) == 40
     assert len([line for line in logged if "failed while replying" in line]) == 16
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(CHUNKED.replace(b"chunked", b"chunked, chunked"), id="chunked twice"),
+        pytest.param(CHUNKED.replace(b"chunked", b"gzip"), id="unknown coding"),
+        pytest.param(SIZED.replace(b"OK", b"O\0K"), id="NUL in the reason phrase"),
+        pytest.param(SIZED.replace(b"\r\n", b"\n"), id="bare LF"),
+        pytest.param(b"HTTP/1.1 OK", id="no status"),
+        pytest.param(b"\0\0\x12\x04\0\0\0\0\0", id="HTTP/2"),
+    ],
+)
+async def test_what_is_no_response_is_refused_at_once(start_router, answer):
+    """The server keeps the connection open: the client waited for `request_timeout`."""
+
+    async def handler(reader, writer):
+        await read_request(reader)
+        writer.write(answer)
+        await reader.read()
+
+    async with scripted(handler) as server:
+        router = await start_router(server.url)
+        async with client(router.port) as connection:
+            connection.send(get("/v1/x"))
+            reply = await connection.receive()
+    assert reply.status == 502
+    assert b"breaks HTTP" in reply.body

@@ -8,10 +8,13 @@ from fastroute.rules.framing import (
     chunked_end_is_exact,
     chunked_surplus,
     content_length,
+    has_other_line_ends,
     is_authority,
+    is_start_of_head,
     keeps_alive,
     reply_body,
     request_body,
+    with_plain_coding,
 )
 
 
@@ -122,9 +125,7 @@ def test_request_body_refused(version, transfer_encoding, content_length, messag
         pytest.param(b"GET", 200, None, b"5", Body.LENGTH, id="length"),
         pytest.param(b"GET", 200, None, b"0", Body.NONE, id="length-zero"),
         pytest.param(b"GET", 200, b"chunked", None, Body.CHUNKED, id="chunked"),
-        pytest.param(b"GET", 200, b"gzip, Chunked ", None, Body.CHUNKED, id="chunked-last"),
-        pytest.param(b"GET", 200, b"gzip", None, Body.UNTIL_CLOSE, id="not-chunked"),
-        pytest.param(b"GET", 200, b"chunked, gzip", None, Body.UNTIL_CLOSE, id="not-last"),
+        pytest.param(b"GET", 200, b"Chunked \t", None, Body.CHUNKED, id="chunked-any-case"),
         pytest.param(b"GET", 200, None, None, Body.UNTIL_CLOSE, id="neither"),
         pytest.param(b"GET", 500, None, None, Body.UNTIL_CLOSE, id="neither-500"),
         pytest.param(b"HEAD", 200, None, b"5", Body.NONE, id="head-length"),
@@ -141,6 +142,89 @@ def test_request_body_refused(version, transfer_encoding, content_length, messag
 )
 def test_reply_body(method, status, transfer_encoding, content_length, expected):
     assert reply_body(method, status, transfer_encoding, content_length) == expected
+
+
+@pytest.mark.parametrize(
+    "coding",
+    [
+        pytest.param(b"gzip", id="another"),
+        pytest.param(b"gzip, chunked", id="another-before"),
+        pytest.param(b"chunked, gzip", id="another-behind"),
+        pytest.param(b"chunked, chunked", id="twice"),
+        pytest.param(b"identity", id="identity"),
+        pytest.param(b"xchunked", id="prefix"),
+        pytest.param(b"chunked;q=1", id="parameter"),
+        pytest.param(b"chunked,", id="comma"),
+        pytest.param(b"\x0bchunked", id="vertical-tab"),
+        pytest.param(b"", id="empty"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("method", "status"), [(b"GET", 200), (b"GET", 304), (b"HEAD", 200)], ids=["200", "304", "head"]
+)
+def test_reply_with_another_coding(method, status, coding):
+    """It was passed on, and its end was that of the connection."""
+    with pytest.raises(BadReply, match="not exactly one chunked"):
+        reply_body(method, status, coding, None)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        pytest.param(b"HTTP/1.1 200", True, id="status"),
+        pytest.param(b"HTTP/1.0 503 Service Unavailable\r\n", True, id="line"),
+        pytest.param(b"HTTP/1.x 200", False, id="no-minor-version"),
+        pytest.param(b"HTTP/2", False, id="http-2"),
+        pytest.param(b"HTTP/1.1\t200", False, id="tab"),
+        pytest.param(b"HTTP/1.1 OK", False, id="no-status"),
+        pytest.param(b"HTTP/1.1 2\0", False, id="nul"),
+        pytest.param(b"http/1.1 200", False, id="small-letters"),
+        pytest.param(b"\r\nHTTP/1.1", False, id="empty-line"),
+        pytest.param(b"RTSP/1.0 200", False, id="rtsp"),
+        pytest.param(b"\x16\x03\x01", False, id="tls"),
+        pytest.param(b"\0\0\x12\x04", False, id="http-2-settings"),
+    ],
+)
+def test_start_of_head(data, expected):
+    """Every beginning of a start is one, too; others are known as soon as they differ."""
+    assert is_start_of_head(data) is expected
+    starts = [is_start_of_head(data[:end]) for end in range(1, len(data) + 1)]
+    assert starts == sorted(starts, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        pytest.param(b"HTTP/1.1 200 OK\r\nA: b\r\n", False, id="cr-lf"),
+        pytest.param(b"HTTP/1.1 200 OK\r", False, id="cr-at-the-end"),
+        pytest.param(b"HTTP/1.1 200 OK\n", True, id="lf"),
+        pytest.param(b"HTTP/1.1 200 OK\rA: b", True, id="cr"),
+        pytest.param(b"HTTP/1.1 200 OK\r\r", True, id="two-cr"),
+        pytest.param(b"HTTP/1.1 200 OK\r\n\n", True, id="lf-behind-cr-lf"),
+    ],
+)
+def test_other_line_ends(head, expected):
+    assert has_other_line_ends(head, 0) is expected
+    assert any(has_other_line_ends(head[:end], end - 2) for end in range(2, len(head) + 1)) is (
+        expected
+    )
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        pytest.param(b"A: b\r\nTransfer-Encoding: chunked\r\n\r\n", None, id="plain"),
+        pytest.param(
+            b"A: b\t\r\ntransfer-encoding:\tChunked \t\r\nB: c\r\n\r\n",
+            b"A: b\t\r\ntransfer-encoding:\tChunked\r\nB: c\r\n\r\n",
+            id="tab",
+        ),
+        pytest.param(b"A: b\r\nTransfer-Encoding: gzip\t\r\n\r\n", None, id="another"),
+        pytest.param(b"A: b\r\n\r\n\r\nTransfer-Encoding: chunked\t\r\n\r\n", None, id="in-a-body"),
+    ],
+)
+def test_plain_coding(head, expected):
+    assert with_plain_coding(head) == (expected or head)
 
 
 def test_reply_with_both_lengths():

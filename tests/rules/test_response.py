@@ -152,16 +152,75 @@ def test_surplus(data, body, end):
             *(ReplyEnd.HEAD_TOO_LONG, "more than 100 informational"),
             id="endless-hints",
         ),
-        pytest.param(CHUNKED + b"x\r\n", ReplyEnd.BROKEN_CHUNKS, "chunked coding", id="chunks"),
+        pytest.param(b"HTTP/1.1 x", ReplyEnd.INVALID_HTTP, "HTTP/1", id="no-status"),
+        pytest.param(b"HTTP/1.1 200 OK\n", ReplyEnd.INVALID_HTTP, "CR LF", id="bare-lf"),
+        pytest.param(
+            LENGTH.replace(b"\r\n", b"\n"), ReplyEnd.INVALID_HTTP, "CR LF", id="all-bare-lf"
+        ),
+        pytest.param(
+            LENGTH.replace(b"\r\n", b"\r"), ReplyEnd.INVALID_HTTP, "CR LF", id="all-bare-cr"
+        ),
+        pytest.param(
+            LENGTH.replace(b"\r\n\r\n", b"\r\n\n"),
+            ReplyEnd.INVALID_HTTP,
+            "CR LF",
+            id="bare-lf-last",
+        ),
+        pytest.param(
+            CHUNKED.replace(b"chunked", b"chunked, chunked") + CHUNKS,
+            *(ReplyEnd.INVALID_HTTP, "not exactly one chunked"),
+            id="chunked-twice",
+        ),
+        *(
+            pytest.param(
+                LENGTH.replace(b"OK", b"O%cK" % byte),
+                *(ReplyEnd.INVALID_HTTP, "control characters"),
+                id=f"reason-phrase-{byte:02x}",
+            )
+            for byte in (0x00, 0x01, 0x08, 0x0B, 0x1B, 0x1F, 0x7F)
+        ),
     ],
 )
 def test_broken(data, end, reason):
     """No bytes beyond those that show it are needed, and no head of it is returned."""
+    for segments in ([data], [data[at : at + 1] for at in range(len(data))]):
+        reading = Reading()
+        reading.read(*segments)
+        assert 200 not in reading.statuses
+        assert reading.framer.end is end
+        assert reason in reading.framer.reason
+
+
+def test_broken_chunks_right_behind_the_head():
     reading = Reading()
-    reading.read(data)
-    assert 200 not in reading.statuses
-    assert reading.framer.end is end
-    assert reason in reading.framer.reason
+    reading.read(CHUNKED + b"x\r\n")
+    assert not reading.statuses
+    assert reading.framer.end is ReplyEnd.BROKEN_CHUNKS
+    assert "chunked coding" in reading.framer.reason
+
+
+@pytest.mark.parametrize(
+    "phrase",
+    [
+        pytest.param(b" OK", id="usual"),
+        pytest.param(b" ", id="empty"),
+        pytest.param(b"", id="no-blank"),
+        pytest.param(b" a\tb", id="tab"),
+        pytest.param(b" \xc3\xa9\xff", id="not-ascii"),
+    ],
+)
+def test_reason_phrases(phrase):
+    reading = Reading()
+    reading.read(LENGTH.replace(b" OK", phrase))
+    assert reading.result == ([200], b"hello", ReplyEnd.REUSABLE)
+
+
+@pytest.mark.parametrize("coding", [b"chunked\t", b"\tChunked \t ", b" chunked"])
+def test_white_space_around_chunked(coding):
+    """With a tab behind it the end of the body was not found, and the client waited for it."""
+    reading = Reading()
+    reading.read(CHUNKED.replace(b" chunked", coding) + CHUNKS)
+    assert reading.result == ([200], CHUNKS, ReplyEnd.REUSABLE)
 
 
 @pytest.mark.parametrize(

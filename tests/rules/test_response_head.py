@@ -87,10 +87,6 @@ def test_status_line(status, expected, version):
         pytest.param(
             [LENGTH, b"Connection: Close"], b"GET", "1.1", Body.LENGTH, False, id="close"
         ),
-        pytest.param(
-            [b"Transfer-Encoding: gzip", b"transfer-encoding: chunked"], b"GET", "1.1",
-            Body.CHUNKED, True, id="codings-in-two-lines",
-        ),
     ],
 )  # fmt: skip
 def test_reply_framing(lines, method, version, body, keep_alive):
@@ -134,6 +130,18 @@ def test_is_final(status, final):
         pytest.param({}, [LENGTH, b"Transfer-Encoding: chunked"], "in one reply", id="both"),
         pytest.param(
             {"version": "1.0"}, [b"Transfer-Encoding: chunked"], "HTTP/1.0", id="chunked-1.0"
+        ),
+        pytest.param(
+            {},
+            [b"Transfer-Encoding: gzip", b"transfer-encoding: chunked"],
+            "not exactly one chunked",
+            id="codings-in-two-lines",
+        ),
+        pytest.param(
+            {},
+            [b"Transfer-Encoding: chunked"] * 2,
+            "not exactly one chunked",
+            id="chunked-in-two-lines",
         ),
     ],
 )
