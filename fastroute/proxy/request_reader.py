@@ -15,6 +15,7 @@ from fastroute.rules.framing import content_length
 from fastroute.rules.head_match import HeadMatcher, MatchedHead
 from fastroute.rules.headers import MAX_FIELDS
 from fastroute.rules.request_head import RequestHead, without_upgrade
+from fastroute.rules.request_line import HeadBytes
 
 # Maximum number of requests that are read ahead (pipelining). A client that sends more is refused:
 # pausing the transport would limit them too, but then a disconnect would not be noticed.
@@ -105,6 +106,7 @@ class RequestReader:
     __slots__ = (
         "_complete",
         "_fields",
+        "_head",
         "_known",
         "_parser",
         "_unproductive",
@@ -129,6 +131,7 @@ class RequestReader:
         self._parser = httptools.HttpRequestParser(self)
         self._fields = self.request.fields
         self._unproductive = 0  # bytes since the last piece of a body or end of a request
+        self._head = HeadBytes()
 
     def known_request(self, data: bytes, settings: Settings) -> MatchedHead | None:
         """Match bytes that are exactly one request with a remembered head.
@@ -163,7 +166,7 @@ class RequestReader:
         try:
             self._parse(data)
         except BadRequest as error:
-            self.refusal = error
+            self.refusal = self.refusal or error
         self._read_heads(settings, suspect=suspect)
         if is_first and len(self.ready) == 1 and self.state is BETWEEN and self.refusal is None:
             request = self.ready[0]
@@ -206,7 +209,9 @@ class RequestReader:
         """Record that the head is complete."""
         request = self.request
         request.method = self._parser.get_method()
-        request.version = self._parser.get_http_version()
+        version: str = self._parser.get_http_version()
+        request.version = version
+        self._head.check_line(request.method, request.target, version)
         self._fields = []  # headers after a chunked body are trailers; they are dropped
         self.state = BODY
 
@@ -225,6 +230,7 @@ class RequestReader:
         """Record that the request is complete."""
         self._complete.append(self.request)
         self._unproductive = 0
+        self._head.is_at_start = False
         self.state = BETWEEN
 
     # Reading
@@ -236,8 +242,11 @@ class RequestReader:
             BadRequest: The bytes are not a valid HTTP request.
         """
         while True:
+            self._head.add(data, is_open=self.state is HEAD, is_at_start=self.state is BETWEEN)
             try:
                 self._parser.feed_data(data)
+                if self.state is not HEAD:
+                    self._head.data = b""
                 return
             except httptools.HttpParserUpgrade as upgrade:
                 data = self._ignore_upgrade(data[upgrade.args[0] :])
@@ -246,23 +255,18 @@ class RequestReader:
                     raise error.__context__ from None
                 raise
             except httptools.HttpParserError as error:
-                raise BadRequest(400, f"not a valid HTTP request: {error}") from None
+                data = self._head.after_error(str(error))
+                self._parser = httptools.HttpRequestParser(self)
+                self.state = BETWEEN
 
     def _ignore_upgrade(self, rest: bytes) -> bytes:
-        """Create a new parser, and return the bytes to parse with it.
-
-        A server may ignore Upgrade (RFC 9110 section 7.8), and ordinary clients offer h2c with a
-        POST. But the parser stops there, before the body. So the head is parsed again without that
-        header, followed by the rest.
-        """
+        """Create a new parser, and return the bytes to parse with it: the parser stops there."""
         request = self._complete.pop()
         if request.method == b"CONNECT":
             raise BadRequest(405, "CONNECT is not supported")
         self._parser = httptools.HttpRequestParser(self)
-        fields = without_upgrade(request.fields)
-        version = request.version.encode()
-        line = b"%b %b HTTP/%b\r\n" % (request.method, request.target, version)
-        return b"".join((line, *fields, b"\r\n", rest))
+        head = without_upgrade(request.method, request.target, request.version, request.fields)
+        return head + rest
 
     def _read_heads(self, settings: Settings, suspect: bool) -> None:
         """Validate the requests, and stop reading after the connection's last one."""

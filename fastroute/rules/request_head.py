@@ -118,7 +118,7 @@ class RequestHead:
         elif not is_authority(host):
             raise BadRequest(400, "the Host header is not a host name with an optional port")
         self.method = method
-        self.target, authority = _origin_form(method, target)
+        self.target, authority = _origin_form(method, target, host)
         self.path = self.target.partition(b"?")[0]
         self.is_inference = is_inference(self.path)
         self.http_1_0 = version == "1.0"
@@ -210,9 +210,14 @@ class RequestHead:
         )
 
 
-def without_upgrade(fields: Fields) -> list[bytes]:
-    """Render the headers of a request as lines, without Upgrade."""
-    return header_lines(fields, {b"upgrade"})
+def without_upgrade(method: bytes, target: bytes, version: str, fields: Fields) -> bytes:
+    """Render the head of a request again, without Upgrade.
+
+    A server may ignore that header (RFC 9110 section 7.8), and ordinary clients offer h2c with a
+    POST.
+    """
+    line = b"%b %b HTTP/%b\r\n" % (method, target, version.encode())
+    return b"".join((line, *header_lines(fields, {b"upgrade"}), b"\r\n"))
 
 
 def _sort_request_fields(fields: Fields) -> tuple[list[bytes], dict[bytes, bytes]]:
@@ -236,8 +241,12 @@ def _sort_request_fields(fields: Fields) -> tuple[list[bytes], dict[bytes, bytes
     return lines, special
 
 
-def _origin_form(method: bytes, target: bytes) -> tuple[bytes, bytes | None]:
-    """Return path and query as sent, and the authority of an absolute URI (RFC 9112 3.2)."""
+def _origin_form(method: bytes, target: bytes, host: bytes | None) -> tuple[bytes, bytes | None]:
+    """Return path and query as sent, and the authority of an absolute URI (RFC 9112 3.2).
+
+    RFC 9112 lets us ignore Host then, but a program before us may have looked at it alone, so the
+    two must agree.
+    """
     if b"#" in target:
         raise BadRequest(400, "a fragment is not allowed in a request target")
     if target.startswith(b"/"):
@@ -250,6 +259,17 @@ def _origin_form(method: bytes, target: bytes) -> tuple[bytes, bytes | None]:
     rest = target[len(scheme) :]
     end = min((i for i in (rest.find(b"/"), rest.find(b"?")) if i >= 0), default=len(rest))
     authority, path = rest[:end], rest[end:]
-    if not authority or not is_authority(authority):
+    if not is_authority(authority):
         raise BadRequest(400, "the request target's authority is not a host and port")
+    if authority[:1] in (b"", b":"):
+        raise BadRequest(400, "the request target's authority has no host")
+    if host is not None and _host_of(scheme, authority) != _host_of(scheme, host):
+        named = f"{authority.decode()}, but the Host header {host.decode()}"
+        raise BadRequest(400, f"the request target names {named}")
     return path if path.startswith(b"/") else b"/" + path, authority
+
+
+def _host_of(scheme: bytes, authority: bytes) -> bytes:
+    """Return an authority in lower case, without the port that is the scheme's own or empty."""
+    own_port = b":443" if scheme == b"https://" else b":80"
+    return authority.lower().removesuffix(own_port).removesuffix(b":")

@@ -105,12 +105,28 @@ HEADS = {
     "target-not-ascii": get(b"GET /\xc3\xa4 HTTP/1.1"),
     "target-with-nul": get(b"GET /\0 HTTP/1.1"),
     "target-relative": get(b"GET x HTTP/1.1"),
+    "target-other-host": get(b"GET http://b/x HTTP/1.1"),
+    "target-other-port": get(b"GET http://a:81/x HTTP/1.1"),
+    "target-no-host": get(b"GET http:///x HTTP/1.1"),
+    "target-only-a-port": get(b"GET http://:80/x HTTP/1.1"),
+    "target-empty-host-field": get(b"GET http://a/x HTTP/1.1", host=b"Host:"),
     "target-missing": get(b"GET HTTP/1.1"),
     "target-asterisk": get(b"GET * HTTP/1.1"),
     "target-other-scheme": get(b"GET ftp://a/x HTTP/1.1"),
     "target-with-user": get(b"GET http://u@a/x HTTP/1.1"),
     "target-authority": get(b"GET a:80 HTTP/1.1"),
     "blank-behind-version": get(b"GET /x HTTP/1.1 "),
+    "blanks-behind-method": get(b"GET  /x HTTP/1.1"),
+    "blanks-behind-target": get(b"GET /x  HTTP/1.1"),
+    "blanks-and-upgrade": get(b"GET  /x HTTP/1.1", b"Connection: upgrade", b"Upgrade: h2c"),
+    "rtsp": get(b"GET /x RTSP/1.0"),
+    "rtsp-1.1": get(b"OPTIONS * RTSP/1.1"),
+    "rtsp-describe": get(b"DESCRIBE rtsp://a/x RTSP/1.0"),
+    "rtsp-as-in-real-life": b"OPTIONS rtsp://a/x RTSP/1.0\r\nCSeq: 1\r\n\r\n",
+    "icecast": get(b"SOURCE /x ICE/1.0"),
+    "proxy-protocol": b"PROXY TCP4 192.0.2.1 192.0.2.2 5 80\r\n" + get(b"GET /x HTTP/1.1"),
+    "proxy-protocol-unknown": b"PROXY UNKNOWN\r\n" + get(b"GET /x HTTP/1.1"),
+    "proxy-protocol-2": b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0" + get(b"GET /x HTTP/1.1"),
     "blank-first": get(b" GET /x HTTP/1.1"),
     "http-1.2": get(b"GET /x HTTP/1.2"),
     "http-2.0": get(b"GET /x HTTP/2.0"),
@@ -180,6 +196,37 @@ def test_refused(data):
         assert router.state.cells.process.requests_refused[0] == len(data)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("blanks-behind-method", "several spaces"),
+        ("blanks-and-upgrade", "several spaces"),
+        ("rtsp", "the protocol is RTSP/1.0"),
+        ("rtsp-describe", "the protocol is RTSP/1.0"),
+        ("icecast", "the protocol is ICE/1.0"),
+        ("proxy-protocol", "the PROXY protocol"),
+        ("proxy-protocol-2", "the PROXY protocol (version 2)"),
+        ("tls-hello", "a TLS handshake"),
+        ("http-2-preface", "the preface of HTTP/2"),
+        ("target-other-host", "the request target names b, but the Host header a"),
+        ("target-no-host", "has no host"),
+        ("http-0.9-simple", "HTTP version 0.9"),
+        ("method-unknown", "not a valid HTTP request: Invalid method"),
+    ],
+)
+def test_the_error_names_what_was_seen(name, text):
+    """Whole and byte by byte, also on a connection that has served a request."""
+    for pieces in ([HEADS[name]], [HEADS[name][at : at + 1] for at in range(len(HEADS[name]))]):
+        for served in (False, True):
+            with memory_router() as router:
+                client, upstream = router.client(), router.pool.ready()
+                if served:
+                    client.feed(GOOD)
+                    upstream.feed(OK)
+                client.feed(*pieces)
+                assert text in client.written().decode()
+
+
 @pytest.mark.parametrize("data", AMBIGUOUS)
 def test_refused_behind_a_good_one(data):
     """The good one is served first; then the same."""
@@ -196,18 +243,29 @@ def test_refused_behind_a_good_one(data):
     "data",
     [
         pytest.param(get(host=b"Host:"), id="host-empty"),
-        # The server gets one blank each: RFC 9112 section 3 lets us read a line by its words.
-        pytest.param(get(b"GET  /x   HTTP/1.1"), id="blanks-in-the-request-line"),
         pytest.param(get(b"GET /x HTTP/1.1", b"X:"), id="value-empty"),
         pytest.param(get(b"GET /x HTTP/1.1", b"X: \xe4\xff"), id="value-not-ascii"),
         pytest.param(get(b"GET /x HTTP/1.1", b"X:y \t "), id="white-space-around-a-value"),
-        pytest.param(get(b"GET http://b/x HTTP/1.1"), id="absolute-target"),
+        pytest.param(get(b"GET http://a/x HTTP/1.1"), id="absolute-target"),
         pytest.param(b"\r\n\r\n" + get(), id="empty-lines-first"),
         pytest.param(b"GET /x HTTP/1.0\r\n\r\n", id="no-host-in-http-1.0"),
         pytest.param(post(b"Content-Length: 0003"), id="length-leading-zeros"),
         pytest.param(post(b"Content-Length: 3 \t"), id="length-white-space-behind"),
         pytest.param(chunked(b'0003;a="b\\" c";d\r\nabc\r\n0\r\nX: y\r\n\r\n'), id="chunked"),
         pytest.param(post(b"Transfer-Encoding: CHUNKED ", body=b"0\r\n\r\n"), id="coding-case"),
+        *(
+            pytest.param(post(line, b"X: y\t", body=b"3\r\nabc\r\n0\r\n\r\n"), id=f"coding-{name}")
+            for name, line in {
+                "blank": b"Transfer-Encoding: chunked ",
+                "tab": b"Transfer-Encoding: chunked\t",
+                "tabs-around": b"transfer-encoding:\t \tchunked \t ",
+                "no-blank-and-a-tab": b"Transfer-Encoding:chunked\t",
+            }.items()
+        ),
+        pytest.param(
+            b"\r\n\r\n" + post(b"Transfer-Encoding: chunked\t", body=b"0\r\n\r\n"),
+            id="coding-tab-behind-empty-lines",
+        ),
         pytest.param(get(b"GET /x HTTP/1.1", b"Transfer_Encoding: x"), id="underscore"),
     ],
 )

@@ -159,7 +159,7 @@ def test_a_server_gone_without_a_byte(capture):
 REFUSED = {
     *("bad_method", "garbage", "lower_method", "h2_preface", "http12", "lf_only"),
     *("chunked_and_length", "te_gzip", "content_length_bad", "content_length_negative"),
-    *("content_length_twice_differ", "content_length_twice_same"),
+    *("content_length_twice_differ", "content_length_twice_same", "absolute_uri"),
     *("no_host", "two_hosts", "nul_in_header", "obs_fold", "space_before_colon"),
 }
 UNFINISHED = {"content_length_long_then_fin", "content_length_long_wait"}
@@ -181,7 +181,7 @@ def test_captured_requests(capture):
             assert not client.written()
         else:
             [got] = judge_requests(upstream.written())
-            sent = judge_requests(capture.request.replace(b"http://127.0.0.1:18001", b"", 1))[0]
+            sent = judge_requests(capture.request)[0]
             assert (got.method, got.target, got.body) == (sent.method, sent.target, sent.body)
             for name in (b"content-type", b"authorization", b"accept-encoding", b"x-request-id"):
                 assert got.values(name) == sent.values(name) or name == b"x-request-id"

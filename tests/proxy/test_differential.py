@@ -63,9 +63,10 @@ SPECIAL = st.sampled_from(
 )
 EXTENSIONS = st.sampled_from((b"", b";a", b";a=b", b';a="b c"', b';a="\\"";b', b";a=b;c"))
 TARGETS = st.tuples(
-    st.sampled_from((b"/", b"/", b"/v1/x", b"//", b"http://host:1/", b"HTTPS://[::1]/x")),
+    st.sampled_from((b"/", b"/", b"/v1/x", b"//", b"http://*/", b"HTTPS://*/x")),
     text(VISIBLE.replace(b"#", b"")),
-).map(b"".join)
+)
+"""Pieces of a target; the asterisk in the first stands for the host."""
 
 
 @st.composite
@@ -99,9 +100,13 @@ def requests(draw) -> bytes:
         named = draw(st.lists(st.sampled_from([name for name, _ in plain]), max_size=3))
         lines.append(b"Connection: " + draw(st.sampled_from((b",", b" , "))).join(named))
     framing, body = draw(bodies())
-    lines += [b"Host: " + draw(st.sampled_from((b"a", b"", b"a:80", b"[::1]:8000"))), *framing]
+    start, rest = draw(TARGETS)
+    hosts = (b"a", b"a:80", b"[::1]:8000") if b"*" in start else (b"a", b"", b"a:80", b"[::1]:8000")
+    host = draw(st.sampled_from(hosts))
+    lines += [b"Host: " + host, *framing]
     lines = draw(st.permutations(lines))
-    line = draw(st.sampled_from(METHODS)) + b" " + draw(TARGETS) + b" HTTP/1.1"
+    target = start.replace(b"*", host) + rest
+    line = draw(st.sampled_from(METHODS)) + b" " + target + b" HTTP/1.1"
     return b"\r\n".join((line, *lines, b"", body))
 
 

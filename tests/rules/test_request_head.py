@@ -224,11 +224,21 @@ def test_request_length(fields, body_length, expected):
         pytest.param(b"GET", b"/a?b=%20&c#"[:-1], b"/a?b=%20&c", b"fastroute:8888", id="query"),
         pytest.param(b"GET", b"//a/../b", b"//a/../b", b"fastroute:8888", id="not-normalised"),
         pytest.param(b"OPTIONS", b"*", b"*", b"fastroute:8888", id="asterisk"),
-        pytest.param(b"GET", b"http://u:1/a?b", b"/a?b", b"u:1", id="absolute"),
-        pytest.param(b"GET", b"HTTPS://u/a", b"/a", b"u", id="absolute-https-any-case"),
-        pytest.param(b"GET", b"http://u", b"/", b"u", id="absolute-no-path"),
-        pytest.param(b"GET", b"http://u?a/b", b"/?a/b", b"u", id="absolute-query-only"),
-        pytest.param(b"GET", b"http://u/?a=http://b", b"/?a=http://b", b"u", id="uri-in-query"),
+        pytest.param(b"GET", b"http://fastroute:8888/a?b", b"/a?b", HOST[1], id="absolute"),
+        pytest.param(
+            b"GET", b"HTTPS://Fastroute:8888/a", b"/a", b"Fastroute:8888", id="absolute-any-case"
+        ),
+        pytest.param(b"GET", b"http://fastroute:8888", b"/", HOST[1], id="absolute-no-path"),
+        pytest.param(
+            b"GET", b"http://fastroute:8888?a/b", b"/?a/b", HOST[1], id="absolute-query-only"
+        ),
+        pytest.param(
+            b"GET",
+            b"http://fastroute:8888/?a=http://b",
+            b"/?a=http://b",
+            HOST[1],
+            id="uri-in-query",
+        ),
         pytest.param(b"GET", b"/http://u", b"/http://u", b"fastroute:8888", id="uri-in-path"),
     ],
 )
@@ -238,6 +248,22 @@ def test_target(method, target, expected, forwarded_host):
     got = lines(request)
     assert got[:2] == [method + b" " + expected + b" HTTP/1.1", b"Host: server:8000"]
     assert b"X-Forwarded-Host: " + forwarded_host in got
+
+
+@pytest.mark.parametrize(
+    ("target", "host"),
+    [
+        pytest.param(b"http://a/x", b"a", id="same"),
+        pytest.param(b"http://A/x", b"a", id="any-case"),
+        pytest.param(b"http://a:80/x", b"a", id="usual-port-in-target"),
+        pytest.param(b"http://a/x", b"a:80", id="usual-port-in-host"),
+        pytest.param(b"https://a/x", b"a:443", id="usual-port-of-https"),
+        pytest.param(b"http://a:/x", b"a", id="empty-port"),
+        pytest.param(b"http://[::1]:81/x", b"[::1]:81", id="ipv6"),
+    ],
+)
+def test_absolute_target_of_the_same_host(target, host):
+    assert head((b"Host", host), target=target).target == b"/x"
 
 
 def test_http_1_0():
@@ -296,9 +322,21 @@ def test_expects_continue(version, value, expected):
         pytest.param({"target": b"://a/"}, [HOST], "must be a path", id="no-scheme"),
         pytest.param({"target": b""}, [HOST], "must be a path", id="empty"),
         pytest.param({"target": b"a:1"}, [HOST], "must be a path", id="authority-form"),
-        pytest.param({"target": b"http:///a"}, [HOST], "authority", id="no-authority"),
+        pytest.param({"target": b"http:///a"}, [HOST], "has no host", id="no-authority"),
+        pytest.param({"target": b"http://:80/a"}, [HOST], "has no host", id="only-a-port"),
+        pytest.param(
+            {"target": b"http://a/b"}, [HOST], "names a, but the Host header fastroute:8888",
+            id="another-host",
+        ),
+        pytest.param({"target": b"http://a:81/"}, [(b"Host", b"a")], "names a:81", id="port"),
+        pytest.param({"target": b"https://a:80/"}, [(b"Host", b"a")], "names a:80", id="http-port"),
+        pytest.param({"target": b"http://a/"}, [(b"Host", b"")], "names a, but", id="empty-host"),
+        pytest.param(
+            {"target": b"http://a/", "version": "1.0"}, [(b"Host", b"b")], "names a, but",
+            id="another-host-http-1.0",
+        ),
         pytest.param({"target": b"http://u@h/a"}, [HOST], "authority", id="userinfo"),
-        pytest.param({"target": b"http://"}, [HOST], "authority", id="scheme-only"),
+        pytest.param({"target": b"http://"}, [HOST], "has no host", id="scheme-only"),
     ],
 )  # fmt: skip
 def test_request_refused(options, fields, message):
@@ -309,4 +347,5 @@ def test_request_refused(options, fields, message):
 
 def test_without_upgrade():
     fields = [(b"Host", b"a"), (b"UPGRADE", b"h2c"), (b"X", b"y"), (b"upgrade", b"z")]
-    assert b"".join(without_upgrade(fields)) == b"Host: a\r\nX: y\r\n"
+    expected = b"POST /x HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n"
+    assert without_upgrade(b"POST", b"/x", "1.1", fields) == expected
