@@ -41,6 +41,7 @@ MODULES = (
     "fastroute.proxy.attempt",
     "fastroute.proxy.exchange",
     "fastroute.proxy.request_pipeline",
+    "fastroute.proxy.client_reading",
     "fastroute.proxy.client",
 )
 """What a request, a reply and an event pass through."""

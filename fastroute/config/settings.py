@@ -244,9 +244,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_retries: Annotated[
         int,
         limits("attempts", 0, 100),
-        about(
-            "Maximum number of retries on other servers while the client has not received a byte."
-        ),
+        about("Maximum number of retries, all of them before the first byte for the client."),
     ] = 3
     retry_on: Annotated[
         tuple[RetryReason, ...],
@@ -283,6 +281,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Seconds,
         about("Timeout between two pieces of a request's body."),
     ] = 30.0
+    client_min_rate: Annotated[
+        float,
+        limits("bytes per second", 0, 1 << 30),
+        about("Minimum upload rate of a body, in each client_body_timeout; 0 for none."),
+    ] = 500.0
     max_header_bytes: Annotated[
         int,
         limits("bytes", 1024, 16 << 20),
@@ -293,11 +296,21 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         limits("bytes", 1, 1 << 40),
         about("Maximum size of a request's body."),
     ] = 67_108_864
+    max_buffered_bytes: Annotated[
+        int,
+        limits("bytes", 1 << 20, 1 << 40),
+        about("Maximum size of all request bodies that a worker keeps; beyond it, 503."),
+    ] = 1_073_741_824
     max_connections: Annotated[
         int,
         limits("connections", 1, 1_000_000),
         about("Maximum number of client connections per worker."),
     ] = 20_000
+    max_connections_per_address: Annotated[
+        int,
+        limits("connections", 0, 1_000_000),
+        about("Maximum number of them per client address; 0 for no limit."),
+    ] = 0
     drain_timeout: Annotated[
         SecondsOrZero,
         about("Graceful shutdown: time for requests in flight to finish after SIGTERM or SIGINT."),

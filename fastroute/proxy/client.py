@@ -7,13 +7,14 @@ import struct
 from typing import Final
 
 from fastroute.errors import BadRequest
-from fastroute.proxy import clock
+from fastroute.proxy.client_reading import ClientReading
+from fastroute.proxy.clients import network_of
 from fastroute.proxy.context import WorkerContext
-from fastroute.proxy.loop_lag import note_step
 from fastroute.proxy.own_replies import Listener, own_error, own_reply
-from fastroute.proxy.request_pipeline import NEVER, RequestPipeline
+from fastroute.proxy.request_pipeline import NEVER
 from fastroute.proxy.request_reader import BETWEEN, BODY, HEAD, REFUSED
 from fastroute.proxy.request_trace import Ended, own_record
+from fastroute.proxy.upload_rate import UploadRate
 from fastroute.rules.outcome import Outcome
 
 log = logging.getLogger(__name__)
@@ -21,30 +22,27 @@ log = logging.getLogger(__name__)
 # Bytes in the buffer of a client above which reading from the server pauses (backpressure). A read
 # brings at most 256 KiB (uvloop), so the buffer of a slow client has less than this plus one read.
 WRITE_HIGH_BYTES = 65536
-# Size above which the work for the bytes of one read is measured; a read brings at most 256 KiB.
-LARGE_READ_BYTES = 16384
 # Seconds in which a refused client's bytes are still read and dropped: closing with unread bytes
 # would reset the connection, and the client would lose the response.
 LINGER_S = 2.0
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
-class ClientConnection(RequestPipeline):
+class ClientConnection(ClientReading):
     """The protocol of one accepted connection.
 
     It has the methods of an asyncio.Protocol but not that base class, because a compiled class
     cannot have a base that is not compiled.
     """
 
-    __slots__ = ("_is_uncounted", "_transport", "_unread", "_unsent")
-
-    _transport: asyncio.Transport
+    __slots__ = ("_is_uncounted", "_network", "_rate", "_unsent")
 
     def __init__(self, worker: WorkerContext, listener: Listener) -> None:
         super().__init__(worker, listener)
         self._unsent = 0
-        self._unread = b""  # waits for a turn of the event loop
         self._is_uncounted = False
+        self._network = b""  # set if connections are counted by address
+        self._rate = UploadRate()
 
     def __repr__(self) -> str:
         return f"<ClientConnection {self.address!r} {self._reader.state.name} {self._exchange!r}>"
@@ -60,77 +58,31 @@ class ClientConnection(RequestPipeline):
         peer = transport.get_extra_info("peername")
         # Log the address of an IPv4 client at an IPv6 socket in the usual form.
         self.address = peer[0].removeprefix("::ffff:").encode() if peer else b"unknown"
+        # The admin port must stay reachable for diagnosis.
+        refusal = self._refusal() if self._listener.forwards else None
         worker.clients.add(self)
-        if not self._listener.forwards:
-            # The admin port must stay reachable for diagnosis.
-            self._do_not_count()
-        elif worker.clients.exceed(worker.settings.config.max_connections):
+        if refusal is not None or not self._listener.forwards:
             # Not counted while it lingers: many refused connections would lock out all clients.
             self._do_not_count()
-            self.refuse(BadRequest(503, "too many connections; try again shortly"))
+        if refusal is not None:
+            self.refuse(refusal)
+
+    def _refusal(self) -> BadRequest | None:
+        """Return the error if there are too many connections, of this client or of all."""
+        worker = self._worker
+        config = worker.settings.config
+        per_address = config.max_connections_per_address
+        if per_address:
+            self._network = network_of(self.address)
+            if worker.clients.enter(self._network) > per_address:
+                return BadRequest(429, "too many connections from this address")
+        if worker.clients.have_room(config.max_connections, worker.stamp):
+            return None
+        return BadRequest(503, "too many connections; try again shortly")
 
     def _do_not_count(self) -> None:
         self._is_uncounted = True
         self._worker.clients.exempt()
-
-    def data_received(self, data: bytes) -> None:
-        """Read requests and process those that are complete."""
-        if len(data) > LARGE_READ_BYTES:
-            self._take_large(data)
-        else:
-            self._take(data)
-
-    def take_turn(self) -> None:
-        """Continue after a wait for a turn of the event loop."""
-        self._waits = False
-        data, self._unread = self._unread, b""
-        if self._transport.is_closing():
-            return
-        self._transport.resume_reading()
-        if self._exchange is None:
-            self._advance()
-        if self._waits:
-            self._unread = data
-        elif data:
-            self._take_large(data)
-
-    def wait_for_turn(self) -> None:
-        """Continue in another turn of the event loop, without reading meanwhile."""
-        if not self._waits and not self._transport.is_closing():
-            self._waits = True
-            self._transport.pause_reading()
-            self._worker.turns.wait(self)
-
-    def _take_large(self, data: bytes) -> None:
-        """Measure the work for a large read; if there is no time for it in this turn, wait."""
-        worker = self._worker
-        turns = worker.turns
-        if turns.is_over:
-            self._unread = data
-            self.wait_for_turn()
-            return
-        before: float = turns.spent
-        started: float = clock.now()
-        self._take(data)
-        seconds: float = clock.now() - started
-        note_step(worker.cells.process.slowest_read_us, seconds)
-        turns.charge(seconds - (turns.spent - before))
-
-    def _take(self, data: bytes) -> None:
-        reader = self._reader
-        before = reader.state
-        if before is REFUSED:
-            return
-        if self._exchange is None and not self._write_paused:
-            match = reader.known_request(data, self._worker.settings)
-            if match is not None:
-                self._serve(match.head, data[match.body_start :])
-                return
-        reader.feed(data, self._worker.settings)
-        if reader.state is not before or before is BODY:
-            self.set_deadline()
-        if self._exchange is None:
-            self._advance()
 
     def eof_received(self) -> None:
         """Treat EOF as a disconnect of the client, as vLLM does."""
@@ -147,6 +99,8 @@ class ClientConnection(RequestPipeline):
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.cancel()
+        if self._network:
+            worker.clients.leave(self._network)
         worker.clients.remove(self, exempt=self._is_uncounted)
 
     def pause_writing(self) -> None:
@@ -173,6 +127,23 @@ class ClientConnection(RequestPipeline):
             self._time_out()
         elif self._exchange is not None:
             self._exchange.sweep(now)
+
+    def held_bytes(self) -> int:
+        """Return the size of the request bodies it keeps."""
+        size: int = self._reader.held_bytes()
+        return size if self._exchange is None else size + len(self._exchange.body)
+
+    def idle_since(self) -> float | None:
+        """Return its deadline, which is a fixed time after it became idle; None if it is not."""
+        return self._deadline if self._is_idle() else None
+
+    def give_way(self) -> bool:
+        """Close for another client, and do not count for `max_connections` from now on."""
+        if self._is_uncounted or self._transport.is_closing() or not self._is_idle():
+            return False
+        self._do_not_count()
+        self.close()
+        return True
 
     def drain(self) -> None:
         """Close now if idle, else after the response in progress."""
@@ -232,20 +203,30 @@ class ClientConnection(RequestPipeline):
     def set_deadline(self) -> None:
         """Set the deadline of the client's next action; none while it waits for a response."""
         wait: float
+        config = self._worker.settings.config
         reading = self._reader.state
         if self._write_paused or (reading is REFUSED and self._exchange is None):
             self._unsent = self._transport.get_write_buffer_size()
-            wait = self._worker.settings.config.client_idle_timeout if self._unsent else LINGER_S
+            wait = config.client_idle_timeout if self._unsent else LINGER_S
         elif self._exchange is not None:
             self._deadline = NEVER
             return
         elif reading is BETWEEN:
             wait = self._worker.settings.client_idle_timeout
         elif reading is HEAD:
-            wait = self._worker.settings.config.client_header_timeout
+            wait = config.client_header_timeout
         else:
-            wait = self._worker.settings.config.client_body_timeout
+            wait = 0.0 if self._uploads_too_slowly() else config.client_body_timeout
         self._deadline = self._worker.stamp + wait
+
+    def _uploads_too_slowly(self) -> bool:
+        config = self._worker.settings.config
+        if self._deadline == NEVER:
+            self._rate.restart()  # it was a server that the body waited for
+        return self._rate.is_too_low(
+            len(self._reader.request.body),
+            *(self._worker.stamp, config.client_body_timeout, config.client_min_rate),
+        )
 
     def _time_out(self) -> None:
         unsent = self._transport.get_write_buffer_size()

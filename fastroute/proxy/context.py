@@ -17,8 +17,7 @@ from fastroute.proxy.supervisor_link import SupervisorLink
 from fastroute.proxy.turns import Turns
 from fastroute.rules.head_match import HeadMatcher
 
-# One for each kind of client and key. A head and what is found in it take 2 KB, and as much for
-# each server and client address it is rendered for; 18 MB if somebody sets out to fill it.
+# One for each kind of client without a key.
 KNOWN_REQUESTS: Final = 256
 
 
@@ -40,6 +39,8 @@ class WorkerContext:
         recorder: Takes records of ended requests, or None if none are wanted.
         request_ids: Ids for requests that bring none.
         known_requests: Heads of clients' requests.
+        buffered: Size of all buffered request bodies in bytes, as of the last timer tick, and of
+            what arrived since then.
         turns: Limits what costly work may take in one turn of the event loop.
         configured: The last Configure, for the views, as are the next four.
         health: The last Health.
@@ -50,6 +51,7 @@ class WorkerContext:
 
     __slots__ = (
         "_recorder",
+        "buffered",
         "cells",
         "clients",
         "configured",
@@ -97,6 +99,7 @@ class WorkerContext:
         self.recorder: Recorder | None = None
         self.request_ids = RequestIds()
         self.turns = Turns(loop.call_soon)
+        self.buffered: int = 0
         self.known_requests: HeadMatcher = HeadMatcher(KNOWN_REQUESTS)
 
     def configure(self, configured: Configure) -> None:

@@ -82,15 +82,16 @@ class Exchange(AttemptSink):
     """A request, from the choice of a server to the last byte of the response.
 
     Attributes:
+        body: Body of the request; empty from the start of the response on.
         trace: Its trace, or None if none is wanted.
     """
 
-    __slots__ = ("_attempt", "_body", "_client", "_context", "_group", "_retries", "_started_at",
+    __slots__ = ("_attempt", "_client", "_context", "_group", "_retries", "_started_at", "body",
                  "trace")  # fmt: skip
 
+    body: bytes | bytearray
     trace: RequestTrace | None
     _attempt: Attempt | None
-    _body: bytes | bytearray
     _client: Client
     _context: WorkerContext
     _group: ModelServers
@@ -111,7 +112,7 @@ class Exchange(AttemptSink):
         """Choose a server and send the request. Compiled, a constructor's arguments cost more."""
         self._context = context
         self._client = client
-        self._body = body
+        self.body = body
         self._group = group
         self.request_id = head.request_id or context.request_ids.new()
         self._retries = None
@@ -124,8 +125,7 @@ class Exchange(AttemptSink):
             self.trace = RequestTrace(context, client.address, head, len(body), client.model)
             self.write = self.trace.follow(self.request_id, client.write)
         context.ledger.requests += 1
-        chooser = context.router if self.trace is None else self.trace
-        server = chooser.choose(self._group, NONE_TRIED)
+        server = (self.trace or context.router).choose(self._group, NONE_TRIED)
         if server is None:
             context.ledger.own(Outcome.NO_USABLE_SERVER)
             self._end(Outcome.NO_USABLE_SERVER)
@@ -172,7 +172,7 @@ class Exchange(AttemptSink):
 
     def send_request(self, attempt: Attempt, upstream: UpstreamConnection) -> None:
         """Send the request, as this server is to get it."""
-        server, body, client = attempt.server, self._body, self._client.address
+        server, body, client = attempt.server, self.body, self._client.address
         authority, key, request_id = server.authority, server.authorization, self.request_id
         if self._retries is not None:
             request_id = self._retries.request_id(request_id)
@@ -244,7 +244,7 @@ class Exchange(AttemptSink):
         """Write the start; from now on the response passes as it comes, and nothing is retried."""
         attempt = self._attempt
         assert attempt is not None, "a response of no attempt"
-        self._body = b""  # a long stream must not hold its request
+        self.body = b""  # a long stream must not hold its request
         if reply.outcome is ANSWERED:
             # It answers: others need not wait until this stream ends.
             if attempt.server.state is TRIAL:

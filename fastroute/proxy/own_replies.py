@@ -60,6 +60,8 @@ class LateReply:
 
     trace: None = None
     """Such requests have no spans."""
+    body = b""
+    """Such requests have no body."""
 
     def start(self, client: LateClient, head: RequestHead) -> None:
         """Request the response.

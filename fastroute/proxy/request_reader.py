@@ -6,6 +6,7 @@ The parser's callbacks only record, or end the parsing at a limit. The requests 
 
 import enum
 from collections import deque
+from typing import Final
 
 import httptools
 
@@ -20,6 +21,8 @@ from fastroute.rules.request_line import HeadBytes
 # Maximum number of requests that are read ahead (pipelining). A client that sends more is refused:
 # pausing the transport would limit them too, but then a disconnect would not be noticed.
 MAX_PIPELINED = 100
+OWN_HEADS: Final = 2
+"""Number of heads with keys or cookies that a connection remembers, and as many without a body."""
 MAX_HEADS_AHEAD = 16
 """Maximum size of the heads of these requests, in multiples of `max_header_bytes`."""
 TOO_MANY_REQUESTS = "too many requests are pipelined on this connection"
@@ -108,6 +111,7 @@ class RequestReader:
         "_fields",
         "_head",
         "_known",
+        "_own",
         "_parser",
         "_unproductive",
         "ready",
@@ -120,9 +124,10 @@ class RequestReader:
         """Start at the beginning of a request.
 
         Args:
-            known: Heads that any connection has read; new ones are added.
+            known: Heads that any connection has read; new ones without keys and cookies are added.
         """
         self._known = known
+        self._own: HeadMatcher | None = None
         self.state = BETWEEN
         self.ready: deque[Request] = deque()
         self._complete: list[Request] = []  # not validated yet
@@ -132,6 +137,17 @@ class RequestReader:
         self._fields = self.request.fields
         self._unproductive = 0  # bytes since the last piece of a body or end of a request
         self._head = HeadBytes()
+
+    def held_bytes(self) -> int:
+        """Return the size of the bodies that were read and not removed."""
+        size: int = len(self.request.body)
+        for request in self.ready:
+            size += len(request.body) + request.head_size
+        return size
+
+    def refuse(self, refusal: BadRequest) -> None:
+        """Refuse the request being read; those in `ready` are processed first."""
+        self._stop_reading(refusal)
 
     def known_request(self, data: bytes, settings: Settings) -> MatchedHead | None:
         """Match bytes that are exactly one request with a remembered head.
@@ -146,7 +162,10 @@ class RequestReader:
         """
         if self.state is not BETWEEN or self.ready:
             return None
-        match = self._known.find(data)
+        own: HeadMatcher | None = self._own
+        match: MatchedHead | None = None if own is None else own.find(data)
+        if match is None:
+            match = self._known.find(data)
         if match is None or len(data) - match.body_start != match.body_length:
             return None
         head_is_small = match.body_start <= settings.max_header_bytes
@@ -172,13 +191,23 @@ class RequestReader:
             request = self.ready[0]
             head = request.head
             if head is not None and head.is_ordinary() and data[:1].isalpha():
-                self._known.remember(data, head, len(request.body))
+                self._remember(data, head, len(request.body))
+
+    def _remember(self, data: bytes, head: RequestHead, body_length: int) -> None:
+        """Remember a head; one with keys or cookies only as long as the connection lasts."""
+        if not head.has_credentials:
+            self._known.remember(data, head, body_length)
+            return
+        if self._own is None:
+            self._own = HeadMatcher(OWN_HEADS)
+        self._own.remember(data, head, body_length)
 
     def stop(self) -> None:
         """Stop reading, and drop the requests that were not removed."""
         self.state = REFUSED
         self.refusal = None
         self.ready.clear()
+        self.request.body = b""
 
     def release(self) -> None:
         """Release the parser, whose references to this object would need the garbage collector."""

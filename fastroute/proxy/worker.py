@@ -226,8 +226,11 @@ class Worker:
         state.stamp = now + SWEEP_S
         state.cells.process.beat_ns[0] = monotonic_ns()
         self._sweeping = state.loop.call_later(SWEEP_S, self.keep_time)
+        buffered = 0
         for client in state.clients:
             client.sweep(now)
+            buffered += client.held_bytes()
+        state.buffered = buffered
         for server in state.router.servers:
             server.expire_idle(now)
         state.ledger.sample(state.stamp)

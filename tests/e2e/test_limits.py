@@ -277,8 +277,9 @@ class TestConnections:
             async with contextlib.AsyncExitStack() as stack:
                 for _ in range(3):
                     connection = await stack.enter_async_context(client(router.port))
-                    connection.send(get("/v1/models"))
+                    connection.send(get("/v1/models") + get("/v1/models")[:5])
                     assert (await connection.receive()).status == 200
+                await until(lambda: states(router).count("HEAD") == 3)
                 async with client(router.port) as late:
                     late.send(get("/v1/models"))
                     answer = await late.receive()
@@ -287,12 +288,29 @@ class TestConnections:
                     assert int(answer["retry-after"]) >= 1
                     assert answer["connection"] == "close"
                     assert await late.is_closed()
-                connection.send(get("/v1/models"))
+                connection.send(get("/v1/models")[5:])
                 assert (await connection.receive()).status == 200, "the others go on"
             await until(lambda: not router.state.clients)
             async with client(router.port) as connection:
                 connection.send(get("/v1/models"))
                 assert (await connection.receive()).status == 200
+
+    async def test_an_idle_one_gives_way(self, start_router):
+        """A new client is served, and the one that has been idle longest has to connect again."""
+        async with standin() as server:
+            router = await start_router(server.url, max_connections=2)
+            async with client(router.port) as first, client(router.port) as second:
+                for connection in (first, second):
+                    connection.send(get("/v1/models"))
+                    assert (await connection.receive()).status == 200
+                second.send(get("/v1/models")[:5])
+                await until(lambda: states(router).count("HEAD") == 1)
+                async with client(router.port) as third:
+                    third.send(get("/v1/models"))
+                    assert (await third.receive()).status == 200
+                assert await first.is_closed()
+                second.send(get("/v1/models")[5:])
+                assert (await second.receive()).status == 200
 
     async def test_refused_ones_take_no_place(self, start_router):
         """A rejected client that does not disconnect must not block others."""
@@ -300,15 +318,22 @@ class TestConnections:
             router = await start_router(server.url, max_connections=2)
             async with contextlib.AsyncExitStack() as stack:
                 first = await stack.enter_async_context(client(router.port))
+                first.send(get("/v1/models")[:5])
                 async with client(router.port) as second:
-                    await until(lambda: len(router.state.clients) == 2)
+                    second.send(get("/v1/models")[:5])
+                    await until(lambda: states(router).count("HEAD") == 2)
                     for _ in range(5):
                         await stack.enter_async_context(client(router.port))
                     await until(lambda: router.state.cells.process.requests_refused[0] == 5)
-                    second.send(get("/v1/models"))
+                    second.send(get("/v1/models")[5:])
                     assert (await second.receive()).status == 200
                 async with client(router.port) as third:
                     third.send(get("/v1/models"))
                     assert (await third.receive()).status == 200
-                first.send(get("/v1/models"))
+                first.send(get("/v1/models")[5:])
                 assert (await first.receive()).status == 200
+
+
+def states(router) -> list[str]:
+    """Return the part of a request that each client sends."""
+    return [client._reader.state.name for client in router.state.clients]

@@ -220,7 +220,7 @@ class TestASlowClient:
 
     async def test_a_body_that_drips_on_is_served(self, start_router):
         async with standin() as server:
-            router = await start_router(server.url, client_body_timeout=1.0)
+            router = await start_router(server.url, client_body_timeout=1.0, client_min_rate=0.0)
             async with client(router.port) as connection:
                 request = post("/standin/echo", b"123")
                 connection.send(request[:-3])

@@ -3,10 +3,9 @@
 import pytest
 
 from fastroute.proxy.client import LINGER_S, WRITE_HIGH_BYTES, ClientConnection
-from fastroute.proxy.own_replies import Listener, OwnReply
-from fastroute.proxy.turns import TURN_S
+from fastroute.proxy.own_replies import Listener
 from tests.support.judge import judge_requests
-from tests.support.memory_router import StillLoop, memory_router, own_error
+from tests.support.memory_router import memory_router, own_error
 from tests.support.memory_transport import End, MemoryTransport
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
@@ -109,95 +108,6 @@ class TestRequests:
             assert b"\r\nconnection: close\r\n" in reply
 
 
-class TestTurns:
-    """Costly bytes wait when the turn of the loop is over; cheap ones never do."""
-
-    LARGE = POST.replace(b": 4", b": 20000").replace(b"body", b"x" * 20000)
-
-    @pytest.fixture(name="router")
-    def router_fixture(self):
-        loop = StillLoop()
-        loop.has_turns = True
-        with memory_router(loop) as router:
-            router.local[b"/livez"] = lambda: OwnReply(200, b"{}")
-            yield router
-
-    def end_turn(self, router):
-        router.state.turns.charge(TURN_S)
-        assert router.state.turns.is_over
-
-    def test_a_large_read_waits(self, router):
-        client, upstream = router.client(), router.pool.ready()
-        self.end_turn(router)
-        client.feed(self.LARGE)
-        assert not client.reading
-        assert not upstream.writes
-        router.loop.turn()
-        assert client.reading
-        assert judge_requests(upstream.take())[0].body == b"x" * 20000
-        upstream.feed(OK)
-        assert client.take() == OK
-
-    def test_a_small_one_does_not(self, router):
-        client, upstream = router.client(), router.pool.ready()
-        self.end_turn(router)
-        client.feed(POST)
-        assert upstream.writes
-        upstream.feed(OK)
-        assert client.reading
-
-    def test_pipelined_own_responses_wait_for_the_next_turn(self, router):
-        client, request = router.client(), GET.replace(b"/v1/x", b"/livez")
-        self.end_turn(router)
-        client.feed(request * 3)
-        answers = [client.take().count(b"HTTP/1.1 200")]
-        while not client.reading:
-            router.loop.turn()
-            answers.append(client.take().count(b"HTTP/1.1 200"))
-            self.end_turn(router)
-        assert answers == [1, 2], "the second turn has time for two"
-
-    def test_order_of_the_bytes(self, router):
-        """Requests that wait come before bytes that wait behind them."""
-        client, request = router.client(), GET.replace(b"/v1/x", b"/livez")
-        upstream = router.pool.ready()
-        self.end_turn(router)
-        client.feed(request * 3 + POST[:-4])
-        router.loop.turn()
-        self.end_turn(router)
-        router.loop.turn()
-        client.feed(POST[-4:])
-        assert client.take().count(b"HTTP/1.1 200") == 3
-        assert judge_requests(upstream.take())[0].body == b"body"
-        upstream.feed(OK)
-
-    @pytest.mark.parametrize("how", ["lose", "drain", "cut"])
-    def test_the_end_of_one_that_waits(self, router, how):
-        client, request = router.client(), GET.replace(b"/v1/x", b"/livez")
-        self.end_turn(router)
-        client.feed(request * 3)
-        assert not client.reading
-        if how == "lose":
-            client.lose(None)
-        elif how == "drain":
-            client.protocol.drain()
-            assert client.end is End.OPEN, "its requests are answered first"
-        else:
-            client.protocol.cut()
-            assert client.end is End.CLOSED
-            client.settle()
-        router.loop.turn()
-        router.loop.turn()
-        if how == "drain":
-            assert client.take().count(b"HTTP/1.1 200") == 3
-
-    def test_the_slowest_is_noted(self, router):
-        client, upstream = router.client(), router.pool.ready()
-        client.feed(self.LARGE)
-        upstream.feed(OK)
-        assert router.state.cells.process.slowest_read_us[0] > 0
-
-
 class TestLimits:
     @pytest.mark.parametrize("piece", [1, 100, 1000, 1024, 1_000_000])
     def test_head_too_long(self, piece):
@@ -254,7 +164,10 @@ class TestLimits:
 
     def test_too_many_connections(self):
         with memory_router(max_connections=2) as router:
-            first, second, third = router.client(), router.client(), router.client()
+            first, second = router.client(), router.client()
+            for each in (first, second):
+                each.feed(GET[:5])
+            third = router.client()
             assert own_error(third)[0] == 503
             assert third.wrote_eof
             assert not first.writes + second.writes
@@ -266,10 +179,51 @@ class TestLimits:
             second.settle()
             assert router.client().end is End.OPEN
 
+    def test_the_one_idle_for_longest_gives_way(self):
+        with memory_router(max_connections=3, client_idle_timeout=75.0) as router:
+            busy, oldest, other = router.client(), router.client(), router.client()
+            upstream = router.pool.ready()
+            busy.feed(GET)
+            router.sweep(1)
+            other.feed(POST[:-1])
+            fourth = router.client()
+            assert oldest.end is End.CLOSED
+            assert not oldest.writes
+            oldest.settle()
+            router.sweep(1)
+            upstream.feed(OK)
+            for each in (busy, other, fourth):
+                assert each.end is End.OPEN
+            fifth = router.client()
+            assert fourth.end is End.CLOSED, "the other one was answered later"
+            assert (busy.end, fifth.end) == (End.OPEN, End.OPEN)
+
+    def test_connections_of_one_address(self):
+        with memory_router(max_connections_per_address=2) as router:
+            first = [router.client("192.0.2.1") for _ in range(2)]
+            assert own_error(router.client("192.0.2.1")) == (
+                429,
+                "too many connections from this address",
+            )
+            assert router.client("192.0.2.2").end is End.OPEN
+            first[0].lose(None)
+            for client in list(router.state.clients):
+                if client._transport.wrote_eof:
+                    client._transport.lose(None)
+            assert not router.client("192.0.2.1").writes
+
+    def test_ipv6_networks_are_one_address(self):
+        with memory_router(max_connections_per_address=1) as router:
+            router.client("2001:db8:0:1::1")
+            assert own_error(router.client("2001:db8:0:1:ffff::2"))[0] == 429
+            assert not router.client("2001:db8:0:2::1").writes
+            assert not router.client("fe80::1%eth0").writes
+
     def test_too_many_connections_but_not_for_operators(self):
         """At the admin port one can still ask what is wrong."""
         with memory_router(max_connections=1) as router:
             first = router.client()
+            first.feed(GET[:5])
             admin = ClientConnection(router.state, Listener({}, forwards=False))
             operator = MemoryTransport(admin)
             assert not operator.writes

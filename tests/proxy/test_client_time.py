@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import pytest
 
 from fastroute.proxy.client import LINGER_S
@@ -67,7 +68,28 @@ def test_a_head_must_come_in_time_as_a_whole(router):
     assert client.written().startswith(b"HTTP/1.1 408 ")
 
 
+@pytest.mark.parametrize("size", [14_000, 16_000], ids=["too-slow", "fast-enough"])
+def test_a_body_needs_a_minimum_rate(router, size):
+    """500 bytes a second by default, in each 30 s."""
+    client = router.client()
+    client.feed(POST.replace(b": 4", b": 1000000")[:-4] + bytes(50_000))
+    for _ in range(9):
+        for _ in range(10):
+            router.sweep(BODY / 10)
+            client.feed(bytes(size // 10))
+        if client.writes:
+            break
+    router.sweep(0.5)
+    assert client.written().startswith(b"HTTP/1.1 408 ") == (size < 15_000)
+
+
 def test_a_body_may_take_long_if_it_goes_on(router):
+    router.state.configure(
+        msgspec.structs.replace(
+            router.state.configured,
+            config=msgspec.structs.replace(router.state.configured.config, client_min_rate=0.0),
+        )
+    )
     client = router.client()
     client.feed(POST[:-4])
     for byte in (b"b", b"o", b"d"):

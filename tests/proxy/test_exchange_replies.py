@@ -187,9 +187,9 @@ class TestCounts:
         client, upstream = router.client(), router.pool.ready()
         client.feed(POST)
         exchange = client.protocol._exchange
-        assert exchange._body == b"body"
+        assert exchange.body == b"body"
         upstream.feed(CHUNKED)
-        assert exchange._body == b""
+        assert exchange.body == b""
 
     async def test_success_is_not_told(self, two):
         """The supervisor reads good responses in the score table."""

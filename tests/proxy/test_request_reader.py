@@ -189,6 +189,58 @@ class TestKnownRequests:
         assert reader.refusal.status == 400
 
 
+class TestCredentials:
+    """Heads with a key or a cookie are remembered, but not longer than their connection lasts."""
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            b"Authorization: Bearer sk-secret",
+            b"authorization: Basic sk-secret",
+            b"Cookie: session=sk-secret",
+            b"Proxy-Authorization: Basic sk-secret",
+            b"X-API-Key: sk-secret",
+            b"api-key: sk-secret",
+        ],
+    )
+    @pytest.mark.parametrize("request_", [GET, POST], ids=["get", "post"])
+    def test_are_in_no_cache_of_the_worker(self, line, request_):
+        known: HeadMatcher = HeadMatcher(10)
+        data = request_.replace(b"Host: a\r\n", b"Host: a\r\n" + line + b"\r\n")
+        reader = read(data, known=known)
+        head = reader.ready.popleft().head
+        assert reader.known_request(data, SETTINGS).head is head, "known on this connection"
+        assert known.find(data) is None
+        assert RequestReader(known).known_request(data, SETTINGS) is None
+
+    def test_only_few_are_remembered(self):
+        reader = read()
+        for number in range(20):
+            take(reader, GET.replace(b"Host", b"Cookie: %d\r\nHost" % number))
+            reader.ready.clear()
+        known = [
+            reader.known_request(GET.replace(b"Host", b"Cookie: %d\r\nHost" % number), SETTINGS)
+            for number in range(20)
+        ]
+        assert 1 <= 20 - known.count(None) <= 2
+
+
+def test_held_bytes():
+    reader = read(POST + POST + POST[:-2])
+    assert reader.held_bytes() >= 10
+    reader.ready.clear()
+    assert reader.held_bytes() == 2
+    reader.stop()
+    assert reader.held_bytes() == 0
+
+
+def test_heads_ahead_are_bounded_together():
+    get = GET.replace(b"\r\n\r\n", b"\r\nX: " + b"x" * 900 + b"\r\n\r\n")
+    reader = read(*[get] * 30)
+    assert 16 <= len(reader.ready) <= 20
+    assert reader.refusal.status == 429
+
+
 def test_stop():
     reader = read(GET + GET)
     reader.stop()

@@ -115,3 +115,14 @@ def test_bounded():
     for data in heads:
         known.remember(data, object(), 0)
     assert [known.find(data) is not None for data in heads] == [False, False, False, True]
+
+
+def test_bounded_in_bytes():
+    """Large heads take more memory, and what is found in them even more."""
+    known = HeadMatcher(1000)
+    heads = [GET[:-2] + b"X: %04d" % index + b"y" * 4000 + b"\r\n\r\n" for index in range(200)]
+    for data in heads:
+        known.remember(data, object(), 0)
+    remembered = [data for data in heads if known.find(data) is not None]
+    assert heads[-1] in remembered
+    assert sum(map(len, remembered)) <= 1 << 18

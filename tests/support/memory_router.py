@@ -148,6 +148,7 @@ class MemoryRouter:
         self.state.stamp = self.loop.time()
         for client in self.state.clients:
             client.sweep(self.state.stamp)
+        self.state.buffered = sum(client.held_bytes() for client in self.state.clients)
 
     async def asked(self, server: int = 0, count: int = 1) -> MemoryTransport:
         """Wait until a server has its `count`-th connection, with a request on it."""
