@@ -100,7 +100,8 @@ def own_endpoints(state: WorkerContext, metrics: MetricsRelay) -> dict[bytes, Lo
         return render(current_view(state))
 
     rendered = {path: partial(answer, render) for path, render in VIEWS.items()}
-    return {**rendered, METRICS: metrics.request}
+    # Forwarded, the path with its slash would let two routers that scrape each other loop.
+    return {**rendered, METRICS: metrics.request, METRICS + b"/": metrics.request}
 
 
 def current_view(state: WorkerContext) -> View:

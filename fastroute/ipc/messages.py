@@ -91,6 +91,8 @@ class Configure(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Discovered names, in the order of the configuration."""
     started_at: float = 0.0
     """Start of fastroute, in Unix seconds."""
+    mark: str = ""
+    """Text that all workers share and no other fastroute has, for Via."""
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True, tag=True):

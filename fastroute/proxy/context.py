@@ -108,7 +108,7 @@ class WorkerContext:
             if self.ledger.clear(server.row, server.generation):
                 self.router.refusals.forget(server.row)
         self.configured = configured
-        self.settings = Settings(configured.config)
+        self.settings = Settings(configured.config, configured.mark)
         self.router.configure(configured)
         self._recorder.flush()
         self.recorder = self._recorder if self.settings.records else None

@@ -110,6 +110,7 @@ _ERROR_TYPES = {
     502: "BadGatewayError",
     503: "ServiceUnavailableError",
     504: "GatewayTimeoutError",
+    508: "LoopDetectedError",
 }
 
 

@@ -75,7 +75,9 @@ class Request:
         if self.head is None:
             if suspect:
                 self._check_head_size(settings.max_header_bytes)
-            self.head = RequestHead(self.method, self.target, self.version, self.fields)
+            self.head = RequestHead(
+                self.method, self.target, self.version, self.fields, settings.own_name
+            )
             try:
                 length = max(length, content_length(self.fields))
             except ValueError as error:

@@ -12,6 +12,7 @@ from fastroute.rules.headers import (
     header_lines,
 )
 from fastroute.rules.paths import is_inference
+from fastroute.rules.via import NAME, with_own_hop
 
 # Headers of a request that determine its framing or routing: Connection cannot remove them.
 _REQUEST_OWN: Final = frozenset(
@@ -87,7 +88,9 @@ class RequestHead:
     target: bytes
     _lines: list[bytes]
 
-    def __init__(self, method: bytes, target: bytes, version: str, fields: Fields) -> None:
+    def __init__(
+        self, method: bytes, target: bytes, version: str, fields: Fields, own_name: bytes = NAME
+    ) -> None:
         """Validate a head.
 
         Args:
@@ -95,9 +98,10 @@ class RequestHead:
             target: Request target as sent, in origin, absolute or asterisk form.
             version: `1.0` or `1.1`; others are refused.
             fields: Names and values of the headers, in order, from the parser.
+            own_name: Name of this router in Via.
 
         Raises:
-            BadRequest: The head is malformed, ambiguous or not supported.
+            BadRequest: The head is malformed, ambiguous or not supported, or the request loops.
         """
         if version != "1.1" and version != "1.0":
             raise BadRequest(400, f"HTTP version {version} is not supported; use HTTP/1.1")
@@ -111,12 +115,7 @@ class RequestHead:
             lines = header_lines(fields, _REQUEST_SPECIAL | named)
             for name in named:
                 special.pop(name, None)
-        host = special.get(b"host")
-        if host is None:
-            if version == "1.1":
-                raise BadRequest(400, "the Host header is missing")
-        elif not is_authority(host):
-            raise BadRequest(400, "the Host header is not a host name with an optional port")
+        host = _checked_host(version, special.get(b"host"))
         self.method = method
         self.target, authority = _origin_form(method, target, host)
         self.path = self.target.partition(b"?")[0]
@@ -131,7 +130,7 @@ class RequestHead:
         )
         self.content_type = special.get(b"content-type")
         self.request_id = special.get(b"x-request-id")
-        self._via = special.get(b"via")
+        self._via = with_own_hop(special.get(b"via"), own_name)
         self._forwarded_for = special.get(b"x-forwarded-for")
         self._forwarded_proto = special.get(b"x-forwarded-proto", b"http")
         self._forwarded_host = special.get(b"x-forwarded-host") or authority or host
@@ -190,7 +189,6 @@ class RequestHead:
         """Render the head up to the value of X-Request-Id."""
         chain = self._forwarded_for
         forwarded = client if chain is None else chain + b", " + client
-        via = b"1.1 fastroute" if self._via is None else self._via + b", 1.1 fastroute"
         more = b""
         if self._forwarded_host is not None:
             more = b"X-Forwarded-Host: %b\r\n" % self._forwarded_host
@@ -205,7 +203,7 @@ class RequestHead:
             b"".join(self._lines),
             forwarded,
             self._forwarded_proto,
-            via,
+            self._via,
             more,
         )
 
@@ -239,6 +237,15 @@ def _sort_request_fields(fields: Fields) -> tuple[list[bytes], dict[bytes, bytes
             # A list may be split over several lines (RFC 9110 section 5.3).
             special[lowered] += b", " + value
     return lines, special
+
+
+def _checked_host(version: str, host: bytes | None) -> bytes | None:
+    if host is None:
+        if version == "1.1":
+            raise BadRequest(400, "the Host header is missing")
+    elif not is_authority(host):
+        raise BadRequest(400, "the Host header is not a host name with an optional port")
+    return host
 
 
 def _origin_form(method: bytes, target: bytes, host: bytes | None) -> tuple[bytes, bytes | None]:

@@ -41,7 +41,8 @@ async def test_one_port_for_all(state):
         assert listener.forwards
         for path in VIEWS:
             assert listener.answer(b"GET", path).status in (200, 503), path
-        assert isinstance(listener.answer(b"GET", METRICS), LateReply)
+        for target in (METRICS, METRICS + b"/", METRICS + b"/?name[]=vllm:x"):
+            assert isinstance(listener.answer(b"GET", target), LateReply), target
         assert listener.answer(b"POST", b"/v1/chat/completions") is None
 
 

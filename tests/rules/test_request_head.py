@@ -266,6 +266,16 @@ def test_absolute_target_of_the_same_host(target, host):
     assert head((b"Host", host), target=target).target == b"/x"
 
 
+def test_via_of_a_marked_router():
+    fields = [HOST, (b"Via", b"1.0 p")]
+    request = RequestHead(b"GET", b"/", "1.1", fields, b"fastroute-a1b2")
+    assert b"Via: 1.0 p, 1.1 fastroute-a1b2" in lines(request)
+    fields.append((b"via", b"1.1 fastroute-a1b2"))
+    with pytest.raises(BadRequest, match="passed this router before") as refused:
+        RequestHead(b"GET", b"/", "1.1", fields, b"fastroute-a1b2")
+    assert refused.value.status == 508
+
+
 def test_http_1_0():
     request = RequestHead(b"GET", b"/", "1.0", [])
     assert request.http_1_0

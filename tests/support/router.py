@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import secrets
 from collections.abc import AsyncIterator, Sequence
 from itertools import zip_longest
 
@@ -99,6 +100,7 @@ class Router:
                 servers=tuple(changed),
                 model_slots=tuple(model_slots),
                 models_json=models_json,
+                mark=before.mark,
             )
         )
 
@@ -170,7 +172,9 @@ async def running_router(
         servers.append(
             RoutedServer(row=row, generation=1, url=url, max_concurrent_requests=capacity)
         )
-    state.configure(Configure(config=Config(servers=(), **settings), servers=tuple(servers)))
+    config = Config(servers=(), **settings)
+    mark = secrets.token_hex(4)
+    state.configure(Configure(config=config, servers=tuple(servers), mark=mark))
     metrics = MetricsRelay(state)
     listener = Listener(own_endpoints(state, metrics) | models_endpoint(state))
     server = await loop.create_server(lambda: ClientConnection(state, listener), "127.0.0.1", 0)

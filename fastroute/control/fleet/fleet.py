@@ -7,6 +7,7 @@ counted there. Then the row is free, and its next server has another generation.
 
 import heapq
 import logging
+import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -39,6 +40,9 @@ then they may send requests there."""
 SETTLING = 1.0
 """Seconds from the start in which servers tell their models; until then any is asked for any."""
 
+MARK_BYTES = 4
+"""Random bytes that tell this fastroute from others in Via."""
+
 log = logging.getLogger("supervisor")
 
 
@@ -63,6 +67,7 @@ class Fleet:
         "_by_row",
         "_free_rows",
         "_is_settled",
+        "_mark",
         "_model_slots",
         "_started_at",
         "_states_version",
@@ -95,6 +100,7 @@ class Fleet:
         self._by_row: dict[int, FleetServer] = {}
         self._model_slots: list[str] = []
         self._started_at = unix_clock()
+        self._mark = secrets.token_hex(MARK_BYTES)
         self._born = clock()
         self._is_settled = False
         self._states_version = 0
@@ -237,6 +243,7 @@ class Fleet:
             config_state=config_state,
             names=names,
             started_at=self._started_at,
+            mark=self._mark,
         )
 
     def reasons(self) -> StateReasons:
