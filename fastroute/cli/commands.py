@@ -5,13 +5,13 @@ runs, so that `--help` and usage errors respond quickly.
 """
 
 import math
-import os
 from typing import Annotated
 
 import typer
 from msgspec import structs
 
 from fastroute.cli.completion import Commands
+from fastroute.cli.cpus import usable_cpus
 from fastroute.cli.doctor import doctor
 from fastroute.cli.logging_options import (
     AccessLogFileOption,
@@ -68,7 +68,10 @@ MaxLoadOption = Annotated[
 ]
 WorkersOption = Annotated[
     str,
-    typer.Option(metavar="N|auto", help="Number of worker processes; auto: one per CPU core."),
+    typer.Option(
+        metavar="N|auto",
+        help="Number of worker processes; auto: one per usable CPU, by CPU affinity and quota.",
+    ),
 ]
 ConsoleOption = Annotated[
     bool, typer.Option("--console", help="Show the log instead of the monitor on a terminal.")
@@ -155,7 +158,7 @@ def run(  # noqa: PLR0913  the options are the interface
     """
     override = overrides(access_log=access_log, access_log_file=access_log_file)
     source = servers_from(config, server, max_load, override)
-    place = Place(host=host, port=port, workers=_worker_count(workers))
+    place = Place(host, port, *_worker_count(workers))
     with_screen = not fills_stdout(source.config) and has_screen(console)
     logs = log_options(log_level, log_format, log_file, log_max_bytes, log_backups)
     logs = structs.replace(logs, also_stderr=with_screen)
@@ -283,9 +286,11 @@ def demo(  # noqa: PLR0913  the options are the interface
         raise typer.Exit(serve(source, place, logs, show, with_screen=with_screen))
 
 
-def _worker_count(text: str) -> int:
+def _worker_count(text: str) -> tuple[int, str]:
+    """Return the number of workers, and its reason if it was not given."""
     if text == "auto":
-        return len(os.sched_getaffinity(0))
+        cpus = usable_cpus()
+        return min(cpus.count, MAX_WORKERS), str(cpus)
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_WORKERS):
         raise ConfigError(f"--workers {text}: must be auto or a number from 1 to {MAX_WORKERS}")
-    return int(text)
+    return int(text), ""

@@ -22,11 +22,16 @@ if TYPE_CHECKING:
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Address to listen on, and number of workers."""
+    """Address to listen on, and number of workers.
+
+    Attributes:
+        workers_reason: Reason of the number of workers, if it was not given.
+    """
 
     host: str
     port: int
     workers: int
+    workers_reason: str = ""
 
 
 def serve(
@@ -66,7 +71,7 @@ def serve(
     url = "http://" + address_text(*sockets.clients[0].getsockname()[:2])
 
     def announce() -> None:
-        typer.echo(_announcement(url, config, place.workers))
+        typer.echo(_announcement(url, config, place))
         if show is not None:
             typer.echo(show.invitation(url))
 
@@ -106,9 +111,10 @@ def _listening(place: Place, admin_port: int) -> "Sockets":
     return sockets
 
 
-def _announcement(url: str, config: Config, workers: int) -> str:
-    counts = f"{_servers(config)}, {counted(workers, 'worker')}"
-    return f"fastroute {__version__} listening on {url}, {counts}"
+def _announcement(url: str, config: Config, place: Place) -> str:
+    counts = f"{_servers(config)}, {counted(place.workers, 'worker')}"
+    reason = f" (auto: {place.workers_reason})" if place.workers_reason else ""
+    return f"fastroute {__version__} listening on {url}, {counts}{reason}"
 
 
 def _start_logging(logs: LogOptions) -> None:

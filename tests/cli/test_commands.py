@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fastroute.cli.cpus import usable_cpus
 from fastroute.cli.version import version_line
 from tests.support.command import is_alive, run_command, running, wait_until
 from tests.support.standins import standin_process
@@ -205,10 +206,12 @@ class TestRun:
             assert router.stop() == 0
             assert router.stderr() == ""
 
-    def test_one_worker_for_each_core(self, tmp_path):
+    def test_one_worker_for_each_usable_cpu(self, tmp_path):
         options = ("--host", "127.0.0.1", "--port", "0", "--workers", "auto")
         with running(tmp_path, "run", *SERVER, *options) as router:
-            assert len(router.children()) == len(os.sched_getaffinity(0))
+            cpus = usable_cpus()
+            assert len(router.children()) == cpus.count
+            assert f"(auto: {cpus})\n" in router.stdout()
 
     def test_ipv6(self, tmp_path):
         if not socket.has_ipv6:
