@@ -150,6 +150,8 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Seconds of the server's Retry-After header; 0 if it sent none."""
     model: str = ""
     """The model that the request named, as its servers are known by it; empty for none."""
+    age: float = 0.0
+    """Seconds since the attempt was started."""
 
 
 class MetricsRequest(msgspec.Struct, frozen=True, kw_only=True, tag=True):

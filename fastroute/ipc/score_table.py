@@ -42,6 +42,7 @@ from fastroute.ipc.table_layout import (
     RecentColumns,
     ServerColumns,
     ServerCounters,
+    proofs_offset,
     recent_start,
     total_cells,
     worker_start,
@@ -59,6 +60,8 @@ class WorkerCells(ServerCounters[memoryview]):
     """All per-model columns as one view, `model_grid[MODEL_COUNTERS.index(name), slot]`."""
     process: ProcessCells[memoryview]
     models: ModelCounters[memoryview]
+    proofs: memoryview
+    """Good responses to inference requests, by model slot and row."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -198,8 +201,9 @@ class ScoreTable:
         return WorkerCells(
             process=ProcessCells(**PROCESS.group(self._columns(PROCESS, start, 1))),
             models=ModelCounters(**MODEL.group(self._columns(MODEL, models, MODEL_SLOTS))),
-            grid=self._grid(COUNTED, columns, self.rows),
-            model_grid=self._grid(MODEL, models, MODEL_SLOTS),
+            grid=self._grid(len(COUNTED.columns), columns, self.rows),
+            model_grid=self._grid(len(MODEL.columns), models, MODEL_SLOTS),
+            proofs=self._grid(MODEL_SLOTS, start + proofs_offset(self.rows), self.rows),
             **COUNTED.group(self._columns(COUNTED, columns, self.rows)),
         )
 
@@ -210,6 +214,11 @@ class ScoreTable:
             column[:] = memoryview(bytes(column.nbytes)).cast("q")
         process = worker_start(self.rows, worker)
         self._cells[process + PROCESS_CELLS.index("client_connections")] = 0
+
+    def count_proofs(self, slot: int, row: int) -> int:
+        """Return the good responses to inference requests, over all workers."""
+        starts = self._starts(proofs_offset(self.rows) + slot * self.rows + row)
+        return sum(self._cells[cell] for cell in starts)
 
     def in_flight_totals(self) -> list[int]:
         """Return the requests in flight per row, over all workers."""
@@ -283,9 +292,8 @@ class ScoreTable:
         self._views.append(column)
         return column
 
-    def _grid(self, block: Block, start: int, length: int) -> memoryview:
-        """Return the columns of a block that starts at cell `start` as one view."""
-        columns = len(block.columns)
+    def _grid(self, columns: int, start: int, length: int) -> memoryview:
+        """Return columns that start at cell `start` as one view."""
         grid = self._cells[start : start + columns * length].cast("B").cast("q", (columns, length))
         self._views.append(grid)
         return grid

@@ -1,6 +1,7 @@
 """The layout of the score table: its cells and their positions.
 
-    header | server columns, recent columns (supervisor) | worker 0: process, models, servers | ...
+    header | server columns, recent columns (supervisor) | worker 0: process, models, servers,
+    proofs | ...
 
 A column is a run of `rows` cells, one per server, so one counter of all servers is contiguous.
 To add a column, add a field to one of the structs below: the layout derives from them.
@@ -99,6 +100,8 @@ class ServerColumns(Generic[Cell]):
     scrape_failures: Cell
     state_since_ns: Cell
     """time.monotonic_ns() of the last change of state."""
+    trial_beside: Cell
+    """Most requests in flight, over all workers, beside which one more may be sent on trial."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -193,7 +196,7 @@ class ServerCounters(OutcomeCounters[Cell]):
     bytes_out: Cell
     """Bytes sent to clients."""
     events: Cell
-    """Segments of responses that were forwarded."""
+    """Segments of good responses to inference requests that were forwarded."""
     first_byte: Histogram[Cell] = field(metadata=_histogram(FIRST_BYTE_BOUNDS))
     duration: Histogram[Cell] = field(metadata=_histogram(DURATION_BOUNDS))
 
@@ -261,12 +264,21 @@ def _whole_lines(cells: int) -> int:
     return -(-cells // CACHE_LINE_CELLS) * CACHE_LINE_CELLS
 
 
-# Order of a worker's cells: process cells, model counters, server counters.
+# Order of a worker's cells: process cells, model counters, server counters, proofs.
 MODELS_OFFSET = _whole_lines(len(PROCESS.columns))
 COLUMNS_OFFSET = MODELS_OFFSET + _whole_lines(len(MODEL.columns) * MODEL_SLOTS)
 
+
+def proofs_offset(rows: int) -> int:
+    """Return the first of the cells of a worker that count proofs.
+
+    They have two indices, model slot and row: good responses (2xx, 3xx) to inference requests.
+    """
+    return COLUMNS_OFFSET + _whole_lines(len(COUNTED.columns) * rows)
+
+
 _NAMES = [block.columns for block in (SERVER, RECENT, PROCESS, MODEL, COUNTED)]
-CHECKSUM = zlib.crc32(repr((MODEL_SLOTS, _NAMES)).encode())
+CHECKSUM = zlib.crc32(repr((MODEL_SLOTS, _NAMES, "proofs")).encode())
 """Checksum of the layout; it differs between fastroute versions with different columns."""
 
 
@@ -283,5 +295,5 @@ def recent_start(rows: int) -> int:
 def worker_start(rows: int, worker: int) -> int:
     """Return the first cell of a worker."""
     supervisor_block = _whole_lines((len(SERVER.columns) + len(RECENT.columns)) * rows)
-    worker_block = COLUMNS_OFFSET + _whole_lines(len(COUNTED.columns) * rows)
+    worker_block = proofs_offset(rows) + _whole_lines(MODEL_SLOTS * rows)
     return HEADER_CELLS + supervisor_block + worker * worker_block

@@ -25,10 +25,10 @@ from typing import Final
 from fastroute.proxy import clock
 from fastroute.proxy.attempt import Attempt, AttemptSink
 from fastroute.proxy.context import WorkerContext
+from fastroute.proxy.model_servers import ModelServers
 from fastroute.proxy.reply import Reply
 from fastroute.proxy.request_trace import RequestTrace
 from fastroute.proxy.retries import Retries
-from fastroute.proxy.router import ModelServers
 from fastroute.proxy.server import Server
 from fastroute.proxy.upstream import UpstreamConnection
 from fastroute.rules.framing import Body
@@ -200,8 +200,8 @@ class Exchange(AttemptSink):
 
     def release_response(self, reply: Reply) -> None:
         """Write what was held."""
-        held, reply.held = reply.held, None
-        if held is not None:
+        if reply.held is not None:
+            held = reply.release()
             self._pass_on(reply, held[0], b"".join(held[1:]), len(held) - 1)
 
     def end_response(self, reply: Reply) -> None:
@@ -231,6 +231,8 @@ class Exchange(AttemptSink):
         context, attempt = self._context, Attempt()
         self._attempt = attempt
         upstream = server.take_idle(context.stamp)
+        if self._retries is not None and upstream is not None:
+            upstream = self._retries.connection_for(upstream)
         attempt.begin(context, self, server, upstream)
         if not self._started_at:
             self._started_at = attempt.started_at
@@ -248,7 +250,7 @@ class Exchange(AttemptSink):
         if reply.outcome is ANSWERED:
             # It answers: others need not wait until this stream ends.
             if attempt.server.state is TRIAL:
-                attempt.observe(ANSWERED, "", self._group)
+                self._context.observer.observe(attempt.seen(ANSWERED, ""), self._group)
             if self._retries is not None:
                 self._retries.confirm()
         # Counted only now: a refusal that is tried elsewhere is no answer.
@@ -264,7 +266,9 @@ class Exchange(AttemptSink):
         """Judge an error; return True if it must be held, as another attempt may follow its end."""
         attempt = self._attempt
         assert attempt is not None, "a response of no attempt"
-        if not reply.judge(attempt.server.authorization is not None, bool(self._group.name)):
+        is_inference = self.request.is_inference
+        key_is_ours = is_inference and attempt.server.authorization is not None
+        if not reply.judge(key_is_ours, is_inference and bool(self._group.name)):
             return True
         return self._failures().follow(reply.outcome, reply.head.status) is not Next.GIVE_UP
 
@@ -285,20 +289,10 @@ class Exchange(AttemptSink):
         if self.trace is not None:
             self.trace.failed(ENDINGS[outcome].retry_message.format(status))
         attempt.excuse(False)
-        retries.note(server, outcome, attempt.detail(outcome, reason), attempt.retry_after())
+        retries.note(outcome, attempt.seen(outcome, reason))
         self._context.ledger.retry(outcome, server.row, status, other.row)
         self._ask(other)
         return True
-
-    def _settle_evidence(self, attempt: Attempt, outcome: Outcome, reason: str) -> None:
-        """Report what the request says about its last server, and what waited for its end."""
-        if outcome is ANSWERED:
-            self._context.router.refusals.answered(attempt.server.row)
-            if self._retries is not None:
-                self._retries.confirm()
-        elif self._retries is not None and self._retries.blames_request(outcome):
-            return
-        attempt.observe(outcome, reason, self._group)
 
     def _end(self, outcome: Outcome, reason: str = "") -> None:
         """End the request: count it, record it, and tell the client; once.
@@ -315,8 +309,10 @@ class Exchange(AttemptSink):
         row, slot = server.row, self._group.slot
         attempt.excuse(False)
         unusual = outcome is not ANSWERED or self._retries is not None or server.state is TRIAL
-        if unusual or context.router.refusals.penalties:
-            self._settle_evidence(attempt, outcome, reason)
+        if (unusual or context.router.refusals.penalties) and (
+            self._retries is None or self._retries.settle(outcome)
+        ):
+            context.observer.observe(attempt.seen(outcome, reason), self._group)
         if reply is None or not (outcome is ANSWERED or ENDINGS[outcome].is_response):
             attempt.drop()
             bytes_out = 0 if reply is None else reply.bytes_out
@@ -324,6 +320,8 @@ class Exchange(AttemptSink):
             _fail(self._client, self.trace, outcome, reason, reply)
             return
         seconds = clock.now() - self._started_at
+        if reply.is_proof:
+            context.ledger.prove(row, slot)
         context.ledger.answer(row, slot, reply.head.status, seconds, reply.bytes_out)
         if self.trace is not None:
             self.trace.end(outcome, bytes_out=reply.bytes_out)

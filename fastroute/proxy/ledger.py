@@ -11,6 +11,7 @@ from fastroute.ipc.table_layout import (
     DURATION_BOUNDS,
     FIRST_BYTE_BOUNDS,
     MODEL_COUNTERS,
+    MODEL_SLOTS,
     WORKER_COLUMNS,
     Column,
     Grid,
@@ -42,19 +43,22 @@ class Ledger:
 
     Attributes:
         cells: The worker's cells.
-        events: Column of forwarded segments, by row. Callers increment it directly, because a
-            call would take a tenth of the time of an event.
+        events: Column of forwarded segments of good responses, by row. Callers increment it
+            directly, because a call would take a tenth of the time of an event.
         requests: Number of requests for servers; with `retries`, the base of the retry budget.
         retries: Number of attempts at another server than before.
     """
 
-    __slots__ = ("_budget", "_counts", "_model_counts", "cells", "events", "requests", "retries")
+    __slots__ = (
+        "_budget", "_counts", "_model_counts", "_proofs", "cells", "events", "requests", "retries",
+    )  # fmt: skip
 
     def __init__(self, cells: WorkerCells) -> None:
         self.cells = cells
         self.events: Column = cells.events
         self._counts: Grid = cells.grid
         self._model_counts: Grid = cells.model_grid
+        self._proofs: Grid = cells.proofs
         self._budget = RetryBudget()
         self.requests = 0
         self.retries = 0
@@ -97,6 +101,10 @@ class Ledger:
         self._counts[COLUMNS[ENDINGS[outcome].retry_counter], next_row] += 1
 
     # A request
+
+    def prove(self, row: int, slot: int) -> None:
+        """Count a good response to an inference request."""
+        self._proofs[slot, row] += 1
 
     def answer(self, row: int, slot: int, status: int, seconds: float, bytes_out: int) -> None:
         """Count a request, and its last attempt, that the server answered.
@@ -154,6 +162,8 @@ class Ledger:
         for column in range(len(WORKER_COLUMNS)):
             if column not in (IN_FLIGHT, EXCUSED):
                 self._counts[column, row] = 0
+        for slot in range(MODEL_SLOTS):
+            self._proofs[slot, row] = 0
         self.cells.counted_generation[row] = generation
         return True
 

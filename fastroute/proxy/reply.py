@@ -11,6 +11,7 @@ from fastroute.rules.retry import UNCLEAR, judge, judge_body
 # Through the class each costs 60 ns on Python 3.11.
 CHUNKED: Final = Body.CHUNKED
 UNTIL_CLOSE: Final = Body.UNTIL_CLOSE
+FIRST_ERROR: Final = 400
 ANSWERED: Final = Outcome.ANSWERED
 # How much of a refusal is held back while another server is tried; vLLM's are below 1 KiB.
 MAX_HELD_BYTES = 65536
@@ -24,6 +25,8 @@ class Reply:
         outcome: What it says, if it comes to a whole end.
         body: How its end is found, at the client.
         keep_alive: True if the client's connection stays open after it.
+        is_proof: True if it is a good response to an inference request: the engine works.
+        passes: True if its pieces go to the client as they are, and count as progress.
         held: The head and pieces of the body that are not written yet, because a refusal waits
             for its end or an event stream for its first event; None once the client gets the
             response as it comes.
@@ -37,8 +40,10 @@ class Reply:
         "bytes_out",
         "head",
         "held",
+        "is_proof",
         "keep_alive",
         "outcome",
+        "passes",
         "unwrapper",
     )
 
@@ -47,8 +52,10 @@ class Reply:
     bytes_out: int
     head: ReplyHead
     held: list[bytes] | None
+    is_proof: bool
     keep_alive: bool
     outcome: Outcome
+    passes: bool
     unwrapper: Unwrapper | None
 
     def begin(
@@ -73,8 +80,10 @@ class Reply:
         self.held = None
         self._held_bytes = 0
         self.unwrapper = None
+        self.is_proof = self.passes = head.status < FIRST_ERROR and request.is_inference
         if request.http_1_0 and head.body is CHUNKED:
             self.unwrapper = Unwrapper()
+            self.passes = False
             self.body = UNTIL_CLOSE
         self.keep_alive = request.keep_alive and not draining and self.body is not UNTIL_CLOSE
         connection = None
@@ -106,7 +115,16 @@ class Reply:
     def hold_until_body(self, head: bytes) -> None:
         """Keep the head until the first piece of the body comes: that one is too much to hold."""
         self.held = [head]
+        self.passes = False
         self._held_bytes = MAX_HELD_BYTES
+
+    def release(self) -> list[bytes]:
+        """Return what was held; what follows passes as it comes."""
+        held = self.held
+        assert held is not None, "nothing is held"
+        self.held = None
+        self.passes = self.is_proof and self.unwrapper is None
+        return held
 
     def awaits_body(self) -> bool:
         """Return True while the head of an event stream is held until its first event."""
@@ -116,6 +134,7 @@ class Reply:
         """Keep a piece; False if it is too much by now."""
         if self.held is None:
             self.held = []
+            self.passes = False
         self.held.append(data)
         self._held_bytes += len(data)
         return self._held_bytes <= MAX_HELD_BYTES

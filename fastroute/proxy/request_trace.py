@@ -11,7 +11,7 @@ import msgspec
 
 from fastroute.ipc.request_record import RequestRecord, SpanIds, shortened
 from fastroute.proxy.context import WorkerContext
-from fastroute.proxy.router import ModelServers
+from fastroute.proxy.model_servers import ModelServers
 from fastroute.proxy.server import Server
 from fastroute.rules.outcome import Outcome
 from fastroute.rules.request_head import RequestHead

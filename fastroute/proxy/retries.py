@@ -6,10 +6,13 @@ Most requests need none and never have this object.
 from typing import Final, NamedTuple
 
 from fastroute.proxy.context import WorkerContext
+from fastroute.proxy.model_servers import ModelServers
+from fastroute.proxy.observer import Seen
 from fastroute.proxy.request_trace import RequestTrace
-from fastroute.proxy.router import ModelServers
 from fastroute.proxy.server import Server
-from fastroute.rules.outcome import ENDINGS, Next, Outcome, evidence_of
+from fastroute.proxy.upstream import UpstreamConnection
+from fastroute.rules.evidence import Event
+from fastroute.rules.outcome import ENDINGS, Next, Outcome
 from fastroute.rules.request_head import RequestHead
 from fastroute.rules.retry import is_replayable, may_retry
 
@@ -20,16 +23,19 @@ REPLAY_SUFFIX: Final = b"-replay"
 class Suspicion(NamedTuple):
     """Evidence against a server that the request itself may be to blame for."""
 
-    server: Server
     outcome: Outcome
-    detail: str
+    seen: Seen
 
 
 class Retries:
-    """The attempts of a request that failed, and what follows from them."""
+    """The attempts of a request that failed, and what follows from them.
 
-    __slots__ = ("_context", "_group", "_left", "_replayed", "_request", "_suspicions", "_trace",
-                 "_tried")  # fmt: skip
+    Attributes:
+        is_replay: True if the request was sent whole before.
+    """
+
+    __slots__ = ("_context", "_group", "_left", "_request", "_suspicions", "_trace", "_tried",
+                 "is_replay")  # fmt: skip
 
     def __init__(
         self,
@@ -53,7 +59,7 @@ class Retries:
         self._left: int = context.settings.max_retries
         self._suspicions: list[Suspicion] = []
         self._tried: list[Server] = []
-        self._replayed = False
+        self.is_replay = False
 
     def follow(self, outcome: Outcome, status: int) -> Next:
         """Return what settings and rules allow after an attempt.
@@ -66,7 +72,7 @@ class Retries:
         if not may_retry(outcome, status, self._context.settings.retry_on):
             return Next.GIVE_UP
         method, path = self._request.method, self._request.path
-        if ending.is_replay and (self._replayed or not is_replayable(method, path)):
+        if ending.is_replay and (self.is_replay or not is_replayable(method, path)):
             return Next.GIVE_UP
         if ending.follow is Next.OTHER_SERVER and not self._left:
             return Next.GIVE_UP
@@ -74,7 +80,17 @@ class Retries:
 
     def request_id(self, plain: bytes) -> bytes:
         """Return the id that the request has at the next server."""
-        return plain + REPLAY_SUFFIX if self._replayed else plain
+        return plain + REPLAY_SUFFIX if self.is_replay else plain
+
+    def connection_for(self, idle: UpstreamConnection) -> UpstreamConnection | None:
+        """Return an idle connection, or None if a new one must be opened.
+
+        A replay must not meet a second connection that its server is just closing.
+        """
+        if not (self.is_replay and idle.reused):
+            return idle
+        idle.cancel()
+        return None
 
     def next_server(self, server: Server, outcome: Outcome, status: int) -> Server | None:
         """Choose the server of the next attempt; None if there is none to be made.
@@ -103,47 +119,47 @@ class Retries:
         chooser = self._context.router if self._trace is None else self._trace
         return chooser.choose(self._group, tried)
 
-    def note(self, server: Server, outcome: Outcome, detail: str, retry_after: float) -> None:
+    def note(self, outcome: Outcome, seen: Seen | None) -> None:
         """Note an attempt that another one follows, as evidence about its server.
 
         Where the request itself may be to blame, the evidence waits until another server answers.
+
+        Args:
+            outcome: How it ended.
+            seen: The evidence, or None.
         """
         ending = ENDINGS[outcome]
-        self._replayed = self._replayed or ending.is_replay
-        if ending.suspects_request:
-            self._suspicions.append(Suspicion(server, outcome, detail))
-            self._context.router.refusals.note(server.row)
+        self.is_replay = self.is_replay or ending.is_replay
+        if seen is None:
             return
-        evidence = evidence_of(outcome, self._request.is_inference)
-        if evidence is not None:
-            self._context.observer.observe(server, evidence, detail, self._group, retry_after)
+        if ending.suspects_request:
+            self._suspicions.append(Suspicion(outcome, seen))
+            self._context.router.refusals.note(seen.server.row)
+        else:
+            self._context.observer.observe(seen, self._group)
 
     def confirm(self) -> None:
-        """Report the evidence that waited, now that another server answers the request.
-
-        A request that failed in the same way on two servers says nothing about either of them.
-        """
+        """Report the evidence that waited: another server answers the request."""
         suspicions, self._suspicions = self._suspicions, []
-        outcomes = [each.outcome for each in suspicions]
-        for server, outcome, detail in suspicions:
-            evidence = ENDINGS[outcome].evidence
-            if outcomes.count(outcome) > 1:
-                self._context.router.refusals.forget(server.row)
-            elif evidence is not None:
-                self._context.observer.report(server, evidence, detail, self._group.name, 0.0)
+        for suspicion in suspicions:
+            seen = suspicion.seen._replace(kind=Event.REQUEST_FAILED)
+            self._context.observer.report(seen, self._group)
 
-    def blames_request(self, outcome: Outcome) -> bool:
-        """Drop the evidence that no answer has confirmed, as the request has ended.
+    def settle(self, outcome: Outcome) -> bool:
+        """Report or drop the evidence that waited, as the request has ended.
 
         Args:
             outcome: How the last attempt ended.
 
         Returns:
-            True if an attempt at another server ended in the same way, so that the request is to
+            False if an attempt at another server ended in the same way, so that the request is to
             blame and not the last server either.
         """
+        if outcome is Outcome.ANSWERED:
+            self.confirm()
+            return True
         suspicions, self._suspicions = self._suspicions, []
-        same = [each.server for each in suspicions if each.outcome is outcome]
+        same = [each.seen.server for each in suspicions if each.outcome is outcome]
         for server in same:
             self._context.router.refusals.forget(server.row)
-        return bool(same)
+        return not same

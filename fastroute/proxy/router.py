@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from fastroute.ipc.messages import Configure
 from fastroute.ipc.score_table import ScoreTable
 from fastroute.net.resolver import Resolver
+from fastroute.proxy.model_servers import NEVER_GROUPED, Cooling, ModelServers
 from fastroute.proxy.server import Server
 from fastroute.rules.json_object import TooManySteps
 from fastroute.rules.model_name import replace_model, requested_model
@@ -16,7 +17,6 @@ from fastroute.rules.policy import Load, Loads, Policy, make_policy, score, usab
 from fastroute.rules.refusals import Refusals
 from fastroute.rules.server_state import ServerState
 
-NEVER_GROUPED: Final = -1
 # An enum member by its number costs 0.2 us through the class.
 STATES: Final = tuple(ServerState(number) for number in range(len(ServerState)))
 
@@ -35,85 +35,6 @@ class UnknownModel(Exception):
         self.known = known
 
 
-class ModelServers:
-    """The servers of one model, by what may be asked of them now.
-
-    A group lives on when servers change, so an exchange under way never retries on one that is
-    gone meanwhile.
-
-    A server of several models that is overloaded for one of them cools down in that group alone.
-
-    Attributes:
-        servers: All of them, whatever their states.
-        states_version: The version of the states that the next four are of.
-        up: May be chosen.
-        on_trial: May have one request at a time, until they have proved themselves.
-        cooling: Said that they are overloaded; asked only when there is no other.
-        ejected: Failed requests; asked only when there is no other at all (panic mode).
-        slot: Where the model is counted in the score table.
-        name: The model's, or empty where they are not the servers of one model.
-    """
-
-    __slots__ = (
-        "_cool_until", "_sleepers_first", "cooling", "ejected", "name", "on_trial", "servers",
-        "slot", "states_version", "up",
-    )  # fmt: skip
-
-    def __init__(self, name: str = "", *, sleepers_first: bool = False) -> None:
-        """Begin without servers.
-
-        Args:
-            name: The model's, or empty.
-            sleepers_first: True for requests that wake a server: while any are asleep, these are
-                the ones that may be chosen.
-        """
-        self.name = name
-        self._sleepers_first = sleepers_first
-        self.servers: tuple[Server, ...] = ()
-        self.states_version = NEVER_GROUPED
-        self.up: tuple[Server, ...] = ()
-        self.on_trial: tuple[Server, ...] = ()
-        self.cooling: tuple[Server, ...] = ()
-        self.ejected: tuple[Server, ...] = ()
-        self.slot = 0
-        self._cool_until: dict[Server, float] = {}
-
-    def update(self, servers: Sequence[Server]) -> None:
-        """Take other servers; they are grouped before the next choice."""
-        self.servers = tuple(servers)
-        self.states_version = NEVER_GROUPED
-
-    def regroup(self, states_version: int) -> None:
-        """Group the servers by their states, which are those of this version."""
-        self.states_version = states_version
-        up, cool = self._in_state(ServerState.UP), self._cool_until
-        self.up = tuple([server for server in up if server not in cool])
-        self.on_trial = self._in_state(ServerState.TRIAL)
-        overloaded = [server for server in up if server in cool]
-        self.cooling = (*self._in_state(ServerState.COOLING), *overloaded)
-        self.ejected = self._in_state(ServerState.EJECTED)
-        if self._sleepers_first:
-            asleep = self._in_state(ServerState.ASLEEP)
-            if asleep:
-                self.up, self.on_trial = asleep, ()
-
-    def cool(self, server: Server, until: float) -> bool:
-        """Ask a server only where there is no other, until some time; True if that is new."""
-        is_new = server not in self._cool_until
-        self._cool_until[server] = max(until, self._cool_until.get(server, until))
-        self.states_version = NEVER_GROUPED
-        return is_new
-
-    def end_cooling(self, now: float) -> bool:
-        """Take back the servers whose time is over; True if none is left."""
-        self._cool_until = {each: at for each, at in self._cool_until.items() if at > now}
-        self.states_version = NEVER_GROUPED
-        return not self._cool_until
-
-    def _in_state(self, state: ServerState) -> tuple[Server, ...]:
-        return tuple([server for server in self.servers if server.state == state])
-
-
 class Choice(NamedTuple):
     """A server that was chosen, its score at that moment, and why it was taken."""
 
@@ -126,6 +47,7 @@ class Router:
     """The servers as one worker knows them, grouped by model.
 
     Attributes:
+        cooling: The servers that are overloaded for one of their models.
         refusals: Load that servers seem to have because they just refused or failed requests.
         servers: All of them, chosen or not.
         wakeable: The servers for requests to `WAKE_PATHS`.
@@ -135,7 +57,6 @@ class Router:
         "_aliases",
         "_all",
         "_capacities",
-        "_cooling",
         "_foreign",
         "_groups",
         "_in_flight",
@@ -146,13 +67,14 @@ class Router:
         "_policy",
         "_resolver",
         "_rng",
-        "_stamp",
         "_states_seen",
         "_states_version",
         "_table",
         "_tls",
+        "_trial_beside",
         "_unlisted",
         "_unsearched",
+        "cooling",
         "refusals",
         "servers",
         "wakeable",
@@ -175,13 +97,13 @@ class Router:
         self._unsearched: int = 0
         self._names_matter = False
         self._foreign = table.servers.foreign_milli[:0]
+        self._trial_beside = table.servers.trial_beside
         self._in_flight = [column[:0] for column in table.in_flight_columns]
         self._states_version = table.states_version
         self._states_seen = NEVER_GROUPED
         self._capacities: dict[int, float] = {}
         self.refusals = Refusals()
-        self._cooling: set[ModelServers] = set()
-        self._stamp = 0.0
+        self.cooling = Cooling()
         self.servers: tuple[Server, ...] = ()
 
     def configure(self, configured: Configure) -> None:
@@ -295,7 +217,7 @@ class Router:
     def choose(self, group: ModelServers, tried: Sequence[Server]) -> Server | None:
         """Choose a server that has not been tried yet for this request, or None."""
         loads = self._loads_now()
-        candidates = self._candidates(group, tried, loads.in_flight)
+        candidates = self._candidates(group, tried, loads)
         if not candidates:
             return None
         return self._policy.choose(candidates, loads, self._rng)
@@ -303,26 +225,20 @@ class Router:
     def choose_and_explain(self, group: ModelServers, tried: Sequence[Server]) -> Choice | None:
         """Choose as `choose` does, and say why."""
         loads = self._loads_now()
-        candidates = self._candidates(group, tried, loads.in_flight)
+        candidates = self._candidates(group, tried, loads)
         if not candidates:
             return None
         chosen = self._policy.choose(candidates, loads, self._rng)
         return Choice(chosen, score(chosen, loads), self._reason(chosen, group, candidates, loads))
 
-    def cool(self, group: ModelServers, server: Server, seconds: float) -> bool:
-        """Let a server cool down for the requests of one group; True if that is new."""
-        self._cooling.add(group)
-        return group.cool(server, self._stamp + seconds)
-
     def tick(self, stamp: float) -> None:
         """Act on time that has passed; to be called at each timer tick.
 
         Args:
-            stamp: Time of the next tick: what is to last from now on ends late rather than early.
+            stamp: Time of the next tick.
         """
         self.refusals.decay()
-        self._cooling = {group for group in self._cooling if not group.end_cooling(self._stamp)}
-        self._stamp = stamp
+        self.cooling.tick(stamp)
 
     def _reason(
         self, chosen: Server, group: ModelServers, candidates: Sequence[Server], loads: Loads
@@ -338,19 +254,24 @@ class Router:
         return f"{reason} with the model" if len(candidates) == 1 and group.name else reason
 
     def _candidates(
-        self, group: ModelServers, tried: Sequence[Server], in_flight: list[int]
+        self, group: ModelServers, tried: Sequence[Server], loads: Loads
     ) -> Sequence[Server]:
+        """Return the servers that may be chosen; add the penalties of refusals to the loads."""
         if group.states_version != self._states_version[0]:
             self._regroup(group)
+        in_flight = loads.in_flight
+        if self.refusals.penalties:
+            loads.in_flight = self.refusals.added_to(in_flight, self._capacities)
         up = without(group.up, tried) if tried else group.up
         if up and not group.on_trial:
             return up
+        beside, on_trial = self._trial_beside, without(group.on_trial, tried)
         return usable_now(
             up,
-            without(group.on_trial, tried),
+            [server for server in on_trial if in_flight[server.row] <= beside[server.row]],
+            on_trial,
             without(group.cooling, tried),
             without(group.ejected, tried),
-            in_flight,
         )
 
     def _regroup(self, group: ModelServers) -> None:
@@ -368,6 +289,4 @@ class Router:
             # Over all workers.
             columns = [column.tolist() for column in self._in_flight]
             loads.in_flight = list(map(sum, zip(*columns, strict=True)))
-        if self.refusals.penalties:
-            loads.in_flight = self.refusals.added_to(loads.in_flight, self._capacities)
         return loads

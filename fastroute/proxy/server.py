@@ -121,12 +121,26 @@ class Server(Candidate):
         if not self._is_ip:
             self._resolver.prefetch(self._address.host)
 
-    async def connect(self) -> UpstreamConnection:
+    async def connect(self, within: float) -> UpstreamConnection:
         """Open a connection to the first address of its name that accepts it.
 
+        Args:
+            within: Seconds for it, and as many for waiting while others are opened: that shows
+                nothing about the server, unless they all take so long.
+
         Raises:
+            TimeoutError: It took too long.
             OSError: The name has no address, no address accepts the connection, or TLS failed.
         """
+        async with asyncio.timeout(within):
+            await self._connects.acquire()
+        try:
+            async with asyncio.timeout(within):
+                return await self._connect()
+        finally:
+            self._connects.release()
+
+    async def _connect(self) -> UpstreamConnection:
         host = self._address.host
         addresses = (host,) if self._is_ip else await self._resolver.locate(host)
         if self._last_address in addresses:
@@ -136,10 +150,9 @@ class Server(Candidate):
                 *(each for each in addresses if each != self._last_address),
             )
         to = Endpoint(addresses, self._address.port, self._tls, self._tls_name, self._tcp_timeout)
-        async with self._connects:
-            upstream = await connect(
-                lambda: cast(asyncio.Protocol, UpstreamConnection(self, self._max_head_bytes)), to
-            )
+        upstream = await connect(
+            lambda: cast(asyncio.Protocol, UpstreamConnection(self, self._max_head_bytes)), to
+        )
         connection = cast(UpstreamConnection, upstream)
         if len(addresses) > 1:
             self._last_address = connection.transport.get_extra_info("peername")[0]

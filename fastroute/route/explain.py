@@ -118,12 +118,13 @@ def explain(servers: Sequence[Known], model: str | None, settings: Settings) -> 
     def in_state(state: ServerState) -> list[Candidate]:
         return [rows[row] for row in having if servers[row].state is state]
 
+    on_trial = in_state(ServerState.TRIAL)
     candidates = usable_now(
         in_state(ServerState.UP),
-        in_state(ServerState.TRIAL),
+        [each for each in on_trial if not loads.in_flight[each.row]],
+        on_trial,
         in_state(ServerState.COOLING),
         in_state(ServerState.EJECTED),
-        loads.in_flight,
     )
     policy = make_policy(settings)
     chances = _chances(policy, candidates, loads)

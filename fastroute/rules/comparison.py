@@ -41,12 +41,12 @@ class Comparison(Generic[S]):
         self._windows: dict[tuple[S, str], Window] = {}
         self._models: set[str] = set()  # those with windows
 
-    def is_watching(self, model: str) -> bool:
-        """Return True if requests for a model failed within the window.
+    def watched(self) -> set[str]:
+        """Return the models of which requests failed within the window.
 
-        Only then the caller needs to count what was answered.
+        Only for these the caller needs to count what was answered.
         """
-        return model in self._models
+        return set(self._models)
 
     def add_answered(self, server: S, model: str, count: int, now: float) -> None:
         """Count complete responses below 500."""

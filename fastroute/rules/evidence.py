@@ -24,6 +24,7 @@ class Event(enum.Enum):
     PROBE_SLOW = "a health check took too long"
     REQUEST_OK = "a request was answered"
     REQUEST_FAILED = "a request failed"
+    REQUEST_LOST = "a request was lost"
     REQUEST_ERROR = "a request was answered with an error"
     REQUEST_SILENT = "a request got no answer in time"
     BUSY = "it is overloaded"
@@ -56,7 +57,6 @@ CAUSES: Mapping[Event, Cause] = {
     Event.PROBE_FAILED: Cause.PROBES,
     Event.PROBE_SLOW: Cause.PROBES,
     Event.REQUEST_FAILED: Cause.REQUESTS,
-    Event.REQUEST_SILENT: Cause.REQUESTS,
     Event.OUTLIER: Cause.REQUESTS,
     # A server that shuts down answers its health checks until it is gone.
     Event.SHUTTING_DOWN: Cause.REQUESTS,
@@ -69,6 +69,10 @@ class Weight(enum.Enum):
     """Consequence of a piece of evidence; the value is its wording in the documentation."""
 
     PROOF = "proves that the server works; ends a trial"
+    CONFIRMED = (
+        "counts in the comparison, and alone where no other server has requests to compare with; "
+        "once another server has answered the request, it also ends a trial"
+    )
     COMPARED = "counts in the comparison with the other servers of the model"
     COMPARED_OR_ALONE = (
         "counts in the comparison, and alone where no other server has requests to compare with"
@@ -99,10 +103,16 @@ class Evidence(NamedTuple):
 
 EVIDENCE: tuple[Evidence, ...] = (
     Evidence(
-        "a complete response below 500",
+        "a 2xx or 3xx to an inference request",
         Event.REQUEST_OK,
         Weight.PROOF,
-        "the process lives; 4xx are the client's doing",
+        "the engine works",
+    ),
+    Evidence(
+        "a 4xx, or a response below 500 on another path",
+        None,
+        Weight.NONE,
+        "the client's doing, or no work for the engine: it would hide that all else fails",
     ),
     Evidence(
         "500, 501, 505 and other server errors",
@@ -112,8 +122,8 @@ EVIDENCE: tuple[Evidence, ...] = (
     ),
     Evidence(
         "502 or 504",
-        Event.REQUEST_FAILED,
-        Weight.COMPARED_OR_ALONE,
+        Event.REQUEST_LOST,
+        Weight.CONFIRMED,
         "a gateway in front of the server lost it; for us that is a transport failure",
     ),
     Evidence(
@@ -123,13 +133,14 @@ EVIDENCE: tuple[Evidence, ...] = (
         "overloaded, not broken; a server with several models backs off for the model alone",
     ),
     Evidence(
-        "401 or 403 where the key is the server's own",
+        "401 or 403 to an inference request, where the key is the server's own",
         Event.KEY_REFUSED,
         Weight.BACKS_OFF,
-        "its `api_key` is wrong; without a backoff it would be the least loaded server",
+        "its `api_key` is wrong; without a backoff it would be the least loaded server. Not while "
+        "the server delivers responses with the same key",
     ),
     Evidence(
-        "404 for a model that the server has listed",
+        "404 to an inference request for a model that the server has listed",
         Event.MODEL_MISSING,
         Weight.LISTED,
         "the model was unloaded, or the process is another one",
@@ -148,8 +159,8 @@ EVIDENCE: tuple[Evidence, ...] = (
     ),
     Evidence(
         "the connection ended before or within the response, or the response was not valid HTTP",
-        Event.REQUEST_FAILED,
-        Weight.COMPARED_OR_ALONE,
+        Event.REQUEST_LOST,
+        Weight.CONFIRMED,
         "one request may kill a process, so a request that fails the same way on a second server "
         "is to blame and counts against neither",
     ),
@@ -202,13 +213,20 @@ EVIDENCE: tuple[Evidence, ...] = (
 
 COMPARED: Mapping[Event, bool] = {
     Event.REQUEST_FAILED: True,
+    Event.REQUEST_LOST: True,
     Event.REQUEST_ERROR: False,
     Event.REQUEST_SILENT: False,
 }
 """Events that count in the comparison; True if they also count alone (`Weight`)."""
 
 REFUSALS = frozenset(
-    (Event.REQUEST_FAILED, Event.REQUEST_ERROR, Event.KEY_REFUSED, Event.MODEL_MISSING)
+    (
+        Event.REQUEST_FAILED,
+        Event.REQUEST_LOST,
+        Event.REQUEST_ERROR,
+        Event.KEY_REFUSED,
+        Event.MODEL_MISSING,
+    )
 )
 """Events after which a server looks loaded for a while (`rules.refusals`). Not silence: a silent
 server has its requests in flight, and so attracts none."""

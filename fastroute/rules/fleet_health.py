@@ -25,9 +25,10 @@ class FleetHealth(Generic[S]):
         limits: The current settings.
         changed: Called for each change of a server's state.
         models: Servers by model; those whose models are not known stand below "".
+        servers: All of them: requests that name no model may go to any.
     """
 
-    __slots__ = ("_comparison", "_servers", "changed", "limits", "models")
+    __slots__ = ("_comparison", "_servers", "changed", "limits", "models", "servers")
 
     def __init__(self, limits: Limits) -> None:
         """Begin without servers.
@@ -38,6 +39,7 @@ class FleetHealth(Generic[S]):
         self.limits = limits
         self.changed: Callable[[S, Change], None] = lambda server, change: None
         self.models: Mapping[str, Sequence[S]] = {}
+        self.servers: Sequence[S] = ()
         self._servers: dict[S, ServerHealth] = {}
         self._comparison: Comparison[S] = Comparison()
 
@@ -75,6 +77,8 @@ class FleetHealth(Generic[S]):
         """
         if event is Event.SHUTTING_DOWN and not self._may_eject(server):
             return
+        if event is Event.STALLED and self._has_peers(server) and not self._may_eject(server):
+            return  # one that is alone is ejected: it is asked all the same, and people see why
         self._observe(server, event, now, facts)
 
     def request_failed(  # noqa: PLR0913  one failure with all that is known of it
@@ -95,14 +99,13 @@ class FleetHealth(Generic[S]):
         if self._servers[server].state is ServerState.TRIAL and self._may_eject(server):
             self._observe(server, event, now, Facts(detail=detail))
 
-    def is_watching(self, model: str) -> bool:
-        """Return True if requests for the model failed lately, so that good ones are counted."""
-        return self._comparison.is_watching(model)
+    def watched(self) -> set[str]:
+        """Return the models of which requests failed lately, so that good ones are counted."""
+        return self._comparison.watched()
 
     def requests_answered(self, server: S, model: str, count: int, now: float) -> None:
-        """Count complete responses below 500."""
-        if count and self._comparison.is_watching(model):
-            self._comparison.add_answered(server, model, count, now)
+        """Count good responses for a watched model."""
+        self._comparison.add_answered(server, model, count, now)
 
     def tick(self, now: float, delivering: Collection[S] = ()) -> None:
         """Look at what time and the comparison change; to be called several times a second.
@@ -116,7 +119,7 @@ class FleetHealth(Generic[S]):
                 self._observe(server, Event.TIME, now)
         ejections = self._comparison.outliers(
             now,
-            self.models,
+            {**self.models, "": self.servers},
             self.state_of,
             delivering,
             threshold=self.limits.failure_threshold,
@@ -124,6 +127,9 @@ class FleetHealth(Generic[S]):
         )
         for ejection in ejections:
             self._observe(ejection.server, Event.OUTLIER, now, Facts(detail=ejection.reason))
+
+    def _has_peers(self, server: S) -> bool:
+        return any(len(each) > 1 for each in self.models.values() if server in each)
 
     def _may_eject(self, server: S) -> bool:
         """Return True if evidence from requests may eject one more server of each of its models."""

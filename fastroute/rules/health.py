@@ -63,6 +63,10 @@ def _cool_down_is_over(record: Record, event: Event, now: float) -> str | None:
     return "its cool-down is over" if now >= record.cool_until else None
 
 
+def _trial_is_over(record: Record, event: Event, now: float) -> str | None:
+    return "nothing failed while it was on trial" if now >= record.trial_until else None
+
+
 def _backoff_is_over(record: Record, event: Event, now: float) -> str | None:
     return "its backoff is over" if now >= record.wait_until else None
 
@@ -101,7 +105,11 @@ _IN_SERVICE: dict[Event, tuple[Condition, ServerState]] = {
 
 TRANSITIONS: Mapping[ServerState, Mapping[Event, tuple[Condition, ServerState]]] = {
     ServerState.UP: _IN_SERVICE,
-    ServerState.COOLING: {**_IN_SERVICE, Event.TIME: (_cool_down_is_over, ServerState.UP)},
+    ServerState.COOLING: {
+        **_IN_SERVICE,
+        Event.TIME: (_cool_down_is_over, ServerState.UP),
+        Event.RECONFIGURED: (_always, ServerState.UP),
+    },
     ServerState.EJECTED: {
         # The process is gone; what answers later is another one, and health checks tell.
         Event.PROBE_FAILED: (_probes_are_bad, ServerState.DOWN),
@@ -118,8 +126,8 @@ TRANSITIONS: Mapping[ServerState, Mapping[Event, tuple[Condition, ServerState]]]
         Event.UNDRAIN: (_nobody_checks, ServerState.TRIAL),
         Event.RECONFIGURED: (_nobody_checks, ServerState.TRIAL),
     },
+    # Failed health checks do not count: the reports show that its process lives.
     ServerState.ASLEEP: {
-        Event.PROBE_FAILED: (_probes_are_bad, ServerState.DOWN),
         Event.AWAKE: (_always, ServerState.TRIAL),
         Event.REPORTS_LOST: (_always, ServerState.TRIAL),
         Event.UNDRAIN: (_always, ServerState.TRIAL),
@@ -130,7 +138,7 @@ TRANSITIONS: Mapping[ServerState, Mapping[Event, tuple[Condition, ServerState]]]
         Event.PROBE_SLOW: (_always, ServerState.DOWN),
         Event.REQUEST_OK: (_always, ServerState.UP),
         Event.REQUEST_FAILED: (_always, ServerState.EJECTED),
-        Event.REQUEST_SILENT: (_always, ServerState.EJECTED),
+        Event.TIME: (_trial_is_over, ServerState.UP),
         Event.BUSY: (_always, ServerState.COOLING),
         Event.KEY_REFUSED: (_always, ServerState.COOLING),
         Event.OUTLIER: (_always, ServerState.EJECTED),
@@ -192,10 +200,11 @@ WAYS_BACK: tuple[WayBack, ...] = (
     ),
     WayBack(
         ServerState.TRIAL,
-        "one at a time",
+        "one at a time, and one more each 5 s",
         "it was out of service",
-        "up after one answered request, or after failed health checks or sleep alone after a "
-        "successful health check; out of service again if the request fails",
+        "up after one answered request, after failed health checks or sleep alone after a "
+        "successful health check, or after `auto_recovery_threshold` without a failure; out of "
+        "service again if a request fails that cannot be to blame, or that others answer",
     ),
     WayBack(
         ServerState.COOLING,
@@ -258,6 +267,8 @@ class ServerHealth:
             return self.record.cool_until
         if self._condition is ServerState.EJECTED:
             return self.record.wait_until
+        if self._condition is ServerState.TRIAL:
+            return self.record.trial_until
         unchecked = not self.record.limits.enable_active_health_check
         is_down = self._condition is ServerState.DOWN
         return self.record.wait_until if is_down and unchecked else None
@@ -301,6 +312,8 @@ class ServerHealth:
         if why is None:
             return
         before, self._condition = self._condition, after
+        if after is ServerState.TRIAL:
+            self.record.trial_until = now + self.record.limits.auto_recovery_threshold
         self._reason = f"{why}: {detail}" if detail else why
         if after not in OUT_OF_SERVICE:
             if before is ServerState.TRIAL:

@@ -84,6 +84,7 @@ class Record:
         cause: Cause why it is out of service, or was the last time.
         out_since: Time when it went out of service the last time.
         wait_until: End of the backoff.
+        trial_until: Time when a trial without a failure is over.
         trips: Number of ejections with too little good time between them.
         in_since: Time when it came back, or None while it is out or if it was never out.
         cool_until: End of the cool-down.
@@ -100,6 +101,7 @@ class Record:
         "limits",
         "out_since",
         "total_checks",
+        "trial_until",
         "trips",
         "wait_until",
     )
@@ -113,6 +115,7 @@ class Record:
         self.cause = Cause.PROBES
         self.out_since = 0.0
         self.wait_until = 0.0
+        self.trial_until = 0.0
         self.trips = 0
         self.in_since: float | None = None
         self.cool_until = 0.0

@@ -138,7 +138,8 @@ ENDINGS: Final[Mapping[Outcome, Ending]] = {
         follow=Next.OTHER_SERVER,
         retry_counter="retries_failed",
         retry_message="status {}",
-        evidence=Event.REQUEST_FAILED,
+        evidence=Event.REQUEST_LOST,
+        is_replay=True,
         suspects_request=True,
     ),
     # 401 or 403 where the key is the operator's: other servers may have the right one.
@@ -204,7 +205,7 @@ ENDINGS: Final[Mapping[Outcome, Ending]] = {
         cause="reset",
         retry_counter="retries_reset",
         retry_message="closed connection",
-        evidence=Event.REQUEST_FAILED,
+        evidence=Event.REQUEST_LOST,
         is_replay=True,
         suspects_request=True,
     ),
@@ -214,7 +215,7 @@ ENDINGS: Final[Mapping[Outcome, Ending]] = {
         counter="failed",
         model_counter="failed",
         message="the server failed: {}",
-        evidence=Event.REQUEST_FAILED,
+        evidence=Event.REQUEST_LOST,
     ),
     Outcome.TIMED_OUT: Ending(
         status=504,
@@ -227,7 +228,7 @@ ENDINGS: Final[Mapping[Outcome, Ending]] = {
         counter="failed",
         model_counter="failed",
         message="broken: {}",
-        evidence=Event.REQUEST_FAILED,
+        evidence=Event.REQUEST_LOST,
         span_error="broken",
     ),
     Outcome.STALLED: Ending(

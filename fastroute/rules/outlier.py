@@ -168,21 +168,25 @@ def is_outlier(
 
 
 def _surprise(server: Sample, peers: Sample) -> float:
-    """Return how improbable it is that a server as good as its peers fails that much.
+    """Return how improbable it is that a server and its peers are alike and yet differ so much.
 
-    It is the exponent of the Chernoff bound: with n requests, a share a of them answered and a
-    share p of the peers' answered, P <= exp(-n KL(a || p)). 0 if it does not do worse.
+    It is half of the G statistic of two samples: with n requests, a share a of them answered, for
+    the server, m and p for the peers, and q for both together, it is n KL(a || q) + m KL(p || q).
+    To take p as exact is not enough: one request of the peers would then prove them good. 0 if the
+    server does not do worse.
     """
-    ended = server.answered + server.failed
-    answered = server.answered / ended
-    # One good and one failed request more (Laplace): few requests of the peers prove little.
-    expected = (peers.answered + 1) / (peers.answered + peers.failed + 2)
+    own, others = server.answered + server.failed, peers.answered + peers.failed
+    both = (server.answered + peers.answered) / (own + others)
+    answered, expected = server.answered / own, peers.answered / others
     if answered >= expected:
         return 0.0
-    divergence = (1 - answered) * math.log((1 - answered) / (1 - expected))
-    if answered:
-        divergence += answered * math.log(answered / expected)
-    return ended * divergence
+    return own * _divergence(answered, both) + others * _divergence(expected, both)
+
+
+def _divergence(share: float, expected: float) -> float:
+    """Return the Kullback-Leibler divergence of two Bernoulli distributions, in nats."""
+    found = share * math.log(share / expected) if share else 0.0
+    return found + ((1 - share) * math.log((1 - share) / (1 - expected)) if share < 1 else 0.0)
 
 
 def may_eject(state: ServerState, states: Collection[ServerState], max_percent: float) -> bool:

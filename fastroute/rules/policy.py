@@ -274,19 +274,23 @@ def without(candidates: Sequence[C], excluded: Collection[C]) -> Sequence[C]:
 
 def usable_now(
     up: Sequence[C],
+    free: Sequence[C],
     on_trial: Sequence[C],
     cooling: Sequence[C],
     ejected: Sequence[C],
-    in_flight: Column,
 ) -> Sequence[C]:
     """Return the candidates among a model's servers: better one that is overloaded than none.
 
     Args:
         up: May be chosen.
-        on_trial: May have one request at a time, and more only when there is no other server.
+        free: Those of `on_trial` that may have another request.
+        on_trial: May have few requests at a time, and more only when there is no other server.
         cooling: Said that they are overloaded; asked only when there is no other.
-        ejected: Failed requests; asked only when there is no other at all (panic mode).
-        in_flight: Our own requests by row.
+        ejected: Failed requests; asked only when no other has proved itself (panic mode), beside
+            those on trial: one of these may be the server that fails everything.
     """
-    free = [candidate for candidate in on_trial if not in_flight[candidate.row]]
-    return [*up, *free] or cooling or on_trial or ejected
+    if up:
+        return [*up, *free]
+    if cooling:
+        return free or cooling
+    return [*free, *ejected] or on_trial

@@ -1,5 +1,6 @@
 """Rules for retries: what may be tried again, where and how often."""
 
+import re
 from collections import deque
 from typing import Final
 
@@ -10,7 +11,8 @@ RETRY_REASONS: Final = ("connect", "reset", "429", "502", "503", "504")
 """Values of `retry_on`."""
 
 # What vLLM 0.32 answers to every new request between SIGTERM and its end: nothing was started.
-SHUTTING_DOWN: Final = b"cannot schedule new futures after shutdown"
+# Within its quotation marks: a text of the client's that a server repeats has escaped ones.
+SHUTTING_DOWN: Final = re.compile(rb'"message": ?"cannot schedule new futures after shutdown"')
 
 BUDGET_WINDOW: Final = 10.0
 """Seconds."""
@@ -86,7 +88,7 @@ def is_replayable(method: bytes, path: bytes) -> bool:
 
 def is_shutting_down(status: int, body: bytes) -> bool:
     """Return True if this is vLLM's response while it stops: nothing was started."""
-    return status == UNCLEAR and SHUTTING_DOWN in body
+    return status == UNCLEAR and SHUTTING_DOWN.search(body) is not None
 
 
 def may_retry(outcome: Outcome, status: int, retry_on: frozenset[str]) -> bool:

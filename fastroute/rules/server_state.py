@@ -38,13 +38,16 @@ class ServerState(enum.IntEnum):
         return self in _USABLE
 
 
-_USABLE = frozenset((ServerState.UP, ServerState.TRIAL, ServerState.COOLING))
+_IN_SERVICE = frozenset((ServerState.UP, ServerState.COOLING))
+_USABLE = _IN_SERVICE | {ServerState.TRIAL}
 
 
 def is_panic(states: Collection[ServerState]) -> bool:
-    """Return True if requests go to ejected servers, because no other server is usable.
+    """Return True if requests go to ejected servers, because no other server is up.
+
+    A server on trial is asked beside them: it has not proved itself, and may be the one that fails.
 
     Args:
         states: Those of all servers that have the model.
     """
-    return ServerState.EJECTED in states and not any(state.is_usable for state in states)
+    return ServerState.EJECTED in states and not _IN_SERVICE & set(states)

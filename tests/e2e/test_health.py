@@ -110,8 +110,15 @@ def test_an_instant_refusal_attracts_no_traffic(case, start):
                 assert "secret" not in router.stderr()
 
 
-def test_a_server_that_fails_what_others_answer(start):
-    settings = {"failure_threshold": 3, "health_check_interval": 1, "auto_recovery_threshold": 2}
+@pytest.mark.parametrize("policy", ["load", "random"])
+def test_a_server_that_fails_what_others_answer(policy, start):
+    """Its error responses are bytes that it delivers, and do not keep it in service."""
+    settings = {
+        "policy": policy,
+        "failure_threshold": 3,
+        "health_check_interval": 1,
+        "auto_recovery_threshold": 2,
+    }
     with failing_servers(3) as servers, start(*servers, **settings) as router:
         wait_for_models(router, 3)
         broken = servers[0]
@@ -132,6 +139,43 @@ def test_a_server_that_fails_what_others_answer(start):
         wait_until(lambda: goes_on("up"), 10)
         assert states(router) == {"up"}
         assert {ask(router)[0] for _ in range(30)} == {200}
+
+
+def test_a_server_that_forbids_a_path_keeps_its_requests(start):
+    """One client asked for it, and for 30 s the server got 3 of 120 requests of others."""
+    with failing_servers(2) as servers:
+        servers[0].always = "no-key"
+        entries = [{"url": server.url, "api_key": "secret"} for server in servers]
+        with start(*entries, policy="random") as router:
+            wait_for_models(router, 2)
+            assert {try_to_ask(router, path="/v1/secret") for _ in range(20)} == {200, 401}
+            assert states(router) == {"up"}
+
+
+def test_a_server_works_again_while_a_client_holds_its_trial(start):
+    """A stream of before, or of a client that does not read, is no request on trial."""
+    settings = {"failure_threshold": 3, "health_check_interval": 1, "auto_recovery_threshold": 8}
+    with failing_servers(2) as servers, start(*servers, policy="random", **settings) as router:
+        wait_for_models(router, 2)
+        broken = servers[0]
+        for server in servers:
+            server.silence = 60.0
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            held = [pool.submit(try_to_ask, router, case="silent") for _ in range(8)]
+            wait_until(lambda: router.in_flight() == 8)
+            broken.always = "500"
+
+            def goes_on(state: str) -> bool:
+                ask(router)
+                return router.statuses()[broken.url] == state
+
+            wait_until(lambda: goes_on("ejected"), 30)
+            broken.always = None
+            wait_until(lambda: goes_on("up"), 15)
+            assert router.in_flight() == 8, "they are still held"
+            for server in servers:
+                server.end()
+            assert {each.result() for each in held} <= {0, 502}
 
 
 def test_a_streams_server_lost_before_its_first_token(start):

@@ -421,7 +421,7 @@ class TestHeld:
         assert judged.status in (200, 502)
         assert b"uvicorn" not in raw
         assert router.state.cells.failed[0] == 1
-        assert router.observed[0].kind is Event.REQUEST_FAILED
+        assert router.observed[0].kind is Event.REQUEST_LOST
 
     async def test_silent_in_the_middle(self, start_router):
         async def handler(reader, writer):
@@ -454,7 +454,8 @@ class TestHeld:
             _, writer = await router.connect()
             writer.write(post("/v1/x", {}))
             cells = router.state.cells
-            await until(lambda: cells.events[0])
+            (accepted,) = router.state.clients
+            await until(lambda: accepted._exchange and accepted._exchange._attempt.reply)
             end(writer)
             await until(lambda: counts(cells, "aborted")[0])
             async with asyncio.timeout(5):
@@ -522,8 +523,8 @@ class TestObserved:
                 [(Event.BUSY, 0)],
                 id="retry-after-bad",
             ),
-            pytest.param(refusal(502), [(Event.REQUEST_FAILED, 0)], id="502"),
-            pytest.param(refusal(504), [(Event.REQUEST_FAILED, 0)], id="504"),
+            pytest.param(refusal(502), [(Event.REQUEST_LOST, 0)], id="502"),
+            pytest.param(refusal(504), [(Event.REQUEST_LOST, 0)], id="504"),
             pytest.param(refusal(500), [(Event.REQUEST_ERROR, 0)], id="500"),
             pytest.param(refusal(501), [(Event.REQUEST_ERROR, 0)], id="501"),
             pytest.param(refusal(500, STOPPING), [(Event.SHUTTING_DOWN, 0)], id="stopping"),
@@ -538,8 +539,10 @@ class TestObserved:
             router = await start_router(first.url, *[second.url] * others)
             in_order(router)
             await router.ask(CHAT)
+        # That another server answers the request shows that it is not to blame.
+        confirmed = {Event.REQUEST_LOST: Event.REQUEST_FAILED} if others else {}
         seen = [(o.kind, o.retry_after) for o in router.observed]
-        assert seen == expected
+        assert seen == [(confirmed.get(kind, kind), seconds) for kind, seconds in expected]
         assert all((o.row, o.generation) == (0, 1) for o in router.observed)
 
     @pytest.mark.parametrize("max_retries", [0, 1])
@@ -566,13 +569,13 @@ class TestObserved:
                 for _ in range(8):
                     connection.send(post("/v1/completions", {}))
                     await connection.receive()
-        failed, busy = Event.REQUEST_FAILED, Event.BUSY
+        failed, busy = Event.REQUEST_LOST, Event.BUSY
         assert [o.kind for o in router.observed] == [failed, failed, busy]
         assert "502" in router.observed[0].detail
 
-    async def test_a_4xx_is_a_success(self, start_router):
-        """The server works: the client's request was invalid. So it ends a trial."""
-        turn = iter([refusal(502), refusal(404)])
+    async def test_a_4xx_proves_nothing(self, start_router):
+        """The client's request was invalid, and no work for the engine. It ends no trial."""
+        turn = iter([refusal(502), refusal(404), OK])
 
         async def handler(reader, writer):
             while True:
@@ -582,12 +585,14 @@ class TestObserved:
         async with scripted(handler) as server:
             router = await start_router(server.url)
             async with client(router.port) as connection:
-                for _ in range(2):
-                    connection.send(post("/v1/x", {}))
+                told = []
+                for _ in range(3):
+                    connection.send(post("/v1/completions", {}))
                     await connection.receive()
                     router.table.set_state(0, ServerState.TRIAL)
-        assert router.observed[0].kind is Event.REQUEST_FAILED
-        assert {o.kind for o in router.observed[1:]} == {Event.REQUEST_OK}
+                    told.append({o.kind for o in router.observed})
+        assert told[0] == told[1] == {Event.REQUEST_LOST}
+        assert told[2] == {Event.REQUEST_LOST, Event.REQUEST_OK}
 
     async def test_unanswered(self, start_router):
         async with scripted(then_close(b"")) as mute:

@@ -200,6 +200,15 @@ class TestAReusedConnection:
                 assert (await connection.receive()).status == 504
         assert (server.connections, router.total("started")) == (1, 2)
 
+    async def test_connections_that_end_with_their_second_request(self, start_router):
+        """Of two servers: a replay must not meet a second connection of that kind."""
+        endings = [scripted(closing_after(b"", requests=2)) for _ in range(2)]
+        async with endings[0] as first, endings[1] as second:
+            router = await start_router(first.url, second.url)
+            for _ in range(20):
+                got = await asyncio.gather(*(ask(router.port, CHAT) for _ in range(4)))
+                assert [answer.status for answer in got] == [200] * 4
+
     async def test_whose_server_is_gone_for_good_leads_to_another_server(self, start_router):
         port = free_port()
         gone = await asyncio.start_server(closing_after(b"", requests=2), "127.0.0.1", port)

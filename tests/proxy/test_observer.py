@@ -1,7 +1,8 @@
 import pytest
 
-from fastroute.proxy.observer import Observer
-from fastroute.proxy.router import ModelServers
+from fastroute.proxy import clock
+from fastroute.proxy.model_servers import ModelServers
+from fastroute.proxy.observer import Observer, Seen
 from fastroute.rules.evidence import REFUSALS, Event
 from fastroute.rules.server_state import ServerState
 from tests.support.kept_messages import KeptMessages
@@ -42,16 +43,17 @@ def test_observe(router, server, state, seen, told):
     link, server.state = KeptMessages(), state
     observer = Observer(link.report, router.state.router)
     for kind in seen:
-        observer.observe(server, kind, "detail", ModelServers("m"), 1.5)
+        observer.observe(Seen(server, kind, "detail", 1.5, clock.now() - 3.0), ModelServers("m"))
     assert [message.kind for message in link.observed] == told
     for message in link.observed:
         assert (message.row, message.generation) == (2, 1)
         assert (message.detail, message.model, message.retry_after) == ("detail", "m", 1.5)
+        assert 3.0 <= message.age < 13.0
 
 
 @pytest.mark.parametrize("kind", [pytest.param(kind, id=kind.name) for kind in Event])
 def test_a_server_that_refuses_looks_loaded(router, server, kind):
-    router.state.observer.observe(server, kind, "", ModelServers("m"), 0.0)
+    router.state.observer.observe(Seen(server, kind, "", 0.0, 0.0), ModelServers("m"))
     assert bool(router.state.router.refusals.penalties) is (kind in REFUSALS)
 
 
@@ -71,7 +73,7 @@ def test_overload_of_a_server_with_several_models_is_the_models(
     group.update(router.pools)
     with caplog.at_level("INFO"):
         for _ in range(2):
-            router.state.observer.observe(server, Event.BUSY, "status 503", group, 0.0)
+            router.state.observer.observe(Seen(server, Event.BUSY, "status 503", 0.0, 0.0), group)
     assert {message.kind for message in router.link.observed} == set(told)
     logged = [record.message for record in caplog.records]
     line = (

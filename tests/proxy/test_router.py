@@ -7,7 +7,8 @@ import pytest
 from fastroute.config import Config
 from fastroute.ipc.messages import Configure, RoutedServer
 from fastroute.ipc.score_table import ScoreTable
-from fastroute.proxy.router import ModelServers, Router, UnknownModel
+from fastroute.proxy.model_servers import ModelServers
+from fastroute.proxy.router import Router, UnknownModel
 from fastroute.proxy.server import Server
 from fastroute.proxy.upstream import UpstreamConnection
 from fastroute.rules.model_name import requested_model
@@ -284,7 +285,7 @@ class TestOverloadOfOneModel:
         routing.configure(*(server(row, models=("a", "b")) for row in range(2)))
         routing.router.tick(100.0)
         first, _ = routing.router.servers
-        assert routing.router.cool(routing.find("a"), first, 3.0)
+        assert routing.router.cooling.begin(routing.find("a"), first, 3.0)
         return routing
 
     def test_others_are_asked_for_that_model_alone(self, two):
@@ -305,7 +306,7 @@ class TestOverloadOfOneModel:
 
     def test_the_longest_time_counts(self, two):
         group, (first, _) = two.find("a"), two.router.servers
-        assert not two.router.cool(group, first, 1.0), "no news"
+        assert not two.router.cooling.begin(group, first, 1.0), "no news"
         two.router.tick(102.0)
         two.router.tick(102.5)
         assert two.rows("a") == {1}

@@ -182,7 +182,7 @@ async def wait_for_end(reader, writer):
 class TestConnect:
     async def test_plain(self):
         async with scripted(wait_for_end) as server:
-            upstream = await pool_for(server.url).connect()
+            upstream = await pool_for(server.url).connect(5.0)
             assert upstream.is_idle()
             assert not upstream.reused
             upstream.cancel()
@@ -191,7 +191,7 @@ class TestConnect:
         """vLLM queues by itself; a queue of ours would only hide that."""
         async with scripted(wait_for_end) as server:
             pool = pool_for(server.url)
-            upstreams = await asyncio.gather(*(pool.connect() for _ in range(50)))
+            upstreams = await asyncio.gather(*(pool.connect(5.0) for _ in range(50)))
             await until(lambda: server.connections == 50)
             for upstream in upstreams:
                 upstream.cancel()
@@ -201,7 +201,7 @@ class TestConnect:
         async with scripted(wait_for_end, backlog=128) as server:
             pool = pool_for(server.url)
             async with asyncio.timeout(20):
-                upstreams = await asyncio.gather(*(pool.connect() for _ in range(1000)))
+                upstreams = await asyncio.gather(*(pool.connect(5.0) for _ in range(1000)))
             for upstream in upstreams:
                 upstream.cancel()
 
@@ -209,20 +209,33 @@ class TestConnect:
         port = free_port()
         pool = pool_for(f"http://127.0.0.1:{port}")
         with dropping("127.0.0.1", port):
-            waiting = [asyncio.ensure_future(pool.connect()) for _ in range(MAX_CONNECTS)]
+            waiting = [asyncio.ensure_future(pool.connect(5.0)) for _ in range(MAX_CONNECTS)]
             await asyncio.sleep(0)
             for each in waiting:
                 each.cancel()
             await asyncio.wait(waiting)
         async with asyncio.timeout(5):
             with pytest.raises(ConnectionRefusedError):
-                await pool.connect()
+                await pool.connect(5.0)
+
+    async def test_waiting_for_others_to_connect_has_a_time_of_its_own(self):
+        """In a burst over a slow link: it says nothing about the server."""
+        async with scripted(wait_for_end) as server:
+            pool = pool_for(server.url)
+            for _ in range(MAX_CONNECTS):
+                await pool._connects.acquire()
+            with pytest.raises(TimeoutError):
+                await pool.connect(0.01)
+            waiting = asyncio.create_task(pool.connect(5.0))
+            await asyncio.sleep(0)
+            pool._connects.release()
+            (await waiting).cancel()
 
     async def test_refused(self):
         with refusing_url() as url:
             pool = pool_for(url)
             with pytest.raises(ConnectionRefusedError):
-                await pool.connect()
+                await pool.connect(5.0)
 
 
 class TestConnectByName:
@@ -231,7 +244,7 @@ class TestConnectByName:
         async with scripted(wait_for_end) as server:
             names = Names(vllm=("127.0.0.9", "::9", "127.0.0.1"))
             url = server.url.replace("127.0.0.1", "vllm")
-            upstream = await pool_for(url, resolver=names.resolver).connect()
+            upstream = await pool_for(url, resolver=names.resolver).connect(5.0)
             assert upstream.transport.get_extra_info("peername")[0] == "127.0.0.1"
             upstream.cancel()
 
@@ -243,25 +256,25 @@ class TestConnectByName:
             pool = pool_for(f"http://vllm:{port}", resolver=names.resolver)
             with dropping("127.0.0.9", port):
                 async with asyncio.timeout(4 * ATTEMPT_DELAY):
-                    (await pool.connect()).cancel()
+                    (await pool.connect(5.0)).cancel()
                 async with asyncio.timeout(ATTEMPT_DELAY - 0.05):
-                    (await pool.connect()).cancel()  # the good address is remembered
+                    (await pool.connect(5.0)).cancel()  # the good address is remembered
 
     async def test_none_takes_it(self):
         names = Names(vllm=("127.0.0.8", "127.0.0.9"))
         with refusing_url() as url:
             pool = pool_for(url.replace("127.0.0.1", "vllm"), resolver=names.resolver)
             with pytest.raises(ConnectionRefusedError):
-                await pool.connect()
+                await pool.connect(5.0)
 
     async def test_no_such_name(self):
         with pytest.raises(OSError, match="no such name"):
-            await pool_for("http://vllm:8000", resolver=Names().resolver).connect()
+            await pool_for("http://vllm:8000", resolver=Names().resolver).connect(5.0)
 
     async def test_an_address_needs_no_look_up(self):
         async with scripted(wait_for_end) as server:
             names = Names()
-            (await pool_for(server.url, resolver=names.resolver).connect()).cancel()
+            (await pool_for(server.url, resolver=names.resolver).connect(5.0)).cancel()
             assert not names.asked
 
     @pytest.mark.parametrize(("host", "asked"), [("vllm", 1), ("127.0.0.1", 0)])
@@ -278,10 +291,10 @@ class TestConnectByName:
         names = Names(fresh=0.0, vllm=("127.0.0.1",))
         async with scripted(wait_for_end) as server:
             pool = pool_for(server.url.replace("127.0.0.1", "vllm"), resolver=names.resolver)
-            (await pool.connect()).cancel()
+            (await pool.connect(5.0)).cancel()
             names.hang()
             async with asyncio.timeout(2):
-                (await pool.connect()).cancel()
+                (await pool.connect(5.0)).cancel()
             names.go_on()
 
 
@@ -309,7 +322,7 @@ class TestTls:
         trusting = ssl.create_default_context()
         authority.configure_trust(trusting)
         async with tls_server(authority, "localhost") as port:
-            upstream = await pool_for(f"https://localhost:{port}", trusting).connect()
+            upstream = await pool_for(f"https://localhost:{port}", trusting).connect(5.0)
             assert upstream.transport.get_extra_info("ssl_object") is not None
             upstream.cancel()
 
@@ -317,7 +330,7 @@ class TestTls:
         """An OSError, so that another server is asked."""
         async with tls_server(trustme.CA(), "localhost") as port:
             with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
-                await pool_for(f"https://localhost:{port}").connect()
+                await pool_for(f"https://localhost:{port}").connect(5.0)
 
     async def test_certificate_of_another_name(self):
         authority = trustme.CA()
@@ -325,7 +338,7 @@ class TestTls:
         authority.configure_trust(trusting)
         async with tls_server(authority, "other.example") as port:
             with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
-                await pool_for(f"https://localhost:{port}", trusting).connect()
+                await pool_for(f"https://localhost:{port}", trusting).connect(5.0)
 
     async def test_one_that_dns_found_must_have_the_name(self):
         authority = trustme.CA()
@@ -334,10 +347,10 @@ class TestTls:
         async with tls_server(authority, "vllm.example") as port:
             url = f"https://127.0.0.1:{port}"
             found_by = f"https+dns://vllm.example:{port}"
-            upstream = await pool_for(url, trusting, discovered_from=found_by).connect()
+            upstream = await pool_for(url, trusting, discovered_from=found_by).connect(5.0)
             upstream.cancel()
             with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
-                await pool_for(url, trusting, discovered_from=f"https+dns://x:{port}").connect()
+                await pool_for(url, trusting, discovered_from=f"https+dns://x:{port}").connect(5.0)
 
     async def test_a_server_without_tls(self):
         async def plain(reader, writer):
@@ -347,4 +360,4 @@ class TestTls:
         async with scripted(plain) as server:
             url = server.url.replace("http:", "https:")
             with pytest.raises(OSError, match=r"WRONG_VERSION_NUMBER|wrong version number"):
-                await pool_for(url).connect()
+                await pool_for(url).connect(5.0)

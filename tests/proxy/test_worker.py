@@ -173,7 +173,7 @@ async def test_observations_go_to_the_supervisor(worker):
         assert (await gone(reader)).startswith(b"HTTP/1.1 502 ")
         writer.close()
     await until(lambda: len(worker.told) == 2)
-    assert (worker.told[1].row, worker.told[1].kind) == (0, Event.REQUEST_FAILED)
+    assert (worker.told[1].row, worker.told[1].kind) == (0, Event.REQUEST_LOST)
 
 
 class TestMetrics:

@@ -33,7 +33,9 @@ def test_rows_differ():
 
 @pytest.mark.parametrize("row", ROWS)
 def test_the_comparison_takes_what_the_table_says(row):
-    compared = {Weight.COMPARED: False, Weight.COMPARED_OR_ALONE: True}
+    compared = {
+        Weight.COMPARED: False, Weight.COMPARED_OR_ALONE: True, Weight.CONFIRMED: True,
+    }  # fmt: skip
     if row.event in COMPARED:
         assert compared[row.weight] is COMPARED[row.event]
     else:

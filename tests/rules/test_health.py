@@ -68,28 +68,31 @@ HISTORIES = {
     "trial-after-sleep": (TRIAL, lambda: at_start(Event.ASLEEP, Event.AWAKE)),
     "trial-after-stall": (TRIAL, lambda: at_start(Event.STALLED, Event.MOVING)),
     "trial-after-ejection": (TRIAL, lambda: at_start(Event.OUTLIER, Event.DRAIN, Event.UNDRAIN)),
+    "trial-without-a-request": (
+        TRIAL,
+        lambda: at_start(Event.OUTLIER, Event.DRAIN, Event.UNDRAIN, limits=SHORT_WAIT),
+    ),
 }
 
 OVERLOADED = {
     Event.ASLEEP: ASLEEP,
     Event.OUTLIER: EJECTED, Event.SHUTTING_DOWN: EJECTED, Event.STALLED: EJECTED,
 }  # fmt: skip
+COOLS = {**OVERLOADED, Event.RECONFIGURED: UP}
 IN_SERVICE = {**OVERLOADED, Event.BUSY: COOLING, Event.KEY_REFUSED: COOLING}
 ON_TRIAL = {
     **IN_SERVICE,
     Event.REQUEST_OK: UP, FAILED: DOWN, SLOW: DOWN,
-    Event.REQUEST_FAILED: EJECTED, Event.REQUEST_SILENT: EJECTED,
+    Event.REQUEST_FAILED: EJECTED,
 }  # fmt: skip
 
 # What the next event, a second later, makes of it. What is not named changes nothing.
 NEXT = {
     "up": IN_SERVICE,
     "up-two-probes-failed": {FAILED: DOWN, SLOW: DOWN, **IN_SERVICE},
-    "cooling": OVERLOADED,
-    "cooling-is-over": {**OVERLOADED, Event.TIME: UP},
-    "cooling-two-probes-failed": {
-        **OVERLOADED, FAILED: DOWN, SLOW: DOWN, Event.TIME: UP,
-    },
+    "cooling": COOLS,
+    "cooling-is-over": {**COOLS, Event.TIME: UP},
+    "cooling-two-probes-failed": {**COOLS, FAILED: DOWN, SLOW: DOWN, Event.TIME: UP},
     "down": {OK: TRIAL, Event.ASLEEP: ASLEEP},
     "down-and-no-checks-any-more": {
         OK: TRIAL, Event.ASLEEP: ASLEEP, Event.TIME: TRIAL,
@@ -101,14 +104,16 @@ NEXT = {
     "ejected-shutting-down": {Event.ASLEEP: ASLEEP, **TRIED_AGAIN},
     "ejected-stalled": {Event.MOVING: TRIAL, Event.ASLEEP: ASLEEP, **TRIED_AGAIN},
     "asleep": {Event.AWAKE: TRIAL, Event.REPORTS_LOST: TRIAL, Event.UNDRAIN: TRIAL},
+    # Its metrics show that its process lives: else the two would take turns.
     "asleep-two-probes-failed": {
-        FAILED: DOWN, Event.AWAKE: TRIAL, Event.REPORTS_LOST: TRIAL, Event.UNDRAIN: TRIAL,
+        Event.AWAKE: TRIAL, Event.REPORTS_LOST: TRIAL, Event.UNDRAIN: TRIAL,
     },
     "trial": {OK: UP, **ON_TRIAL},
     "trial-after-sleep": {OK: UP, **ON_TRIAL},
     # Their checks succeeded all the while: they prove nothing.
     "trial-after-stall": ON_TRIAL,
     "trial-after-ejection": ON_TRIAL,
+    "trial-without-a-request": {**ON_TRIAL, Event.TIME: UP},
 }  # fmt: skip
 
 
@@ -347,9 +352,7 @@ def test_what_was_in_flight_when_it_was_ejected_changes_nothing(event):
     assert health.due == START + 10
 
 
-@pytest.mark.parametrize(
-    "history", ["ejected", "ejected-shutting-down", "ejected-stalled", "asleep"]
-)
+@pytest.mark.parametrize("history", ["ejected", "ejected-shutting-down", "ejected-stalled"])
 def test_a_restarted_server_does_not_wait(history):
     """Killed under load, its requests failed first; failed health checks say that it is new."""
     health = HISTORIES[history][1]()
@@ -421,11 +424,20 @@ def test_without_health_checks_time_brings_it_on_trial():
     assert health.due == START + 1
     assert health.observe(Event.TIME, START + 0.9) is None
     assert health.observe(Event.TIME, START + 1).after is TRIAL
-    assert health.observe(Event.TIME, START + 999) is None
-    assert health.observe(Event.REQUEST_OK, START + 999).after is UP
+    assert health.observe(Event.TIME, START + 1.9) is None
+    assert health.observe(Event.REQUEST_OK, START + 1.9).after is UP
 
 
-@pytest.mark.parametrize("history", ["up", "down", "asleep", "trial"])
+def test_a_trial_that_nobody_asks_ends():
+    """Its requests may be of a client that does not read, or say nothing about the engine."""
+    health = HISTORIES["trial-after-ejection"][1]()
+    assert health.due == START + 60
+    assert health.observe(Event.TIME, START + 59.9) is None
+    change = health.observe(Event.TIME, START + 60)
+    assert change == Change(TRIAL, UP, "nothing failed while it was on trial")
+
+
+@pytest.mark.parametrize("history", ["up", "down", "asleep"])
 def test_time_alone_changes_nothing(history):
     health = HISTORIES[history][1]()
     assert health.due is None

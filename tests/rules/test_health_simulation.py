@@ -25,7 +25,7 @@ SEEDED = settings(
     # Without `explain`, which traces each line of a failing example: minutes here.
     phases=(Phase.explicit, Phase.generate, Phase.shrink),
 )
-BAD_KINDS = st.sampled_from([Kind.ERROR, Kind.POISON])
+BAD_KINDS = st.sampled_from([Kind.ERROR, Kind.POISON, Kind.GARBLED])
 
 
 def world_with(servers: int, seed: int, good_rate: float, bad: tuple[Kind, float] | None, modes):

@@ -79,6 +79,10 @@ def test_pooled():
         pytest.param(Sample(60, 40, 9, True), GOOD, False, False, id="answers-most"),
         pytest.param(Sample(20, 80, 9), Sample(30, 70, 9), False, False, id="a-bit-worse"),
         pytest.param(Sample(10, 90, 9), Sample(60, 40, 9), False, True, id="clearly-worse"),
+        # One client's broken requests, and few honest ones: seen to eject one of two good servers.
+        pytest.param(Sample(14, 22, 20, True), Sample(1, 0), False, False, id="one-of-the-peers"),
+        pytest.param(Sample(0, 9, 9, True), Sample(8, 7, 7), False, False, id="as-bad-as-these"),
+        pytest.param(Sample(0, 5, 5, True), Sample(5, 0), False, True, id="five-of-five"),
         pytest.param(Sample(0, 6, 6), Sample(1, 2, 2), False, False, id="few-requests"),
         pytest.param(Sample(0, 40, 9), Sample(40, 80, 9), False, True, id="none-of-many-answered"),
     ],

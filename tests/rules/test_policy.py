@@ -299,15 +299,18 @@ class TestRoundRobin:
         pytest.param(
             [], [0], [1, 2], [3], [1, 0, 0, 0], [1, 2], id="cooling-before-a-second-trial"
         ),
-        pytest.param([], [0], [], [3], [1, 0, 0, 0], [0], id="a-second-trial-before-ejected"),
+        pytest.param([], [0], [], [3], [0, 0, 0, 0], [0, 3], id="ejected-beside-a-trial"),
+        pytest.param([], [0], [], [3], [1, 0, 0, 0], [3], id="ejected-before-a-second-trial"),
+        pytest.param([], [0], [], [], [1, 0, 0, 0], [0], id="a-second-trial-before-none"),
         pytest.param([], [], [], [2, 3], [0, 0, 1, 1], [2, 3], id="ejected-before-none"),
         pytest.param([], [], [], [], [0, 0, 0, 0], [], id="none"),
     ],
 )
 def test_usable_now(up, on_trial, cooling, ejected, in_flight, expected):
     every = servers(1, 1, 1, 1)
-    lists = ([every[row] for row in rows] for rows in (up, on_trial, cooling, ejected))
-    assert [each.row for each in usable_now(*lists, in_flight)] == expected
+    free = [row for row in on_trial if not in_flight[row]]
+    lists = ([every[row] for row in rows] for rows in (up, free, on_trial, cooling, ejected))
+    assert [each.row for each in usable_now(*lists)] == expected
 
 
 def test_without():

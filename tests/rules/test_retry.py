@@ -137,6 +137,12 @@ def test_is_shutting_down():
     assert not is_shutting_down(503, body)
     assert not is_shutting_down(500, b'{"error":{"message":"EngineCore encountered an issue."')
     assert not is_shutting_down(500, b"")
+    repeated = b'{"error":{"message":"Bad name: cannot schedule new futures after shutdown"}}'
+    quoted = (
+        b'{"error":{"message":"\\"message\\":\\"cannot schedule new futures after shutdown\\""}}'
+    )
+    assert not is_shutting_down(500, repeated), "a client may have it repeated"
+    assert not is_shutting_down(500, quoted)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,10 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 
+from fastroute.control.fleet.server import TRIAL_PATIENCE
 from fastroute.rules.evidence import Event
 from fastroute.rules.fleet_health import FleetHealth
+from fastroute.rules.health import Change
 from fastroute.rules.health_record import Facts, Limits
 from fastroute.rules.policy import Candidate, Load, Loads, usable_now
 from fastroute.rules.refusals import Refusals
@@ -39,6 +41,7 @@ class Kind(enum.Enum):
     GOOD = enum.auto()
     ERROR = enum.auto()  # 500 on every server
     POISON = enum.auto()  # its connection is lost on every server
+    GARBLED = enum.auto()  # gets a response that is not valid HTTP on every server
     KILLER = enum.auto()  # kills the process of every server, which restarts
 
 
@@ -82,6 +85,10 @@ class Simulation:
         for server in self.servers:
             self.health.add(server)
         self.health.models = {MODEL: self.servers}
+        self.health.servers = self.servers
+        self.health.changed = self._changed
+        self._beside = [0] * servers
+        self._more_at = [0.0] * servers
         self.outcomes: Counter[tuple[str, Outcome]] = Counter()
         self.attempts: Counter[Server] = Counter()
         self.attempts_while: Counter[tuple[Server, Mode]] = Counter()
@@ -146,12 +153,13 @@ class Simulation:
             if server not in tried:
                 by_state.setdefault(self.health.state_of(server), []).append(server)
         in_flight = self._refusals.added_to(self._in_flight, self._capacities)
+        on_trial = by_state.get(ServerState.TRIAL, [])
         candidates = usable_now(
             by_state.get(ServerState.UP, []),
-            by_state.get(ServerState.TRIAL, []),
+            [each for each in on_trial if self._in_flight[each.row] <= self._beside[each.row]],
+            on_trial,
             by_state.get(ServerState.COOLING, []),
             by_state.get(ServerState.EJECTED, []),
-            in_flight,
         )
         if not candidates:
             return None
@@ -187,9 +195,22 @@ class Simulation:
 
     # The supervisor
 
+    def _changed(self, server: Server, change: Change) -> None:
+        if change.after is ServerState.TRIAL:
+            self._admit(server)
+
+    def _admit(self, server: Server) -> None:
+        self._beside[server.row] = self._in_flight[server.row]
+        self._more_at[server.row] = self.now + TRIAL_PATIENCE
+
     def _tick(self) -> None:
+        for server in self.servers:
+            on_trial = self.health.state_of(server) is ServerState.TRIAL
+            if on_trial and self.now >= self._more_at[server.row]:
+                self._admit(server)
         for server, count in self._answered.items():
-            self.health.requests_answered(server, MODEL, count, self.now)
+            if MODEL in self.health.watched():
+                self.health.requests_answered(server, MODEL, count, self.now)
         self._answered.clear()
         delivering = {s for s, at in self._delivered_at.items() if self.now - at <= 2.0}
         self.health.tick(self.now, delivering)
@@ -234,6 +255,8 @@ class _Request:
         server = world.choose(self.tried)
         if server is None:
             failed = Outcome.FAILED if self.tried else Outcome.UNROUTED
+            if self.lost_on is not None:  # no other server can tell if the request is to blame
+                world.failed(self.lost_on, Event.REQUEST_LOST)
             self._settle(failed)
             return
         self.tried.append(server)
@@ -257,9 +280,10 @@ class _Request:
             if self.kind is Kind.KILLER and mode is Mode.GOOD:
                 world.kill(server)
             self._lost(server)
-        elif mode is Mode.BROKEN or self.kind is Kind.ERROR:
+        elif mode is Mode.BROKEN or self.kind in (Kind.ERROR, Kind.GARBLED):
+            garbled = mode is not Mode.BROKEN and self.kind is Kind.GARBLED
             world.refused(server)
-            world.failed(server, Event.REQUEST_ERROR)
+            world.failed(server, Event.REQUEST_LOST if garbled else Event.REQUEST_ERROR)
             self._settle(Outcome.FAILED)
         else:
             world.answered(server)

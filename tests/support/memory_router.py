@@ -81,9 +81,10 @@ class MemoryPool(Server):
         self.upstreams.append(MemoryTransport(upstream))
         return upstream
 
-    async def connect(self) -> UpstreamConnection:
-        while self.hold:
-            await asyncio.sleep(0)
+    async def connect(self, within: float) -> UpstreamConnection:
+        async with asyncio.timeout(within):
+            while self.hold:
+                await asyncio.sleep(0)
         failure = self.failures.popleft() if self.failures else None
         if failure is not None:
             raise failure

@@ -171,6 +171,8 @@ class Fleet:
             server.tick(now)
         health = self._around.health
         health.models = self._rows_by_model()
+        health.servers = [server.row for server in servers]
+        self._count_proofs(now)
         self._find_stalled(health.models, now)
         health.tick(now, {server.row for server in servers if server.is_delivering(now)})
         self._repeat_states()
@@ -202,6 +204,15 @@ class Fleet:
             for model in server.models.names or ("",):
                 rows.setdefault(model, []).append(server.row)
         return rows
+
+    def _count_proofs(self, now: float) -> None:
+        watched = {model: self._slot_of(model) for model in self._around.health.watched()}
+        for server in self.servers.values():
+            server.count_proofs(watched, now)
+
+    def _slot_of(self, model: str) -> int:
+        """Return where a model is counted; 0 where it has no slot of its own."""
+        return self._model_slots.index(model) + 1 if model in self._model_slots else 0
 
     def _repeat_states(self) -> None:
         """Have the workers read once more the states that changed since the last tick.

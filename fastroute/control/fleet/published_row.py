@@ -19,8 +19,8 @@ class PublishedRow:
         generation: Tells the server from others that had the row before.
     """
 
-    __slots__ = ("_answered", "_columns", "_events", "_excused", "_in_flight", "_table",
-                 "generation", "number")  # fmt: skip
+    __slots__ = ("_columns", "_events", "_excused", "_in_flight", "_table", "generation",
+                 "number")  # fmt: skip
 
     def __init__(self, table: ScoreTable, number: int) -> None:
         """Take a free row; it is invisible before its state is published."""
@@ -30,12 +30,6 @@ class PublishedRow:
         self._in_flight = table.in_flight_columns
         self._excused = table.excused_columns
         self._events = [table.worker_cells(index).events for index in range(table.workers)]
-        self._answered = [
-            column
-            for index in range(table.workers)
-            for cells in (table.worker_cells(index),)
-            for column in (cells.finished_2xx, cells.finished_3xx, cells.finished_4xx)
-        ]
         self.generation = columns.generation[number] + 1
         for name in SERVER_COLUMNS:
             if name not in ("state", "generation"):
@@ -59,12 +53,16 @@ class PublishedRow:
         return max(0, self.count_in_flight() - sum(column[self.number] for column in self._excused))
 
     def count_events(self) -> int:
-        """Return the segments of responses that were relayed, over all workers."""
+        """Return the segments of good responses that were relayed, over all workers."""
         return sum(column[self.number] for column in self._events)
 
-    def count_answered(self) -> int:
-        """Return the responses below 500 that were complete, over all workers."""
-        return sum(column[self.number] for column in self._answered)
+    def count_proofs(self, slot: int) -> int:
+        """Return the good responses to inference requests for a model, over all workers."""
+        return self._table.count_proofs(slot, self.number)
+
+    def admit_one_more(self) -> None:
+        """Let a server on trial have one request more than it has."""
+        self._columns.trial_beside[self.number] = self.count_in_flight()
 
     def publish_state(self, state: ServerState, now: float) -> None:
         """Publish the state, and since when if it is another one (seconds)."""

@@ -7,11 +7,11 @@ message; `changed` says when. Nothing here waits.
 
 import asyncio
 import logging
-from collections.abc import Iterable
-from itertools import islice
+from collections.abc import Mapping
 
 from fastroute.config import ServerConfig
 from fastroute.control.fleet.context import FleetContext
+from fastroute.control.fleet.proofs import Proofs
 from fastroute.control.fleet.published_row import PublishedRow
 from fastroute.control.fleet.server_load import ServerLoad
 from fastroute.control.fleet.server_models import ServerModels
@@ -28,9 +28,8 @@ from fastroute.rules.server_state import ServerState
 DELIVERED_LATELY = 2.0
 """Seconds since the last byte of a good response, in which failed requests do not eject."""
 
-MAX_COMPARED = 100
-"""Number of a server's models for which a request without a model counts. Their windows take time
-and memory, and a hostile server lists 10,000."""
+TRIAL_PATIENCE = 5.0
+"""Seconds after which a server on trial may have one more request."""
 
 RETRIED_FOR = ("api_key", "called", "health_path", "health_statuses")
 """Settings of an entry that decide how a server answers; after a change it is tried again."""
@@ -50,18 +49,8 @@ class FleetServer:
         left_at: When it was removed from the configuration, in seconds of the clock, or None.
     """
 
-    __slots__ = (
-        "_answered",
-        "_around",
-        "_checked_at",
-        "_row",
-        "config",
-        "health",
-        "left_at",
-        "load",
-        "models",
-        "probe_now",
-    )
+    __slots__ = ("_around", "_checked_at", "_more_at", "_proofs", "_row", "config", "health",
+                 "left_at", "load", "models", "probe_now")  # fmt: skip
 
     def __init__(self, config: ServerConfig, row: int, around: FleetContext) -> None:
         """Take a free row for a server; it is UP until something else is known.
@@ -81,7 +70,8 @@ class FleetServer:
         self.load = ServerLoad(
             around, config, self._row, self.health, self._observe, self.probe_now
         )
-        self._answered = self._row.count_answered()
+        self._proofs = Proofs(self._row)
+        self._more_at = 0.0
         self._checked_at: float | None = None
         if config.drain:
             around.health.observe(row, Event.DRAIN, around.clock())
@@ -108,7 +98,7 @@ class FleetServer:
 
         The row's state is set last, so that it is seen with all that belongs to it.
         """
-        is_other, was_drained = self._is_asked_otherwise(config), self.config.drain
+        is_other, was_drained = _is_asked_otherwise(self.config, config), self.config.drain
         self.config = self.models.config = self.load.config = config
         self.left_at = None
         self._row.publish_capacity(config.max_concurrent_requests)
@@ -119,13 +109,6 @@ class FleetServer:
             # Not at each reload: removing it has a server tried again that is out of service.
             self._observe(Event.DRAIN if config.drain else Event.UNDRAIN)
         self._publish_state()
-
-    def _is_asked_otherwise(self, config: ServerConfig) -> bool:
-        """Return True if a new entry may end what was wrong: another key or name, for example."""
-        changed = {
-            name for name in RETRIED_FOR if getattr(config, name) != getattr(self.config, name)
-        }
-        return bool(changed)
 
     def leave(self) -> None:
         """Get no new requests: it is not in the configuration any more."""
@@ -183,14 +166,16 @@ class FleetServer:
     # What workers observe, and time.
 
     def observed(self, seen: messages.Observed) -> None:
-        """Take what a worker saw of requests."""
+        """Take what a worker saw of requests; those of before its state say nothing of now."""
+        since = self.health.since
+        if since is not None and self._around.clock() - seen.age < since:
+            return
         if seen.kind in COMPARED:
             self.probe_now.set()
-            now = self._around.clock()
-            for model in self._compared_for(seen.model):
-                self._around.health.request_failed(
-                    self.row, model, seen.kind, now, detail=seen.detail
-                )
+            model = seen.model if self.models.has(seen.model) else ""
+            self._around.health.request_failed(
+                self.row, model, seen.kind, self._around.clock(), detail=seen.detail
+            )
             return
         if seen.kind is Event.MODEL_MISSING:
             self.models.list_now.set()
@@ -199,25 +184,31 @@ class FleetServer:
         elif seen.kind is Event.KEY_REFUSED:
             name = self.config.url
             log.warning("server %s refuses its API key: %s; check api_key", name, seen.detail)
+            if self.is_delivering(self._around.clock()):
+                return  # with the same key: one path of it may be forbidden
         self._observe(seen.kind, Facts(detail=seen.detail, retry_after=seen.retry_after))
-
-    def _compared_for(self, model: str) -> Iterable[str]:
-        """Return the models for which a failed request counts, as an answered one does in `tick`.
-
-        A request that names none of the server's models counts for all of them, within a limit.
-        """
-        if model and self.models.has(model):
-            return (model,)
-        return islice(self.models.names or ("",), MAX_COMPARED)
 
     def tick(self, now: float) -> None:
         """Act on time that has passed; to be called several times a second."""
         self.load.tick(now)
-        count = self._row.count_answered() - self._answered
-        if count:
-            self._answered += count
-            for model in self.models.names or ("",):
-                self._around.health.requests_answered(self.row, model, count, now)
+        if self.health.state is ServerState.TRIAL and now >= self._more_at:
+            # The one that it has may be long, or of a client that does not read.
+            self._admit(now)
+
+    def count_proofs(self, watched: Mapping[str, int], now: float) -> None:
+        """Count the good responses for models of which requests failed lately.
+
+        Args:
+            watched: Slot of each model; that of "" is of requests that name none.
+            now: The time.
+        """
+        mine = {model: slot for model, slot in watched.items() if self.models.serves(model)}
+        for model, count in self._proofs.count(mine):
+            self._around.health.requests_answered(self.row, model, count, now)
+
+    def _admit(self, now: float) -> None:
+        self._more_at = now + TRIAL_PATIENCE
+        self._row.admit_one_more()
 
     def is_delivering(self, now: float) -> bool:
         """Return True if it sent bytes of good responses lately."""
@@ -276,6 +267,7 @@ class FleetServer:
             self.probe_now.set()
         if change.after is ServerState.TRIAL:
             self.load.progress.restart(self._around.clock())
+            self._admit(self._around.clock())
         if change.before in OUT_OF_SERVICE:
             # It may be another process now, with other models.
             self.models.list_now.set()
@@ -285,3 +277,8 @@ class FleetServer:
     def _publish_state(self) -> None:
         if self.left_at is None:
             self._row.publish_state(self.health.state, self._around.clock())
+
+
+def _is_asked_otherwise(before: ServerConfig, after: ServerConfig) -> bool:
+    """Return True if a new entry may end what was wrong: another key or name, for example."""
+    return any(getattr(before, name) != getattr(after, name) for name in RETRIED_FOR)

@@ -59,6 +59,10 @@ class ServerModels:
         known = self._listed if self.config.models is None else self.config.models
         return known is not None and model in known
 
+    def serves(self, model: str) -> bool:
+        """Return True if requests for a model may go to the server; "" stands for none named."""
+        return not model or self.has(model)
+
     @property
     def cards(self) -> Models | None:
         """The same with what the server says of each; of one it does not list, its name."""

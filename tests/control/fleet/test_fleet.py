@@ -451,8 +451,8 @@ class TestRequests:
             fleet.observe(kind, "Connection refused", url=url)
             fleet.pass_time(0.25)
 
-    def answer(self, fleet, times: int, url: str) -> None:
-        fleet.count("finished_2xx", times, url)
+    def answer(self, fleet, times: int, url: str, slot: int = 0) -> None:
+        fleet.table.worker_cells(0).proofs[slot, fleet.server(url).row] += times
         fleet.pass_time(0.25)
 
     def test_more_failures_than_the_peers_have(self, make):
@@ -482,9 +482,10 @@ class TestRequests:
             fleet.server(url).models.models_listed(
                 parse_models(b'{"data":[{"id":"m"},{"id":"n"}]}')
             )
+        fleet.fleet.configure(STATE)
         fleet.pass_time(0.25)
         for _ in range(6):
-            self.answer(fleet, 30, "http://b")
+            self.answer(fleet, 30, "http://b", slot=1 if failed == "m" else 0)
             fleet.observe(Event.REQUEST_FAILED, model=failed)
         fleet.pass_time(0.25)
         assert fleet.state() == state
