@@ -95,8 +95,10 @@ class ClientReading(RequestPipeline):
         worker.buffered += size
         if worker.buffered <= worker.settings.config.max_buffered_bytes:
             return True
-        if size + len(reader.request.body) <= SMALL_BODY_BYTES:
+        read: int = size + len(reader.request.body)
+        if read <= SMALL_BODY_BYTES:
             return True
+        worker.buffered -= read  # so that those that came first go on
         reader.refuse(BadRequest(503, "too many request bodies are buffered; try again shortly"))
         if self._exchange is None:
             self._advance()

@@ -149,6 +149,7 @@ class RequestReader:
 
     def refuse(self, refusal: BadRequest) -> None:
         """Refuse the request being read; those in `ready` are processed first."""
+        self.request.body = b""
         self._stop_reading(refusal)
 
     def known_request(self, data: bytes, settings: Settings) -> MatchedHead | None:
@@ -206,8 +207,7 @@ class RequestReader:
 
     def stop(self) -> None:
         """Stop reading, and drop the requests that were not removed."""
-        self.state = REFUSED
-        self.refusal = None
+        self._stop_reading(None)
         self.ready.clear()
         self.request.body = b""
 

@@ -18,7 +18,7 @@ class UploadRate:
         self._due = 0.0
 
     def is_too_low(self, received: int, now: float, window_s: float, min_rate: float) -> bool:
-        """Return True if a window ended in which less arrived than allowed.
+        """Return True if a window ended in which less arrived than allowed, until that has come.
 
         Args:
             received: Size of the body so far, in bytes.
@@ -26,11 +26,12 @@ class UploadRate:
             window_s: Length of a window in seconds.
             min_rate: Allowed rate in bytes per second.
         """
-        if self._due and now < self._due and received >= self._received:
-            return False
-        too_low = now >= self._due > 0 and received - self._received < min_rate * window_s
         # A smaller size than before is that of the next body.
-        is_next = received < self._received
+        is_same = self._due > 0 and received >= self._received
+        if is_same and now < self._due:
+            return False
+        if is_same and received - self._received < min_rate * window_s:
+            return True
         self._due = now + window_s
         self._received = received
-        return too_low and not is_next
+        return False

@@ -125,7 +125,7 @@ class TestMemory:
         return client
 
     def test_too_many_bodies(self, router):
-        first, second = (self.upload(router, 600_000) for _ in range(2))
+        first, second = (self.upload(router, 600_000, left=2) for _ in range(2))
         assert first.end is End.OPEN
         assert not first.writes
         assert own_error(second) == (
@@ -133,6 +133,8 @@ class TestMemory:
             "too many request bodies are buffered; try again shortly",
         )
         assert b"\r\nretry-after: 1\r\n" in second.written()
+        first.feed(b"x")
+        assert not first.written().startswith(b"HTTP/1.1 503 "), "it goes on"
 
     def test_small_ones_still_pass(self, router):
         self.upload(router, 1_000_000)

@@ -31,6 +31,14 @@ def test_windows(steps, expected):
     assert slow_at(steps) == expected
 
 
+def test_it_stays_too_low():
+    """The deadline that follows from it is checked later, and a byte must not postpone it."""
+    rate = UploadRate()
+    results = [rate.is_too_low(n, 100 + n, WINDOW_S, RATE) for n in (0, 9, 10, 11, 12)]
+    assert results == [False, False, True, True, True]
+    assert not rate.is_too_low(60, 113, WINDOW_S, RATE)
+
+
 def test_restart():
     rate = UploadRate()
     assert not rate.is_too_low(0, 100, WINDOW_S, RATE)
