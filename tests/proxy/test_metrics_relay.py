@@ -5,7 +5,7 @@ import contextlib
 import pytest
 
 from fastroute.ipc.messages import MetricsReply
-from fastroute.proxy.metrics_relay import REPLY_TIMEOUT_S, MetricsRelay
+from fastroute.proxy.metrics_relay import MAX_FORMATS, REPLY_TIMEOUT_S, MetricsRelay
 from tests.support.standin_client import client, get
 from tests.support.standins import until
 
@@ -25,18 +25,77 @@ def local(router) -> int:
     return router.state.cells.process.requests_local[0]
 
 
-async def test_whoever_asks_is_answered(start_router):
-    async with asking(start_router, get("/metrics")) as (router, connection):
-        async with client(router.port) as other:
+def answer(router, number: int) -> bytes:
+    """Answer a relayed request, by its id."""
+    request = router.metrics_requests[number]
+    body = b"%d" % request.id
+    router.metrics.take(MetricsReply(id=request.id, status=200, body=body, content_type="x"))
+    return body
+
+
+async def test_requests_meanwhile_share_the_next_rendering(start_router):
+    """They do not share the one in progress, which may be older than what they ask for."""
+    async with (
+        asking(start_router, get("/metrics")) as (router, first),
+        client(router.port) as second,
+        client(router.port) as third,
+    ):
+        for other in (second, third):
             other.send(get("/metrics"))
+        await until(lambda: len(router.metrics) == 3)
+        assert len(router.metrics_requests) == 1
+        body = answer(router, 0)
+        assert (await first.receive()).body == body
+        assert len(router.metrics_requests) == 2
+        body = answer(router, 1)
+        assert [(await each.receive()).body for each in (second, third)] == [body, body]
+    assert local(router) == 3
+    assert not len(router.metrics)
+
+
+async def test_formats_are_rendered_side_by_side_but_few(start_router):
+    async with asking(start_router, get("/metrics")) as (router, first):
+        others = [client(router.port) for _ in range(MAX_FORMATS)]
+        async with contextlib.AsyncExitStack() as stack:
+            connections = [await stack.enter_async_context(other) for other in others]
+            for number, connection in enumerate(connections):
+                connection.send(get("/metrics", fields=f"Accept: text/{number}\r\n"))
+            await until(lambda: len(router.metrics) == MAX_FORMATS + 1)
+            assert len(router.metrics_requests) == MAX_FORMATS
+            for number in range(MAX_FORMATS + 1):
+                answer(router, number)
+            for connection in (first, *connections):
+                assert (await connection.receive()).status == 200
+    assert not len(router.metrics)
+
+
+async def test_another_format_does_not_wait_behind_a_queued_one(start_router):
+    async with (
+        asking(start_router, get("/metrics")) as (router, _),
+        client(router.port) as second,
+        client(router.port) as third,
+    ):
+        second.send(get("/metrics"))
+        await until(lambda: len(router.metrics) == 2)
+        third.send(get("/metrics", fields="Accept: text/plain\r\n"))
+        await until(lambda: len(router.metrics_requests) == 2)
+        body = answer(router, 1)
+        assert (await third.receive()).body == body
+        answer(router, 0)
+        answer(router, 2)
+        assert (await second.receive()).status == 200
+
+
+async def test_those_behind_one_that_goes(start_router):
+    async with asking(start_router, get("/metrics")) as (router, first):
+        async with client(router.port) as second:
+            second.send(get("/metrics"))
+            await until(lambda: len(router.metrics) == 2)
+            first.writer.transport.abort()
             await until(lambda: len(router.metrics_requests) == 2)
-            for request, asker in zip(router.metrics_requests, (connection, other), strict=True):
-                name = b"%d" % request.id
-                reply = MetricsReply(id=request.id, status=200, body=name, content_type="x")
-                router.metrics.take(reply)
-                assert (await asker.receive()).body == name
-    assert local(router) == 2
-    assert not router.metrics._waiting
+            body = answer(router, 1)
+            assert (await second.receive()).body == body
+    assert not len(router.metrics)
 
 
 async def test_what_was_asked_behind_it_waits(start_router):
@@ -94,7 +153,7 @@ async def test_a_client_that_goes(start_router, reply_first):
     (record,) = router.records()
     expected = (200, "fastroute") if reply_first else (None, "client")
     assert (record.status, record.ended_by, record.path) == (*expected, "/metrics")
-    assert not router.metrics._waiting
+    assert not len(router.metrics)
 
 
 async def test_a_worker_that_stops(start_router):
