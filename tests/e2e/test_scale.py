@@ -185,7 +185,8 @@ async def test_five_thousand_idle_and_two_thousand_streaming(router, server):
     await asyncio.wait_for(asyncio.gather(*(sink.first for sink in streams)), 30)
     await in_flight_is(router, 2000)
     with_streams = memory(worker)
-    assert descriptors(worker) == before_open + 5000 + 2 * 2000 - 1  # one came from the pool
+    # One came from the pool, and one that asked for the pid may have been open at the start.
+    assert 5000 + 2 * 2000 - (descriptors(worker) - before_open) in (1, 2)
 
     # Meanwhile other clients are served quickly.
     loop = asyncio.get_running_loop()
