@@ -1,13 +1,13 @@
 """Responses of fastroute itself: its own endpoints, and its errors."""
 
 from collections.abc import Callable, Mapping, Sequence
-from email.utils import formatdate
 from typing import Protocol
 
 import msgspec
 
 from fastroute.errors import error_body
 from fastroute.printable import MAX_LINE, listed, printable, printable_bytes
+from fastroute.proxy.http_date import http_date
 from fastroute.rules.request_head import RequestHead
 from fastroute.rules.response_head import render_reply
 
@@ -180,7 +180,7 @@ def own_reply(
             response, the status is 304 without a body (RFC 9110 section 13.1.2).
     """
     fields: list[tuple[bytes, bytes]] = [
-        (b"date", formatdate(usegmt=True).encode()),
+        (b"date", http_date()),
         (b"server", b"fastroute"),
         (b"content-type", reply.content_type.encode()),
         (b"x-content-type-options", b"nosniff"),

@@ -21,8 +21,12 @@ _REPLY_FRAMING: Final = frozenset(
     (b"content-length", b"transfer-encoding", b"trailer", b"content-type")
 )
 _REPLY_SPECIAL: Final = (
-    HOP_BY_HOP | _REPLY_FRAMING | {b"x-accel-buffering", b"location", b"retry-after"}
+    HOP_BY_HOP
+    | _REPLY_FRAMING
+    | {b"x-accel-buffering", b"location", b"retry-after", b"date", b"server"}
 )
+# Headers that a gateway in front of the server adds again: the first one is the server's.
+_PASSED_ONCE: Final = frozenset((b"date", b"server"))
 _CHUNKED_FIELDS: Final = frozenset((b"transfer-encoding", b"trailer"))
 _DELAY: Final = re.compile(rb"[0-9]{1,6}")
 _UNTIL_CLOSE: Final = Body.UNTIL_CLOSE
@@ -37,6 +41,7 @@ class ReplyHead:
         body: Framing of the body.
         keep_alive: True if the server's connection may carry another request.
         is_event_stream: True if the body is a stream of server-sent events.
+        lacks_date: True if Date must be added for the client (RFC 9110 section 6.6.1).
         retry_after: Retry-After in seconds; 0 if the header is missing or has a date.
     """
 
@@ -50,6 +55,7 @@ class ReplyHead:
         "body",
         "is_event_stream",
         "keep_alive",
+        "lacks_date",
         "retry_after",
         "status",
     )
@@ -70,12 +76,9 @@ class ReplyHead:
             raise BadReply(f"HTTP version {version}")
         if status < 100 or status == 101:
             raise BadReply(f"status {status}, which was not asked for")
-        special: dict[bytes, bytes] = {}
-        for name, value in fields:
-            lowered = name.lower()
-            if lowered in _REPLY_SPECIAL:
-                before = special.get(lowered)
-                special[lowered] = value if before is None else before + b", " + value
+        special, is_repeated = _special_reply_fields(fields)
+        if is_repeated:
+            fields = _each_once(fields)
         if version == "1.0" and b"transfer-encoding" in special:
             raise BadReply("Transfer-Encoding in an HTTP/1.0 reply")
         try:
@@ -89,9 +92,10 @@ class ReplyHead:
         self._coded = b"transfer-encoding" in special or b"trailer" in special
         self._location = special.get(b"location")
         self._is_rewritten: bool = (
-            bool(self._dropped) or self._location is not None or version == "1.0"
+            bool(self._dropped) or self._location is not None or version == "1.0" or is_repeated
         )
         self.status = status
+        self.lacks_date: bool = status >= 200 and b"date" not in special
         self.body = reply_body(
             method, status, special.get(b"transfer-encoding"), special.get(b"content-length")
         )
@@ -142,6 +146,11 @@ class ReplyHead:
         return head
 
 
+def with_date(head: bytes, date: bytes) -> bytes:
+    """Add Date to a rendered head."""
+    return b"%bdate: %b\r\n\r\n" % (head[:-2], date)
+
+
 def render_reply(status: int, fields: Fields, body: bytes, *, with_body: bool = True) -> bytes:
     """Render a response of fastroute itself, including Content-Length.
 
@@ -154,6 +163,34 @@ def render_reply(status: int, fields: Fields, body: bytes, *, with_body: bool = 
     lines = header_lines(fields, NO_TOKENS)
     length = b"content-length: %d\r\n\r\n" % len(body)
     return b"".join((_STATUS_LINES[status], *lines, length, body if with_body else b""))
+
+
+def _special_reply_fields(fields: Fields) -> tuple[dict[bytes, bytes], bool]:
+    """Return special headers by lower-case name, and if one is repeated that is passed once."""
+    special: dict[bytes, bytes] = {}
+    is_repeated = False
+    for name, value in fields:
+        lowered = name.lower()
+        if lowered in _REPLY_SPECIAL:
+            if lowered not in special:
+                special[lowered] = value
+            else:
+                special[lowered] += b", " + value
+                is_repeated = is_repeated or lowered in _PASSED_ONCE
+    return special, is_repeated
+
+
+def _each_once(fields: Fields) -> list[tuple[bytes, bytes]]:
+    """Return the headers, and of each of `_PASSED_ONCE` only the first."""
+    kept: list[tuple[bytes, bytes]] = []
+    seen: set[bytes] = set()
+    for name, value in fields:
+        lowered = name.lower()
+        if lowered not in seen:
+            kept.append((name, value))
+        if lowered in _PASSED_ONCE:
+            seen.add(lowered)
+    return kept
 
 
 def _relative(name: bytes, value: bytes, authority: bytes) -> bytes:

@@ -12,9 +12,9 @@ from tests.support.standin_client import ask, client, get
 from tests.support.standins import standin_process, until
 
 EVENT = b'10\r\ndata: {"a": 12}\n\r\n'
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-SIZED = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"
-UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\n\r\n"
+CHUNKED = b"HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+SIZED = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 100\r\n\r\n"
+UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\nDate: x\r\n\r\n"
 
 
 def dying_after(*parts: bytes, end=finish):
@@ -115,7 +115,7 @@ async def test_for_http_1_0(start_router, parts, is_reset):
 @pytest.mark.parametrize(
     "broken",
     [b"xyz\r\nabc\r\n", b"5\r\nabcdeX", b"-1\r\n\r\n", b"10000000000000000\r\nabc", b"0\n\n",
-     b"3\nabc\r\n", b"0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"],
+     b"3\nabc\r\n", b"0\r\n\r\nHTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 0\r\n\r\n"],
     ids=["no number", "no line end", "negative", "overflow", "bare LF at the end", "bare LF",
          "another reply behind it"],
 )  # fmt: skip
@@ -139,7 +139,9 @@ async def test_broken_chunks_right_behind_the_head(start_router):
 
 
 async def test_surplus_bytes_are_not_passed_on(start_router):
-    async with scripted(replies(SIZED + b"a" * 100 + b"HTTP/1.1 200 OK\r\n\r\n")) as server:
+    async with scripted(
+        replies(SIZED + b"a" * 100 + b"HTTP/1.1 200 OK\r\nDate: x\r\n\r\n")
+    ) as server:
         router = await start_router(server.url)
         async with client(router.port) as connection:
             for _ in range(3):

@@ -37,7 +37,7 @@ class Pouring:
             "chunked": b"Transfer-Encoding: chunked\r\n",
             "close": b"",
         }[self._framing]
-        writer.write(b"HTTP/1.1 200 OK\r\n" + field + b"\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nDate: x\r\n" + field + b"\r\n")
         left = SIZE
         while left:
             piece = PIECE[:left]

@@ -10,8 +10,9 @@ from tests.support.scripted import read_request, replies, scripted
 from tests.support.standin_client import ask, client, get, post
 from tests.support.standins import standin, until
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\n\r\nok"
+SIZED = b"HTTP/1.1 200 OK\r\nDate: x\r\nConnection: %b\r\nContent-Length: 2\r\n\r\nok"
+CHUNKED = b"HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
 
 
 def request(version: str, connection: str) -> bytes:
@@ -90,12 +91,12 @@ class TestTheServers:
         [
             (OK, True),
             (CHUNKED, True),
-            (b"HTTP/1.1 204 No Content\r\n\r\n", True),
-            (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 10\r\n\r\n", True),
+            (b"HTTP/1.1 204 No Content\r\nDate: x\r\n\r\n", True),
+            (b"HTTP/1.1 304 Not Modified\r\nDate: x\r\nContent-Length: 10\r\n\r\n", True),
             (b"HTTP/1.1 103 Early Hints\r\n\r\n" + OK, True),
-            (b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok", True),
-            (b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", False),
-            (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", False),
+            (SIZED.replace(b"1.1", b"1.0") % b"keep-alive", True),
+            (SIZED % b"close", False),
+            (b"HTTP/1.0 200 OK\r\nDate: x\r\nContent-Length: 2\r\n\r\nok", False),
             (OK + b"surplus", False),
             (OK + OK, False),
             (CHUNKED + b"\r\n", False),
@@ -118,7 +119,9 @@ class TestTheServers:
         assert router.total("connections_new") == server.connections
 
     async def test_of_a_reply_to_head_is_reused(self, start_router):
-        async with scripted(replies(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n")) as server:
+        async with scripted(
+            replies(b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 500\r\n\r\n")
+        ) as server:
             router = await start_router(server.url)
             for _ in range(3):
                 reply = await router.ask(
@@ -203,7 +206,7 @@ class TestTheServers:
         async def handler(reader, writer):
             number = server.connections
             await read_request(reader)
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d" % number)
+            writer.write(b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 1\r\n\r\n%d" % number)
             if number == 1:
                 await speak.wait()
                 writer.write(words)
@@ -277,7 +280,7 @@ class TestAnEarlyAnswer:
     """A server may respond before it has read the body, and then continue reading, or not."""
 
     BODY = bytes(30_000_000)
-    NO = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno"
+    NO = b"HTTP/1.1 401 Unauthorized\r\nDate: x\r\nContent-Length: 2\r\n\r\nno"
 
     async def test_that_is_all_it_says(self, start_router):
         """It stops reading: the connection cannot be reused, and the client has its response."""

@@ -43,7 +43,7 @@ async def test_one_at_a_time_is_asked_of_servers(start_router):
             most = max(most, now)
             await asyncio.sleep(0.01)
             now -= 1
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            writer.write(b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\n\r\nok")
 
     async with scripted(handler) as first, scripted(handler) as second:
         router = await start_router(first.url, second.url)
@@ -141,7 +141,7 @@ async def test_behind_connection_close_nothing_is_served(start_router):
 async def test_behind_a_reply_until_close_nothing_is_served(start_router):
     async def handler(reader, writer):
         await read_request(reader)
-        writer.write(b"HTTP/1.1 200 OK\r\n\r\nthat is all")
+        writer.write(b"HTTP/1.1 200 OK\r\nDate: x\r\n\r\nthat is all")
 
     async with scripted(handler) as server:
         router = await start_router(server.url)
@@ -154,7 +154,7 @@ async def test_behind_a_reply_until_close_nothing_is_served(start_router):
 async def test_behind_a_reply_cut_short_nothing_is_served(start_router):
     async def handler(reader, writer):
         await read_request(reader)
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nhalf")
+        writer.write(b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 20\r\n\r\nhalf")
 
     async with scripted(handler) as server:
         router = await start_router(server.url)

@@ -17,8 +17,8 @@ from tests.support.standin_client import ask, chat, client, get, post
 from tests.support.standins import standin, standins, until
 
 CHAT = post("/v1/chat/completions", {"model": "m"}, "Connection: close\r\n")
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-OK_CLOSING = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nconnection: close\r\n\r\nok"
+OK = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\n\r\nok"
+OK_CLOSING = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\nconnection: close\r\n\r\nok"
 BUSY = (
     b'{"error":{"message":"The engine is currently busy and cannot accept new requests. Please try'
     b' again later or on a different instance.","type":"Service Unavailable","param":null,'
@@ -32,7 +32,7 @@ STOPPING = (
 
 def refusal(status: int, body: bytes = BUSY, *fields: bytes) -> bytes:
     """Return a rejection in vLLM's form."""
-    lines = [b"HTTP/1.1 %d Because" % status, b"server: uvicorn", *fields]
+    lines = [b"HTTP/1.1 %d Because" % status, b"server: uvicorn", b"date: x", *fields]
     lines += [b"content-length: %d" % len(body), b"content-type: application/json"]
     return b"\r\n".join((*lines, b"", body))
 
@@ -107,19 +107,22 @@ class TestAnotherServer:
             pytest.param(replies(*(bytes([b]) for b in refusal(503))), id="byte-by-byte"),
             pytest.param(
                 replies(
-                    b"HTTP/1.1 503 No\r\nTransfer-Encoding: chunked\r\n\r\n",
+                    b"HTTP/1.1 503 No\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n",
                     b"3\r\nabc\r\n",
                     b"0\r\n\r\n",
                 ),
                 id="chunked",
             ),
-            pytest.param(then_close(b"HTTP/1.1 503 No\r\n\r\n", b"until", b"close"), id="close"),
-            pytest.param(then_close(b"HTTP/1.0 503 No\r\n\r\nold"), id="http-1.0"),
+            pytest.param(
+                then_close(b"HTTP/1.1 503 No\r\nDate: x\r\n\r\n", b"until", b"close"), id="close"
+            ),
+            pytest.param(then_close(b"HTTP/1.0 503 No\r\nDate: x\r\n\r\nold"), id="http-1.0"),
             pytest.param(
                 then_close(refusal(503, BUSY, b"connection: close")), id="connection-close"
             ),
             pytest.param(
-                replies(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"), id="without-a-body"
+                replies(b"HTTP/1.1 503 No\r\nDate: x\r\nContent-Length: 0\r\n\r\n"),
+                id="without-a-body",
             ),
         ],
     )
@@ -131,8 +134,8 @@ class TestAnotherServer:
         assert router.total("retries_busy") == 1
 
     async def test_for_head(self, start_router):
-        refused = b"HTTP/1.1 503 No\r\nContent-Length: 188\r\n\r\n"
-        good = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
+        refused = b"HTTP/1.1 503 No\r\nDate: x\r\nContent-Length: 188\r\n\r\n"
+        good = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 5\r\n\r\n"
         async with scripted(replies(refused)) as first, scripted(replies(good)) as second:
             router = await start_router(first.url, second.url)
             in_order(router)
@@ -311,7 +314,7 @@ class TestAllRefuse:
                     assert connection.wire == self.LAST * 3, "byte for byte"
 
     async def test_chunked(self, start_router):
-        head = b"HTTP/1.1 503 No\r\nTransfer-Encoding: chunked\r\n"
+        head = b"HTTP/1.1 503 No\r\nDate: x\r\nTransfer-Encoding: chunked\r\n"
         body = b"\r\n3;a=b\r\nabc\r\n004\r\ndefg\r\n0\r\nX-Trailer: 1\r\n\r\n"
         async with scripted(replies(head, body)) as server:
             router = await start_router(server.url, server.url)
@@ -319,7 +322,7 @@ class TestAllRefuse:
         assert answer == head + b"connection: close\r\n" + body
 
     async def test_head(self, start_router):
-        reply = b"HTTP/1.1 503 No\r\nContent-Length: 188\r\n\r\n"
+        reply = b"HTTP/1.1 503 No\r\nDate: x\r\nContent-Length: 188\r\n\r\n"
         async with scripted(replies(reply)) as server:
             router = await start_router(server.url, server.url)
             answer = await router.ask(get("/v1/x", "HEAD", "Connection: close\r\n"))
@@ -330,18 +333,21 @@ class TestAllRefuse:
     async def test_http_1_0_client(self, start_router, chunked):
         reply = refusal(503)
         if chunked:
-            reply = b"HTTP/1.1 503 No\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n"
+            head = b"HTTP/1.1 503 No\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+            reply = head + b"2\r\nab\r\n0\r\n\r\n"
         async with scripted(replies(reply)) as server:
             router = await start_router(server.url, server.url)
             answer = await router.ask(b"GET /v1/x HTTP/1.0\r\nHost: a\r\n\r\n")
         if chunked:
-            assert answer == b"HTTP/1.1 503 No\r\nconnection: close\r\n\r\nab"
+            assert answer == b"HTTP/1.1 503 No\r\nDate: x\r\nconnection: close\r\n\r\nab"
         else:
             assert answer == closing(reply)
         assert router.total("started") == 2
 
     async def test_http_1_0_server(self, start_router):
-        async with scripted(then_close(b"HTTP/1.0 503 No\r\nX-A: b\r\n\r\nold")) as server:
+        async with scripted(
+            then_close(b"HTTP/1.0 503 No\r\nDate: x\r\nX-A: b\r\n\r\nold")
+        ) as server:
             router = await start_router(server.url, server.url)
             answer = await router.ask(CHAT)
         [judged] = judge_replies(answer, [b"POST"], closed=True)

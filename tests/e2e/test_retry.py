@@ -16,7 +16,7 @@ from tests.support.scripted import read_request, replies, scripted
 from tests.support.standin_client import ask, client, get, post
 from tests.support.standins import standin, until
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+OK = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\n\r\nok"
 CHAT = post("/v1/chat/completions", {"model": "m"})
 
 
@@ -315,16 +315,16 @@ class TestAFreshConnection:
 
 BROKEN = {
     "one byte": b"H",
-    "half a head": b"HTTP/1.1 200 OK\r\nContent-Le",
+    "half a head": b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Le",
     "only an interim reply": b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n",
     "no HTTP": b"* OK IMAP4rev1 ready\r\n\r\n",
     "HTTP/2": b"\0\0\x12\4\0\0\0\0\0" + bytes(18),
-    "a status of 99": b"HTTP/1.1 099 What\r\n\r\n",
+    "a status of 99": b"HTTP/1.1 099 What\r\nDate: x\r\n\r\n",
     "both lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
     "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
     "an upgrade nobody asked for": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
-    "a head without end": b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 20_000,
-    "a field without end": b"HTTP/1.1 200 OK\r\nX-A: " + b"b" * 200_000,
+    "a head without end": b"HTTP/1.1 200 OK\r\nDate: x\r\n" + b"X-A: b\r\n" * 20_000,
+    "a field without end": b"HTTP/1.1 200 OK\r\nDate: x\r\nX-A: " + b"b" * 200_000,
 }
 
 
@@ -350,7 +350,7 @@ async def test_a_head_that_is_broken_is_a_502_and_not_tried_again(start_router, 
 async def test_a_server_error_is_passed_on_and_not_tried_again(start_router, end):
     """Not by fastroute: the server may have started, and its error is more precise."""
     body = json.dumps({"error": {"message": "CUDA out of memory"}}).encode()
-    reply = b"HTTP/1.1 500 Oops\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    reply = b"HTTP/1.1 500 Oops\r\nDate: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
     async with scripted(closing_after(reply, end=end)) as server:
         router = await start_router(server.url)
         answer = await ask(router.port, CHAT)

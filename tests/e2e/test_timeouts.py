@@ -16,7 +16,10 @@ from tests.support.scripted import read_request, scripted
 from tests.support.standin_client import ask, chat, client, get, post
 from tests.support.standins import standin, until
 
-STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+STREAM = (
+    b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Type: text/event-stream\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n"
+)
 EVENT = b'10\r\ndata: {"a": 12}\n\r\n'
 END = b"0\r\n\r\n"
 CHAT = post("/v1/chat/completions", {"stream": True})
@@ -48,7 +51,7 @@ def saying(*parts: bytes):
 class TestASilentServer:
     @pytest.mark.parametrize(
         "said",
-        [b"", b"HTTP/1.1 200 OK\r\nConte", b"HTTP/1.1 103 Early Hints\r\n\r\n"],
+        [b"", b"HTTP/1.1 200 OK\r\nDate: x\r\nConte", b"HTTP/1.1 103 Early Hints\r\n\r\n"],
         ids=["nothing", "half a head", "an interim reply"],
     )
     async def test_before_its_reply_is_a_504(self, start_router, caplog, said):
@@ -78,7 +81,7 @@ class TestASilentServer:
         ("said", "got"),
         [
             (STREAM + 2 * EVENT, 2 * EVENT),
-            (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n12345", b"12345"),
+            (b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 100\r\n\r\n12345", b"12345"),
         ],
         ids=["chunked", "content-length"],
     )
@@ -97,7 +100,7 @@ class TestASilentServer:
         assert "silent for 1 s" in line
 
     async def test_in_a_body_until_close_resets_the_client(self, start_router):
-        handler, _ = saying(b"HTTP/1.1 200 OK\r\n\r\n12345")
+        handler, _ = saying(b"HTTP/1.1 200 OK\r\nDate: x\r\n\r\n12345")
         async with scripted(handler) as server:
             router = await start_router(server.url, request_timeout=0.5)
             with pytest.raises(ConnectionResetError):
@@ -108,7 +111,7 @@ class TestASilentServer:
 
         async def handler(reader, writer):
             head, _ = await read_request(reader)
-            writer.write(b"HTTP/1.0 200 OK\r\n\r\n" if b"/old" in head else STREAM)
+            writer.write(b"HTTP/1.0 200 OK\r\nDate: x\r\n\r\n" if b"/old" in head else STREAM)
             for _ in range(events):
                 await asyncio.sleep(0.8)  # the allowed silence; a little less than 1 s
                 writer.write(EVENT)
@@ -146,7 +149,7 @@ class TestASilentServer:
 
         async def handler(reader, writer):
             await read_request(reader)
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+            writer.write(b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: %d\r\n\r\n" % size)
             writer.write(bytes(size))
             await writer.drain()
             await reader.read()
@@ -274,7 +277,7 @@ class TestASlowClient:
 
     async def test_one_that_stops_reading_is_dropped(self, start_router):
         handler, _ = saying(
-            b"HTTP/1.1 200 OK\r\nContent-Length: 30000000\r\n\r\n", bytes(30_000_000)
+            b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 30000000\r\n\r\n", bytes(30_000_000)
         )
         async with scripted(handler) as server:
             router = await start_router(server.url, client_idle_timeout=1.0)
@@ -359,7 +362,7 @@ async def buffered_reply(size: int):
 
     async def handler(reader, writer):
         await read_request(reader)
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+        writer.write(b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: %d\r\n\r\n" % size)
         writer.write(bytes(size - 30_000))
         await server.go_on.wait()
         writer.write(bytes(30_000))

@@ -18,9 +18,9 @@ from tests.support.scripted import read_request, replies, scripted
 from tests.support.standin_client import ask, client, get, post
 from tests.support.standins import until
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+OK = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\n\r\nok"
 EVENT = b'10\r\ndata: {"a": 12}\n\r\n'
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNKED = b"HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.fixture(name="authority", scope="module")
@@ -123,7 +123,7 @@ class TestWhatIsNoTls:
 
         async def handler(reader, writer):
             got.append(await reader.read(5))
-            writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+            writer.write(b"HTTP/1.1 400 Bad Request\r\nDate: x\r\nContent-Length: 0\r\n\r\n")
 
         async with scripted(handler) as server:
             router = await start_router(server.url.replace("http:", "https:"))
@@ -161,7 +161,7 @@ class TestWithinTls:
 
         async def handler(reader, writer):
             _, got = await read_request(reader)
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(got))
+            writer.write(b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: %d\r\n\r\n" % len(got))
             writer.write(got)
             await ended(reader)
 
@@ -198,7 +198,7 @@ class TestWithinTls:
         async def handler(reader, writer):
             nonlocal sent
             await read_request(reader)
-            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nDate: x\r\n\r\n")
             for _ in range(1000):
                 writer.write(bytes(100_000))
                 await writer.drain()
@@ -261,8 +261,8 @@ class TestWithinTls:
         "said",
         [
             CHUNKED + EVENT,
-            b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf",
-            b"HTTP/1.1 200 OK\r\n\r\nhalf",
+            b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 100\r\n\r\nhalf",
+            b"HTTP/1.1 200 OK\r\nDate: x\r\n\r\nhalf",
         ],
         ids=["chunked", "length", "until close"],
     )
@@ -285,7 +285,7 @@ class TestWithinTls:
     async def test_the_end_of_a_body_until_close(self, start_router, authority):
         async def handler(reader, writer):
             await read_request(reader)
-            writer.write(b"HTTP/1.1 200 OK\r\n\r\nall of it")
+            writer.write(b"HTTP/1.1 200 OK\r\nDate: x\r\n\r\nall of it")
 
         async with secured(handler, authority.issue_cert("127.0.0.1")) as (url, _):
             router = await start_router(url)

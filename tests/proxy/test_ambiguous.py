@@ -8,7 +8,7 @@ from tests.support.memory_router import memory_router, own_error
 from tests.support.memory_transport import End
 
 GOOD = b"GET /good HTTP/1.1\r\nHost: a\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+OK = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\n\r\nhi"
 
 
 def post(*lines: bytes, body: bytes = b"abc") -> bytes:

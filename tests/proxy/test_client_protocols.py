@@ -6,12 +6,12 @@ from tests.support.judge import judge_requests
 from tests.support.memory_router import memory_router
 from tests.support.memory_transport import End
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+OK = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\n\r\nhi"
 CHUNKED = (
-    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n"
+    b"HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n"
     b"3;a=b\r\nhel\r\n2\r\nlo\r\n0\r\nX-Sum: 1\r\n\r\n"
 )
-UNWRAPPED = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nhello"
+UNWRAPPED = b"HTTP/1.1 200 OK\r\nDate: x\r\nconnection: close\r\n\r\nhello"
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ class TestHttp10:
     def test_events_are_not_held_back(self, router):
         client, upstream = router.client(), router.pool.ready()
         client.feed(self.GET)
-        upstream.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        upstream.feed(b"HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         client.take()
         upstream.feed(b"9\r\ndata: 1\n\n\r\n")
         assert client.take() == b"data: 1\n\n"

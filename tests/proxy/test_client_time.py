@@ -9,7 +9,7 @@ from fastroute.proxy.client import LINGER_S
 from tests.support.memory_router import memory_router, own_error
 from tests.support.memory_transport import End
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+OK = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\n\r\nhi"
 GET = b"GET /v1/x HTTP/1.1\r\nHost: a\r\n\r\n"
 CLOSE = b"GET /v1/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 POST = b"POST /v1/x HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
@@ -318,7 +318,7 @@ class TestCut:
     def test_in_a_reply_that_ends_with_the_connection(self, router):
         client, upstream = router.client(), router.pool.ready()
         client.feed(GET)
-        upstream.feed(b"HTTP/1.1 200 OK\r\n\r\nhalf")
+        upstream.feed(b"HTTP/1.1 200 OK\r\nDate: x\r\n\r\nhalf")
         assert client.protocol.cut()
         assert client.end is End.RESET
 

@@ -18,7 +18,7 @@ from tests.support.memory_transport import End
 
 pytestmark = pytest.mark.exhaustive
 
-NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
+NO_CONTENT = b"HTTP/1.1 204 No Content\r\nDate: x\r\n\r\n"
 CLIENT = b"192.0.2.7"
 # Written anew, or moved: compared one by one.
 REWRITTEN = {

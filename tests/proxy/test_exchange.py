@@ -16,8 +16,8 @@ from tests.support.standins import until
 GET = b"GET /v1/x HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /v1/x HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
 GENERATE = POST.replace(b"/v1/x", b"/v1/completions")
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\n\r\nhi"
+CHUNKED = b"HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def started(**options):
@@ -216,7 +216,7 @@ class TestNotRepeated:
     """A generation may be running: no second one is begun, whatever servers there are."""
 
     @pytest.mark.parametrize("reused", [False, True], ids=["fresh", "reused"])
-    @pytest.mark.parametrize("fed", [b"H", b"HTTP/1.1 200 OK\r\n", CHUNKED[:-1]])
+    @pytest.mark.parametrize("fed", [b"H", b"HTTP/1.1 200 OK\r\nDate: x\r\n", CHUNKED[:-1]])
     async def test_in_the_head(self, two, reused, fed):
         client, upstream = two.client(), two.pools[0].ready(reused=reused)
         client.feed(GET)
@@ -279,7 +279,7 @@ class TestExcused:
             client = router.client()
             client.feed(b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n" % path)
             assert router.state.cells.excused[0] == excused
-            transport.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            transport.feed(b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 0\r\n\r\n")
             assert router.state.cells.excused[0] == 0
 
     def test_while_its_client_does_not_read(self):
@@ -288,7 +288,7 @@ class TestExcused:
             transport = router.pool.ready()
             client = router.client()
             client.feed(b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
-            transport.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+            transport.feed(b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 4\r\n\r\nab")
             client.protocol.pause_writing()
             client.protocol.pause_writing()
             assert router.state.cells.excused[0] == 1

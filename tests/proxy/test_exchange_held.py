@@ -23,12 +23,12 @@ POST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 15\r\n
 OLD = POST.replace(b"HTTP/1.1", b"HTTP/1.0")
 HEAD = b"HEAD /v1/chat/completions HTTP/1.1\r\nHost: a\r\n\r\n"
 STREAM = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nx-accel-buffering: no\r\n"
+    b"HTTP/1.1 200 OK\r\nDate: x\r\ncontent-type: text/event-stream\r\nx-accel-buffering: no\r\n"
     b"transfer-encoding: chunked\r\n\r\n"
 )
 EVENT = b"9\r\ndata: 1\n\n\r\n"
 END = b"0\r\n\r\n"
-JSON = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+JSON = b"HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 SILENCE = 5.0
 
 

@@ -13,13 +13,13 @@ from tests.support.memory_router import memory_router, own_error
 
 GET = b"GET /v1/x HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\n\r\nhi"
+CHUNKED = b"HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 STOPPING = b'{"error":{"message":"cannot schedule new futures after shutdown"}}'
 
 
 def reply(status: int, body: bytes = b"no", fields: bytes = b"") -> bytes:
-    head = b"HTTP/1.1 %d X\r\n%bContent-Length: %d\r\n\r\n" % (status, fields, len(body))
+    head = b"HTTP/1.1 %d X\r\nDate: x\r\n%bContent-Length: %d\r\n\r\n" % (status, fields, len(body))
     return head + body
 
 
@@ -228,3 +228,38 @@ class TestCounts:
         assert ids[1] == b"mine"
         assert len({*ids}) == 3
         assert not caplog.records, "a request that goes well is no news"
+
+
+class TestDate:
+    """Each response has one Date: RFC 9110 section 6.6.1."""
+
+    @pytest.mark.parametrize(
+        ("reply", "expected"),
+        [
+            pytest.param(OK.replace(b"Date: x\r\n", b""), None, id="none"),
+            pytest.param(
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+                None,
+                id="chunked",
+            ),
+            pytest.param(
+                b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+                b"Transfer-Encoding: chunked\r\n\r\n5\r\na: b\n\r\n0\r\n\r\n",
+                None,
+                id="event-stream",
+            ),
+            pytest.param(b"HTTP/1.1 400 No\r\nContent-Length: 0\r\n\r\n", None, id="error"),
+            pytest.param(OK, b"x", id="one"),
+            pytest.param(OK.replace(b"Date: x", b"Date: x\r\ndate: y"), b"x", id="two"),
+        ],
+    )
+    def test_one(self, reply, expected):
+        """Also of a remembered head, which is not parsed again."""
+        with memory_router() as router:
+            client, upstream = router.client(), router.pool.ready()
+            for _ in range(3):
+                client.feed(GET)
+                upstream.feed(reply)
+            for got in judge_replies(client.written(), [b"GET"] * 3, closed=False):
+                [date] = got.values(b"date")
+                assert date == expected or (expected is None and date.endswith(b" GMT"))

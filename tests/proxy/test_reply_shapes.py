@@ -34,18 +34,29 @@ class Shape:
         return self.expected[: kept + len(self.expected) - len(self.reply)]
 
 
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNKED = b"HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 SHAPES = [
-    pytest.param(Shape(GET, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel\r\n"), id="length"),
-    pytest.param(Shape(GET, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), id="length-zero"),
+    pytest.param(
+        Shape(GET, b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 5\r\n\r\nhel\r\n"), id="length"
+    ),
+    pytest.param(
+        Shape(GET, b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 0\r\n\r\n"), id="length-zero"
+    ),
     pytest.param(Shape(GET, CHUNKED + b"3\r\nabc\r\n2\r\n\r\n\r\n0\r\n\r\n"), id="chunked"),
     pytest.param(Shape(GET, CHUNKED + b"1\r\na\r\n0\r\nX: 0\r\nY:\r\n\r\n"), id="trailers"),
-    pytest.param(Shape(GET, b"HTTP/1.1 200 OK\r\n\r\nhey\r\n", until_close=True), id="close"),
-    pytest.param(Shape(HEAD, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"), id="head"),
-    pytest.param(Shape(GET, b"HTTP/1.1 204 No Content\r\nX: y\r\n\r\n"), id="204"),
-    pytest.param(Shape(GET, b"HTTP/1.1 304 Not\r\nContent-Length: 5\r\n\r\n"), id="304"),
     pytest.param(
-        Shape(GET, b"HTTP/1.1 103 A\r\nL: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na"),
+        Shape(GET, b"HTTP/1.1 200 OK\r\nDate: x\r\n\r\nhey\r\n", until_close=True), id="close"
+    ),
+    pytest.param(
+        Shape(HEAD, b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 5\r\n\r\n"), id="head"
+    ),
+    pytest.param(Shape(GET, b"HTTP/1.1 204 No Content\r\nDate: x\r\nX: y\r\n\r\n"), id="204"),
+    pytest.param(Shape(GET, b"HTTP/1.1 304 Not\r\nDate: x\r\nContent-Length: 5\r\n\r\n"), id="304"),
+    pytest.param(
+        Shape(
+            GET,
+            b"HTTP/1.1 103 A\r\nL: x\r\n\r\nHTTP/1.1 200 OK\r\nDate:\r\nContent-Length: 1\r\n\r\na",
+        ),
         id="103-200",
     ),
 ]
@@ -103,7 +114,7 @@ def test_until_close():
         pytest.param(b"\r\n\r\n\r\n", id="line-ends"),
         pytest.param(b"x", id="byte"),
         pytest.param(b"0\r\n\r\n", id="last-chunk"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", id="reply"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 4\r\n\r\nevil", id="reply"),
     ],
 )
 def test_surplus(shape, surplus, caplog):

@@ -9,7 +9,7 @@ from tests.support.judge import judge_replies, judge_requests
 from tests.support.memory_router import memory_router, own_error
 from tests.support.memory_transport import End
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+OK = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\n\r\nhi"
 GET = b"GET /v1/x HTTP/1.1\r\nHost: a\r\n\r\n"
 CLOSE = b"GET /v1/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 POST = b"POST /v1/x HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"

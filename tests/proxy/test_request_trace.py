@@ -17,9 +17,9 @@ HEAD = (
     b"POST /v1/chat/completions?key=secret HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer secret\r\n"
 )
 POST = HEAD + b"X-Request-Id: r-1\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
-BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\nno"
-STREAM = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\n\r\nhi"
+BUSY = b"HTTP/1.1 503 Service Unavailable\r\nDate: x\r\nContent-Length: 2\r\n\r\nno"
+STREAM = b"HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 EVENT = b"3\r\nabc\r\n"
 END = b"0\r\n\r\n"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -84,10 +84,12 @@ async def test_nothing_is_kept_of_a_request_that_nobody_wants_to_know_of():
         pytest.param([STREAM + EVENT, EVENT, END], 3, id="with-the-first"),
         pytest.param([STREAM + EVENT + EVENT + END], 1, id="all-in-one"),
         pytest.param([STREAM[:9], STREAM[9:], EVENT + END], 1, id="head-in-two"),
-        pytest.param([b"HTTP/1.1 204 No Content\r\n\r\n"], 0, id="no-body"),
+        pytest.param([b"HTTP/1.1 204 No Content\r\nDate: x\r\n\r\n"], 0, id="no-body"),
         pytest.param([b"HTTP/1.1 103 Early Hints\r\n\r\n", OK], 1, id="after-an-interim-reply"),
         pytest.param(
-            [b"HTTP/1.1 500 x\r\nContent-Length: 4\r\n\r\n", b"ab", b"cd"], 2, id="held-refusal"
+            [b"HTTP/1.1 500 x\r\nDate: x\r\nContent-Length: 4\r\n\r\n", b"ab", b"cd"],
+            2,
+            id="held-refusal",
         ),
     ],
 )
@@ -153,7 +155,7 @@ class TestRetries:
             await asyncio.sleep(0)
             pool = next(each for each in router.pools if each.upstreams)
             pool.upstreams[0].feed(
-                b"HTTP/1.1 503 x\r\nContent-Length: %d\r\n\r\n" % length,
+                b"HTTP/1.1 503 x\r\nDate: x\r\nContent-Length: %d\r\n\r\n" % length,
                 *(b"x" * MAX_HELD_BYTES,) * 2,
             )
             [record] = router.told()

@@ -12,7 +12,7 @@ from tests.support.judge import judge_replies, judge_requests
 from tests.support.memory_router import memory_router, own_error
 from tests.support.memory_transport import End
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+OK = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\n\r\nhi"
 BODY = b'{"model":"m"}'
 NO_MODEL = b'{"error":{"message":"The model `m` does not exist.","type":"NotFoundError"}}'
 NO_PATH = b'{"detail":"Not Found"}'
@@ -20,7 +20,7 @@ FAILED, LOST_ONE = Event.REQUEST_FAILED, Event.REQUEST_LOST
 
 
 def reply(status: int, body: bytes = b"no") -> bytes:
-    return b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body)
+    return b"HTTP/1.1 %d X\r\nDate: x\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body)
 
 
 def request(

@@ -355,7 +355,7 @@ class TestTls:
     async def test_a_server_without_tls(self):
         async def plain(reader, writer):
             await reader.read(1)
-            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            writer.write(b"HTTP/1.1 400 Bad Request\r\nDate: x\r\n\r\n")
 
         async with scripted(plain) as server:
             url = server.url.replace("http:", "https:")

@@ -6,9 +6,9 @@ from fastroute.rules.framing import ReplyEnd
 from tests.support.connected import Connected, Recorder
 from tests.support.memory_transport import End
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\n\r\nhi"
+CHUNKED = b"HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\nDate: x\r\n\r\n"
 
 
 @pytest.fixture
@@ -76,10 +76,10 @@ def test_the_next_request(connected):
     """Nothing of one exchange is left for the next."""
     for method, reply, body in [
         (b"GET", CHUNKED + b"1\r\na\r\n0\r\n\r\n", b"1\r\na\r\n0\r\n\r\n"),
-        (b"HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", b""),
+        (b"HEAD", b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\n\r\n", b""),
         (b"GET", OK, b"hi"),
-        (b"GET", b"HTTP/1.1 204 No\r\n\r\n", b""),
-        (b"GET", b"HTTP/1.1 304 Not\r\nContent-Length: 2\r\n\r\n", b""),
+        (b"GET", b"HTTP/1.1 204 No\r\nDate: x\r\n\r\n", b""),
+        (b"GET", b"HTTP/1.1 304 Not\r\nDate: x\r\nContent-Length: 2\r\n\r\n", b""),
         (b"HEAD", CHUNKED, b""),
         (b"GET", b"HTTP/1.1 103 E\r\n\r\n" + OK, b"hi"),
         (b"HEAD", UNTIL_CLOSE, b""),
@@ -134,15 +134,17 @@ def test_a_server_that_answers_before_it_has_read_all(connected):
         pytest.param(b"garbage\r\n\r\n", id="garbage"),
         pytest.param(b"\r\n\r\n", id="empty"),
         pytest.param(b"\r\n" + OK, id="line-end-first"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", id="bad-length"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", id="2"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: x\r\n\r\n", id="bad-length"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", id="2"
+        ),
         pytest.param(
             b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
             id="both-lengths",
         ),
-        pytest.param(b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n", id="folded"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nX : a\r\n\r\n", id="space-before-colon"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nX: \0\r\n\r\n", id="nul"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nDate: x\r\nX: a\r\n b\r\n\r\n", id="folded"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nDate: x\r\nX : a\r\n\r\n", id="space-before-colon"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nDate: x\r\nX: \0\r\n\r\n", id="nul"),
         pytest.param(b"HTTP/1.1 200 OK\nContent-Length: 0\r\n\r\n", id="bare-line-feed"),
         pytest.param(b"HTTP/1.1 99 X\r\nContent-Length: 0\r\n\r\n", id="status-99"),
         pytest.param(b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n", id="http-2.0"),
@@ -150,9 +152,13 @@ def test_a_server_that_answers_before_it_has_read_all(connected):
         pytest.param(b"RTSP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", id="rtsp"),
         pytest.param(b"HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n", id="101"),
         pytest.param(b"HTTP/1.1 101 Switching\r\n\r\n", id="101-bare"),
-        pytest.param(b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", id="1.0-chunked"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nX: " + b"a" * 1000 + b"\r\n\r\n", id="too-long"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nX: " + b"a" * 1000, id="too-long-no-end"),
+        pytest.param(
+            b"HTTP/1.0 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n", id="1.0-chunked"
+        ),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nDate: x\r\nX: " + b"a" * 1000 + b"\r\n\r\n", id="too-long"
+        ),
+        pytest.param(b"HTTP/1.1 200 OK\r\nDate: x\r\nX: " + b"a" * 1000, id="too-long-no-end"),
     ],
 )
 def test_bad_heads(connected, head):
@@ -169,7 +175,7 @@ def test_bad_heads(connected, head):
 
 
 def test_a_head_of_just_the_allowed_length():
-    head = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    head = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 0\r\n\r\n"
     for limit, expected in (
         (len(head), ReplyEnd.REUSABLE),
         (len(head) - 1, ReplyEnd.HEAD_TOO_LONG),
@@ -204,7 +210,7 @@ def test_broken_chunks(connected, body):
 
 def test_another_reply_behind_the_end_of_chunks(connected):
     sink = connected.ask()
-    connected.transport.feed(CHUNKED, b"1\r\na\r\n", b"0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n")
+    connected.transport.feed(CHUNKED, b"1\r\na\r\n", b"0\r\n\r\nHTTP/1.1 200 OK\r\nDate: x\r\n\r\n")
     assert sink.body == b"1\r\na\r\n"
     assert sink.end is ReplyEnd.UNSOLICITED
     assert connected.transport.end is End.ABORTED

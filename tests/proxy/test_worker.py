@@ -34,7 +34,7 @@ from tests.support.score_table import put_server
 from tests.support.scripted import read_request, replies, scripted
 from tests.support.standins import until
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+OK = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\n\r\nhi"
 GET = b"GET /v1/x HTTP/1.1\r\nHost: a\r\n\r\n"
 OWN = b"GET /own HTTP/1.1\r\nHost: a\r\n\r\n"
 METRICS = (

@@ -2,7 +2,7 @@ import pytest
 
 from fastroute.errors import BadReply
 from fastroute.rules.framing import Body
-from fastroute.rules.response_head import ReplyHead, render_reply
+from fastroute.rules.response_head import ReplyHead, render_reply, with_date
 
 LENGTH = b"Content-Length: 2"
 
@@ -55,6 +55,44 @@ def test_nothing_to_change_is_the_same_object():
 )
 def test_reply_fields(lines, kept):
     assert rendered(reply(LENGTH, *lines)) == [b"HTTP/1.1 200 OK", LENGTH, *kept]
+
+
+@pytest.mark.parametrize(
+    ("lines", "kept"),
+    [
+        pytest.param([b"Date: a", b"Server: b"], [b"Date: a", b"Server: b"], id="one-each"),
+        pytest.param([b"date: a", b"Date: b"], [b"date: a"], id="dates"),
+        pytest.param(
+            [b"Server: nginx", b"Date: a", b"X: y", b"server: uvicorn", b"date: a", b"x: y"],
+            [b"Server: nginx", b"Date: a", b"X: y", b"x: y"],
+            id="of-a-gateway",
+        ),
+        pytest.param([b"Server: a"] * 3, [b"Server: a"], id="three"),
+    ],
+)
+def test_passed_once(lines, kept):
+    """A proxy in front of vLLM adds its own; RFC 9110 section 5.3 forbids repeating them."""
+    head = reply(LENGTH, *lines)
+    assert rendered(head) == [b"HTTP/1.1 200 OK", LENGTH, *kept]
+    assert head.is_ordinary() == (len(lines) == len(kept))
+
+
+@pytest.mark.parametrize(
+    ("lines", "status", "expected"),
+    [
+        pytest.param([], b"200 OK", True, id="none"),
+        pytest.param([b"X-Date: a"], b"503 X", True, id="another"),
+        pytest.param([b"date: a"], b"200 OK", False, id="one"),
+        pytest.param([], b"103 Early Hints", False, id="informational"),
+    ],
+)
+def test_lacks_date(lines, status, expected):
+    assert reply(LENGTH, *lines, status=status).lacks_date is expected
+
+
+def test_date_is_added():
+    head = reply(LENGTH)
+    assert with_date(head.raw, b"now") == head.raw[:-2] + b"date: now\r\n\r\n"
 
 
 @pytest.mark.parametrize(
