@@ -44,7 +44,7 @@ STAGES = {
     "no byte yet": Stage(b"", b"", "WAITING"),
     "half a head": Stage(HEAD[:20], b"", "REPLYING"),
     "an interim reply": Stage(*(b"HTTP/1.1 103 Early Hints\r\n\r\n",) * 2, "REPLYING"),
-    "the head of a stream": Stage(HEAD, b"\r\n\r\n", "REPLYING"),
+    "the head of a stream": Stage(HEAD, b"", "WAITING"),  # held until its first event
     "in mid-stream": Stage(HEAD + 3 * EVENT, 3 * EVENT, "REPLYING"),
     "in mid-chunk": Stage(HEAD + EVENT[:7], EVENT[:7], "REPLYING"),
     "in a body of known length": Stage(SIZED + b"0123", b"0123", "REPLYING"),

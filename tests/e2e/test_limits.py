@@ -126,7 +126,8 @@ class TestHeads:
                 while not reading.done():
                     connection.send(b"\r\n")
                     await asyncio.wait((reading,), timeout=0.05)
-                assert await reading
+                with contextlib.suppress(ConnectionResetError):  # by a line that came too late
+                    assert await reading
 
 
 class TestBodies:

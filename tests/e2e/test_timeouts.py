@@ -23,7 +23,7 @@ STREAM = (
 EVENT = b'10\r\ndata: {"a": 12}\n\r\n'
 END = b"0\r\n\r\n"
 CHAT = post("/v1/chat/completions", {"stream": True})
-LAST = get("/v1/x", fields="Connection: close\r\n")
+LAST = post("/v1/completions", {}, fields="Connection: close\r\n")
 BUFFERED = 80_000
 """Bytes; slightly more than the router buffers for a client before it stops reading."""
 LATE = 1.5
@@ -336,7 +336,7 @@ class TestASlowClient:
         async with buffered_reply(BUFFERED) as server:
             router = await start_router(server.url, client_idle_timeout=1.0)
             async with small_reader(router, server) as (reader, writer):
-                writer.write(get("/v1/x"))
+                writer.write(post("/v1/completions", {}))
                 await until(lambda: router.total("finished_2xx") == 1)
                 head = await reader.readuntil(b"\r\n\r\n")
                 assert b"connection: close" not in head

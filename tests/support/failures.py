@@ -22,7 +22,7 @@ def start_router(folder: Path, *servers: FailingServer | dict, **settings):
 
 def ask(router: RunningCommand, path: str = "/v1/chat/completions", **body) -> tuple[int, bytes]:
     """Send one request on a new connection; return status and body."""
-    connection = http.client.HTTPConnection("127.0.0.1", router.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", router.port, timeout=60)
     try:
         sent = json.dumps({"model": MODEL, **body})
         connection.request("POST", path, sent, JSON)
