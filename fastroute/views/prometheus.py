@@ -266,7 +266,7 @@ OF_SERVER: tuple[Family, ...] = (
     Number("fastroute_requests_started_total", _column("started"),
            "Attempts: requests sent to the server, including retries."),
     Number("fastroute_events_total", _column("events"),
-           "Pieces of responses forwarded from the server."),
+           "Pieces of good responses to inference requests that were forwarded."),
     Numbers("fastroute_requests_total", "status_class",
             {word: _column(column) for word, column in STATUS_CLASSES.items()},
             "Attempts ended, by class of the status; failed: no complete response; aborted: the "
