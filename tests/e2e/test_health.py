@@ -162,7 +162,7 @@ def test_a_server_works_again_while_a_client_holds_its_trial(start):
             server.silence = 60.0
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             held = [pool.submit(try_to_ask, router, case="silent") for _ in range(8)]
-            wait_until(lambda: router.in_flight() == 8)
+            wait_until(lambda: sum(server.asked for server in servers) == 8)
             broken.always = "500"
 
             def goes_on(state: str) -> bool:

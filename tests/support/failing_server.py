@@ -125,8 +125,8 @@ class FailingServer:
         return True
 
     def _infer(self, connection: socket.socket, asked: dict) -> bool:
-        self.asked += 1
         case = self.always or asked.get("case", "good")
+        self.asked += 1  # last, so that a test that has seen it may change `always`
         reply = HEAD_ONLY if case == "head-only" else CASES[case]
         if reply is SILENT:
             self._ended.wait(self.silence)
