@@ -71,13 +71,13 @@ def _backoff_is_over(record: Record, event: Event, now: float) -> str | None:
     return "its backoff is over" if now >= record.wait_until else None
 
 
-def _backoff_is_over_and_nobody_checks(record: Record, event: Event, now: float) -> str | None:
+def _backoff_is_over_without_checks(record: Record, event: Event, now: float) -> str | None:
     if record.limits.enable_active_health_check:
         return None
     return _backoff_is_over(record, event, now)
 
 
-def _nobody_checks(record: Record, event: Event, now: float) -> str | None:
+def _checks_are_off(record: Record, event: Event, now: float) -> str | None:
     return None if record.limits.enable_active_health_check else event.value
 
 
@@ -122,9 +122,9 @@ TRANSITIONS: Mapping[ServerState, Mapping[Event, tuple[Condition, ServerState]]]
     ServerState.DOWN: {
         Event.PROBE_OK: (_always, ServerState.TRIAL),
         Event.ASLEEP: (_always, ServerState.ASLEEP),
-        Event.TIME: (_backoff_is_over_and_nobody_checks, ServerState.TRIAL),
-        Event.UNDRAIN: (_nobody_checks, ServerState.TRIAL),
-        Event.RECONFIGURED: (_nobody_checks, ServerState.TRIAL),
+        Event.TIME: (_backoff_is_over_without_checks, ServerState.TRIAL),
+        Event.UNDRAIN: (_checks_are_off, ServerState.TRIAL),
+        Event.RECONFIGURED: (_checks_are_off, ServerState.TRIAL),
     },
     # Failed health checks do not count: the reports show that its process lives.
     ServerState.ASLEEP: {
