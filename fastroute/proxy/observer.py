@@ -44,7 +44,7 @@ class Observer:
 
         Args:
             send: Sends a message to the supervisor.
-            router: Is told of servers that refuse.
+            router: Receives refusals and overloads of servers.
         """
         self._send = send
         self._router = router

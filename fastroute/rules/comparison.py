@@ -49,7 +49,7 @@ class Comparison(Generic[S]):
         return set(self._models)
 
     def add_answered(self, server: S, model: str, count: int, now: float) -> None:
-        """Count complete responses below 500."""
+        """Count good responses (2xx, 3xx) to inference requests."""
         self._window(server, model).add_answered(count, now)
 
     def add_failed(

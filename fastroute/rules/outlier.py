@@ -40,7 +40,7 @@ class Sample(NamedTuple):
     """Requests for one model that a server, or its peers together, ended within the window.
 
     Attributes:
-        answered: Number of requests that got a complete response below 500.
+        answered: Number of inference requests that got a good response (2xx, 3xx).
         failed: Number of requests that failed.
         moments: Number of moments in which any failed.
         unreachable: True if at least one of the failures was of the transport (no connection, no
@@ -84,7 +84,7 @@ class Window:
         self._unreachable = 0
 
     def add_answered(self, count: int, now: float) -> None:
-        """Count requests that got a complete response below 500."""
+        """Count inference requests that got a good response (2xx, 3xx)."""
         self._slot(now).answered += count
         self._answered += count
 
