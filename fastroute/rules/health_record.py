@@ -82,7 +82,6 @@ class Record:
         total_checks: Number of health checks so far.
         consecutive_failures: Number of failed health checks in a row.
         cause: Cause why it is out of service, or was the last time.
-        out_since: Time when it went out of service the last time.
         wait_until: End of the backoff.
         trial_until: Time when a trial without a failure is over.
         trips: Number of ejections with too little good time between them.
@@ -99,7 +98,6 @@ class Record:
         "last_check",
         "last_response_time",
         "limits",
-        "out_since",
         "total_checks",
         "trial_until",
         "trips",
@@ -113,7 +111,6 @@ class Record:
         self.total_checks = 0
         self.consecutive_failures = 0
         self.cause = Cause.PROBES
-        self.out_since = 0.0
         self.wait_until = 0.0
         self.trial_until = 0.0
         self.trips = 0
@@ -189,7 +186,6 @@ class Record:
         if self.in_since is not None and now - self.in_since >= longest:
             self.trips = 0
         self.cause = cause
-        self.out_since = now
         self.in_since = None
         self.trips += 1
         doubled = self.limits.health_check_interval * 2.0 ** min(self.trips - 1, 30)
